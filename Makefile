@@ -1,0 +1,69 @@
+# `make train export` and `make test` work first in a fresh clone: they set up .venv by themselves.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup train export verify predict bench test lint typecheck check clean
+
+RECIPE ?= starter
+RUN ?= runs/$(RECIPE)
+PYTHON ?= python3
+TEXT ?= This movie was great!
+
+BIN := .venv/bin
+READY := .venv/ready
+FTX := $(BIN)/ftx
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  Variables: RECIPE=$(RECIPE) RUN=$(RUN) PYTHON=$(PYTHON)"
+
+setup: $(READY)  ## Create .venv with every pinned package
+
+# Written last: what an interrupted set-up left behind is cleared away by the next one.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "Error: $(PYTHON) is $$($(PYTHON) -V 2>&1), expected Python 3.10 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Setting up .venv (one to three minutes)" >&2
+	@rm -f $(READY)
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install -qq -c constraints.txt --upgrade pip
+	@$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[cpu,train,export,report,dev]'
+	@touch $(READY)
+
+train: $(READY)  ## Fine-tune RECIPE into RUN
+	@if [ -e "$(RUN)/metrics.json" ]; then \
+		echo "$(RUN) is there already; to train it again: $(FTX) train --recipe $(RECIPE) --output $(RUN) --overwrite"; \
+	else $(FTX) train --recipe "$(RECIPE)" --output "$(RUN)"; fi
+
+export: $(READY)  ## Export RUN to ONNX, quantise it, prove it
+	@if [ -e "$(RUN)/onnx/parity.json" ]; then \
+		echo "$(RUN)/onnx is there already; to export it again: $(FTX) export $(RUN) --overwrite"; \
+	else $(FTX) export "$(RUN)"; fi
+
+verify: $(READY)  ## Hold the exported file against PyTorch
+	@$(FTX) verify --onnx "$(RUN)/onnx" --against "$(RUN)"
+
+predict: $(READY)  ## Predict TEXT
+	@$(FTX) predict --onnx "$(RUN)/onnx" "$(TEXT)"
+
+bench: $(READY)  ## Measure int8, fp32 and PyTorch side by side, into RUN/bench
+	@$(FTX) bench --onnx "$(RUN)/onnx" --against "$(RUN)" --output "$(RUN)/bench"
+
+test: $(READY)  ## Run every test
+	@$(BIN)/python -m pytest
+
+lint: $(READY)  ## Check style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+# mypy and import-linter do not follow the editable install's import hook: they check an installed copy.
+typecheck: $(READY)  ## Check types, and who imports whom
+	@rm -rf build && mkdir -p build/installed
+	@$(BIN)/python -m pip install -qq --no-deps --no-compile --target build/installed .
+	@MYPYPATH=build/installed $(BIN)/mypy -p ftx
+	@cd build/installed && ../../$(BIN)/lint-imports --config ../../pyproject.toml --no-cache
+
+check: lint typecheck test  ## Everything that must pass
+
+clean:  ## Remove .venv and what tools left, not runs
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,24 @@
+"""Fine-tune, export, quantise and serve BERT text classifiers, each step proven on held-out text.
+
+The rooms: `ftx.finetune` (text and labels to a checkpoint), `ftx.export` (checkpoint to proven ONNX) and `ftx.runtime`
+(ONNX to predictions, without PyTorch).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ftx.errors import FtxError
+
+if TYPE_CHECKING:
+    from ftx.runtime import Prediction, Predictor
+
+__all__ = ["FtxError", "Prediction", "Predictor", "__version__"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use, so that `ftx --help` does not wait for onnxruntime.
+    if name in ("Predictor", "Prediction"):
+        import ftx.runtime
+
+        return getattr(ftx.runtime, name)
+    raise AttributeError(f"module 'ftx' has no attribute {name!r}")

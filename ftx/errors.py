@@ -1,0 +1,85 @@
+"""What ftx raises when it can say what went wrong.
+
+    FtxError
+    ├── MissingExtraError   a package that an extra installs is not there
+    ├── RecipeError         a recipe or one of its values
+    ├── DataError           labelled text that can't be read or used
+    ├── ModelError          a checkpoint or a tokenizer that can't be loaded
+    ├── FetchError          the starter's weights or text could not be had
+    ├── OutputError         a place that can't or must not be written
+    ├── OnnxFileError       a file that is not an ONNX file ftx can run
+    └── ParityError         the result does not say what PyTorch says
+
+Each message is one line: what happened, what was found, what was expected, what to do. The command line prints it
+after `Error: ` and exits with status 1.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+__all__ = [
+    "DataError",
+    "FetchError",
+    "FtxError",
+    "MissingExtraError",
+    "ModelError",
+    "OnnxFileError",
+    "OutputError",
+    "ParityError",
+    "RecipeError",
+    "require",
+]
+
+
+class FtxError(Exception):
+    """Any failure that ftx can explain."""
+
+
+class MissingExtraError(FtxError):
+    """A package that one of ftx's extras installs is not there."""
+
+
+class RecipeError(FtxError):
+    """A recipe does not exist, or one of its values is not usable."""
+
+
+class DataError(FtxError):
+    """Labelled text can't be read, or nothing can be learnt from it."""
+
+
+class ModelError(FtxError):
+    """A checkpoint or a tokenizer can't be loaded."""
+
+
+class FetchError(FtxError):
+    """The starter's weights or text could not be fetched from the package index."""
+
+
+class OutputError(FtxError):
+    """An output place holds something already, or can't be written."""
+
+
+class OnnxFileError(FtxError):
+    """A file is not ONNX, is damaged, or lacks what a prediction needs."""
+
+
+class ParityError(FtxError):
+    """The exported or quantised model does not say what PyTorch says."""
+
+
+def require(extra: str, *modules: str) -> None:
+    """Check that the packages of an extra are installed, without importing them.
+
+    Args:
+        extra: The extra, or extras joined by commas, to name in the message.
+        modules: The modules that it brings.
+
+    Raises:
+        MissingExtraError: One of them is not there.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"This needs {', '.join(missing)}, not installed here: install it with pip install 'ftx-toolkit[{extra}]'"
+        )

@@ -1,0 +1,82 @@
+"""The held-out texts of a run, `RUN/eval.jsonl`: what every later proof is made on. One JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftx.errors import DataError
+
+__all__ = ["HELD_OUT_FILE", "HeldOut", "find_held_out", "read_held_out", "write_held_out"]
+
+HELD_OUT_FILE = "eval.jsonl"
+
+
+Label = str | list[str] | float
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Labelled texts that no training saw.
+
+    Attributes:
+        texts: The texts.
+        labels: As many as texts: a label name each, a list of names (multi-label) or a number (regression).
+    """
+
+    texts: list[str]
+    labels: list[Label]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def write_held_out(path: Path, rows: Iterable[tuple[str, Label]]) -> None:
+    """Write (text, label) rows as `{"text": ..., "label": ...}` lines."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
+
+
+def read_held_out(path: Path) -> HeldOut:
+    """Read a file of `{"text": ..., "label": ...}` lines.
+
+    Raises:
+        DataError: The file can't be read, is empty, or a line is not such an object.
+    """
+    texts: list[str] = []
+    labels: list[Label] = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} can't be read: {error}; expected JSON lines with text and label") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            text, label = row["text"], row["label"]
+            if not isinstance(text, str) or not isinstance(label, (str, list, int, float)):
+                raise TypeError("a text or a label of another kind")
+            texts.append(text)
+            labels.append(label)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f'{path}:{number}: expected an object like {{"text": "...", "label": "..."}}, got {line[:80]!r}'
+            ) from error
+    if not texts:
+        raise DataError(f"{path} is empty; expected JSON lines with text and label")
+    return HeldOut(texts=texts, labels=labels)
+
+
+def find_held_out(checkpoint: Path) -> Path:
+    """Name the held-out file of the run that a checkpoint stands in.
+
+    Raises:
+        DataError: There is none.
+    """
+    path = checkpoint.resolve().parent / HELD_OUT_FILE
+    if not path.is_file():
+        raise DataError(f"{checkpoint} has no {HELD_OUT_FILE} beside it: name labelled held-out text with --data FILE")
+    return path

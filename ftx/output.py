@@ -1,0 +1,94 @@
+"""Write a folder beside its place and put it there when it is whole, so that a crash leaves no half of one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ftx.errors import OutputError
+
+__all__ = ["check_free", "staged_folder"]
+
+
+def check_free(target: Path, *, overwrite: bool, what: str) -> None:
+    """Check that a folder may be written at `target`, before any work is spent on it.
+
+    Raises:
+        OutputError: Something is there and `overwrite` is not set, or the place can't be written.
+    """
+    restore(target)
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target} is a file; expected a folder for the {what}: choose another --output")
+    if target.is_dir() and any(target.iterdir()):
+        if not overwrite:
+            raise OutputError(f"{target} holds something already: choose another --output, or add --overwrite")
+        if Path.cwd().is_relative_to(target.resolve()):
+            raise OutputError(f"{target} is the folder you stand in: go one up to overwrite it, or choose another")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = beside(target, "partial")
+        if staging.exists():  # left by a run that was killed
+            shutil.rmtree(staging)
+        staging.mkdir()
+        staging.rmdir()
+    except OSError as error:
+        raise OutputError(
+            f"{target} can't be written ({error.strerror}): choose another --output, or make {target.parent} writable"
+        ) from error
+
+
+@contextmanager
+def staged_folder(target: Path, *, overwrite: bool, owned: set[str], what: str) -> Iterator[Path]:
+    """Give a fresh folder beside `target`, and put it at `target` when the block ends without an exception.
+
+    Args:
+        target: Where the folder will stand.
+        overwrite: Whether a folder that stands there may be replaced.
+        owned: Names that belong to what is written: what else lies in a folder that is overwritten is kept.
+        what: What is written, for messages.
+
+    Raises:
+        OutputError: See `check_free`; or the disk is full.
+    """
+    check_free(target, overwrite=overwrite, what=what)
+    staging = beside(target, "partial")
+    staging.mkdir()
+    try:
+        yield staging
+        publish(staging, target, owned)
+    except OSError as error:
+        raise OutputError(
+            f"{target} could not be written: {error.strerror or error}; nothing was left there"
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def publish(staging: Path, target: Path, owned: set[str]) -> None:
+    """Put `staging` at `target` by renaming; a folder that stands there gives its foreign files to the new one."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    old = beside(target, "old")
+    shutil.rmtree(old, ignore_errors=True)
+    target.rename(old)
+    staging.rename(target)
+    for path in old.iterdir():
+        if path.name not in owned and not (target / path.name).exists():
+            path.rename(target / path.name)
+    shutil.rmtree(old)
+
+
+def restore(target: Path) -> None:
+    """Bring back the folder of an overwrite that was killed between its two renames."""
+    old = beside(target, "old")
+    if old.exists() and not target.exists():
+        old.rename(target)
+
+
+def beside(target: Path, role: str) -> Path:
+    """Name the hidden neighbour of `target` that plays `role`."""
+    resolved = target.resolve()
+    return resolved.with_name(f".{resolved.name}.{role}")

@@ -1,0 +1,7 @@
+"""Run a classifier from one ONNX file: onnxruntime, tokenizers and numpy, no PyTorch."""
+
+from ftx.runtime.heads import Prediction
+from ftx.runtime.predictor import Predictor
+from ftx.runtime.verify import ProbeReport, verify
+
+__all__ = ["Prediction", "Predictor", "ProbeReport", "verify"]

@@ -1,0 +1,88 @@
+"""Turn logits into predictions: softmax, sigmoid with thresholds, or the raw value, by problem_type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftx.manifest import Manifest
+
+__all__ = ["Prediction", "decode", "probabilities"]
+
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What the model says of one text.
+
+    Attributes:
+        text: The text.
+        label: Single label: the most probable one.
+        score: Single label: its probability.
+        labels: Multi-label: those whose probability reaches their threshold.
+        value: Regression: the value.
+        scores: Probability by label name; empty for regression.
+    """
+
+    text: str
+    label: str | None = None
+    score: float | None = None
+    labels: list[str] | None = None
+    value: float | None = None
+    scores: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the fields that this kind of prediction has, as `ftx predict --json` prints them."""
+        if self.value is not None:
+            return {"text": self.text, "value": self.value}
+        if self.labels is not None:
+            return {"text": self.text, "labels": self.labels, "scores": self.scores}
+        return {"text": self.text, "label": self.label, "score": self.score, "scores": self.scores}
+
+
+def probabilities(logits: NDArray[np.float32], problem_type: str) -> NDArray[np.float32]:
+    """Turn logits into probabilities.
+
+    Args:
+        logits: *Shape:* `(num_texts, num_labels)`.
+        problem_type: Softmax for `single_label_classification`, sigmoid for `multi_label_classification`, nothing for
+            `regression`.
+
+    Returns:
+        *Shape:* `(num_texts, num_labels)`. Each row sums to 1 after a softmax.
+    """
+    if problem_type == "single_label_classification":
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+    if problem_type == "multi_label_classification":
+        # Written with tanh, the sigmoid does not overflow.
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
+    return logits
+
+
+def decode(texts: list[str], logits: NDArray[np.float32], manifest: Manifest) -> list[Prediction]:
+    """Name what the logits say.
+
+    Args:
+        texts: The texts.
+        logits: *Shape:* `(num_texts, num_labels)`.
+        manifest: Labels, head and thresholds.
+    """
+    if manifest.problem_type == "regression":
+        return [Prediction(text=text, value=float(row[0]), scores={}) for text, row in zip(texts, logits, strict=True)]
+    names = manifest.labels
+    rows = probabilities(logits, manifest.problem_type)
+    predictions = []
+    for text, row in zip(texts, rows, strict=True):
+        scores = {name: float(score) for name, score in zip(names, row, strict=True)}
+        if manifest.problem_type == "multi_label_classification":
+            given = [n for n in names if scores[n] >= manifest.thresholds.get(n, DEFAULT_THRESHOLD)]
+            predictions.append(Prediction(text=text, labels=given, scores=scores))
+        else:
+            best = int(row.argmax())
+            predictions.append(Prediction(text=text, label=names[best], score=float(row[best]), scores=scores))
+    return predictions

@@ -1,0 +1,56 @@
+"""Replay the golden probes of an ONNX file: does it say here what it said where it was exported?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ftx.errors import OnnxFileError
+from ftx.manifest import MANIFEST_KEY
+from ftx.runtime.predictor import Predictor
+
+__all__ = ["ProbeReport", "verify"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeReport:
+    """How the golden probes came out.
+
+    Attributes:
+        path: The file.
+        probes: How many were replayed.
+        max_abs_diff: Largest |difference| to the logits recorded at export.
+        atol: Largest one that is allowed.
+        passed: Whether every probe came out as recorded.
+    """
+
+    path: str
+    probes: int
+    max_abs_diff: float
+    atol: float
+    passed: bool
+
+
+def verify(path: str | Path) -> ProbeReport:
+    """Replay the golden probes that an ONNX file carries, each alone, without PyTorch.
+
+    Raises:
+        OnnxFileError: The file can't be used, was changed after export, or carries no probes.
+    """
+    predictor = Predictor(path, batch_size=1)
+    probes, atol = predictor.manifest.probes, predictor.manifest.probe_atol
+    if not probes:
+        raise OnnxFileError(f"{predictor.path} carries no golden probes ({MANIFEST_KEY}): make it with ftx export")
+    found = predictor.logits([probe.text for probe in probes])
+    recorded = np.asarray([probe.logits for probe in probes], dtype=np.float32)
+    max_abs_diff = float(np.abs(found - recorded).max())
+    return ProbeReport(
+        path=str(predictor.path),
+        probes=len(probes),
+        max_abs_diff=max_abs_diff,
+        atol=atol,
+        # A NaN must not pass.
+        passed=bool(max_abs_diff <= atol),
+    )

@@ -1,0 +1,188 @@
+"""Fetch a file of a package from the user's own package index, check it, and unpack what is wanted into the cache.
+
+pip does the download: it knows the user's index, credentials, proxy and certificates. It checks the SHA-256 before it
+looks into the file.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from ftx.errors import FetchError, require
+from ftx.machine import cache_home
+
+__all__ = ["Package", "fetch"]
+
+MAX_UNPACKED_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A file on the package index, and what of it is wanted.
+
+    Attributes:
+        name: The distribution's name.
+        version: Its version.
+        sha256: SHA-256 of the wheel or the source distribution.
+        archives: Tar archives to open inside one another, by their paths; empty: the file itself.
+        prefix: The folder whose files are wanted, as the (innermost) archive names it.
+        members: The files wanted below it; empty: all.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    archives: tuple[str, ...] = ()
+    prefix: str
+    members: tuple[str, ...] = ()
+
+
+def fetch(package: Package) -> Path:
+    """Give the folder with a package's files, fetched on the first call; later calls need no network.
+
+    Returns:
+        `CACHE/NAME-VERSION`, complete: it is unpacked beside and then renamed.
+
+    Raises:
+        FetchError: The index can't be reached or lacks it, it is not what the hash says, or it can't be unpacked.
+        MissingExtraError: pip is not installed.
+    """
+    home = cache_home()
+    folder = home / f"{package.name}-{package.version}"
+    if folder.is_dir():
+        return folder
+    require("train", "pip", "setuptools")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=home) as scratch:
+            archive = download(package, Path(scratch))
+            unpacked = Path(scratch) / "unpacked"
+            unpacked.mkdir()
+            unpack(package, archive, unpacked)
+            if not folder.is_dir():  # another process may have been faster
+                unpacked.rename(folder)
+    except OSError as error:
+        raise FetchError(
+            f"{package.name} can't be put into the cache {home} ({error.strerror or error}): "
+            "make room there, or name another folder with FTX_HOME"
+        ) from error
+    return folder
+
+
+def download(package: Package, scratch: Path) -> Path:
+    """Let pip download the package's file and check its hash; its progress bar goes to stderr."""
+    pin = f"{package.name}=={package.version}"
+    print(f"Fetching {pin} from the package index", file=sys.stderr)
+    requirements = scratch / "requirements.txt"
+    requirements.write_text(f"{pin} --hash=sha256:{package.sha256}\n")
+    # --no-build-isolation: for a source distribution pip asks for metadata, and would fetch setuptools to do it.
+    command = [
+        sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "--no-cache-dir",
+        "--no-build-isolation", "--require-hashes", "--retries", "2", "--dest", str(scratch), "-r", str(requirements),
+    ]  # fmt: skip
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.__stderr__, stderr=errors, check=False)
+        errors.seek(0)
+        reasons = [line.removeprefix("ERROR: ").strip() for line in errors if line.startswith("ERROR: ")]
+        errors.seek(0)
+        text = errors.read()
+    if done.returncode:
+        raise FetchError(f"{pin} could not be fetched: {explain(text, reasons)}")
+    found = [path for path in scratch.iterdir() if path.suffix in (".whl", ".gz", ".zip")]
+    if len(found) != 1:
+        raise FetchError(f"{pin}: pip left {len(found)} files, expected one")
+    return found[0]
+
+
+def explain(text: str, reasons: list[str]) -> str:
+    """Say in one line why pip failed, and what to do."""
+    if "HASHES" in text:
+        return (
+            "its SHA-256 is not the expected one, so the file is damaged or not the one meant; nothing of it was kept; "
+            "check the package index that pip is set up with (pip config list)"
+        )
+    if "Failed to establish" in text or "NameResolution" in text or "ConnectTimeout" in text or "ProxyError" in text:
+        return "the package index can't be reached; connect to the network once (later runs need none), or set FTX_HOME"
+    last = reasons[-1] if reasons else (text.strip().splitlines() or ["pip failed without a word"])[-1]
+    return f"{last}; check the package index that pip is set up with (pip config list)"
+
+
+def unpack(package: Package, archive: Path, target: Path) -> None:
+    """Copy the wanted files out of an archive: plain files only, inside `target`, within the size bound."""
+    left = MAX_UNPACKED_BYTES
+    wanted = set(package.members)
+    with open_members(archive, package.archives) as members:
+        for name, size, content in members:
+            path = PurePosixPath(name)
+            if not path.is_relative_to(package.prefix):
+                continue
+            relative = path.relative_to(package.prefix)
+            if package.members and str(relative) not in package.members:
+                continue
+            wanted.discard(str(relative))
+            left -= size
+            if ".." in path.parts or path.is_absolute() or content is None or left < 0:
+                raise FetchError(
+                    f"{package.name} {package.version} holds {name!r}, which ftx does not unpack: "
+                    f"expected plain files inside {package.prefix}, {MAX_UNPACKED_BYTES >> 20} MiB in all"
+                )
+            destination = target / relative
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with destination.open("wb") as file:
+                # Both formats' readers stop at the size their headers gave.
+                shutil.copyfileobj(content, file)
+    if wanted or not any(target.iterdir()):
+        raise FetchError(f"{package.name} {package.version} lacks {', '.join(sorted(wanted)) or package.prefix}")
+
+
+Members = Iterator[tuple[str, int, IO[bytes] | None]]
+
+
+@contextmanager
+def open_members(archive: Path, inner: tuple[str, ...]) -> Iterator[Members]:
+    """Open a wheel or a source distribution, and the tar archives named inside it."""
+    try:
+        if archive.suffix == ".whl":
+            with zipfile.ZipFile(archive) as wheel:
+                yield zip_members(wheel)
+            return
+        file: IO[bytes] = archive.open("rb")
+        for name in inner:
+            with file, tarfile.open(fileobj=file) as outer:
+                member = outer.getmember(name)
+                if member.size > MAX_UNPACKED_BYTES or not (content := outer.extractfile(member)):
+                    raise FetchError(f"{archive.name}: {name} is too large, or no file")
+                file = io.BytesIO(content.read())
+        with file, tarfile.open(fileobj=file) as innermost:
+            yield tar_members(innermost)
+    except (KeyError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise FetchError(f"{archive.name} can't be unpacked: {error}") from error
+
+
+def zip_members(wheel: zipfile.ZipFile) -> Members:
+    """Walk the files of a wheel; a link comes without content."""
+    for info in wheel.infolist():
+        if info.is_dir():
+            continue
+        mode = info.external_attr >> 16
+        plain = stat.S_IFMT(mode) in (0, stat.S_IFREG)
+        yield info.filename, info.file_size, wheel.open(info) if plain else None
+
+
+def tar_members(archive: tarfile.TarFile) -> Members:
+    """Walk the files of a tar archive; a link or a device comes without content."""
+    for member in archive:
+        if not member.isdir():
+            yield member.name, member.size, archive.extractfile(member) if member.isreg() else None

@@ -1,0 +1,165 @@
+"""Fine-tune a classifier with the Hugging Face Trainer and write the run folder."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import sys
+import time
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ftx.errors import require
+from ftx.finetune.recipe import Recipe
+from ftx.heldout import HELD_OUT_FILE, write_held_out
+from ftx.output import check_free, staged_folder
+
+__all__ = ["TrainingReport", "train"]
+
+# What a run folder holds; `onnx` and its staging too, because an export of an older checkpoint must not outlive it.
+OWNED = {
+    "checkpoint", "recipe.toml", "metrics.json", "history.jsonl", "training.svg", HELD_OUT_FILE,
+    "onnx", ".onnx.partial", ".onnx.old",
+}  # fmt: skip
+VERSIONED = ("ftx-toolkit", "torch", "transformers", "datasets", "tokenizers", "accelerate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingReport:
+    """How a run went; `RUN/metrics.json`.
+
+    Attributes:
+        run: The run folder.
+        labels: Label names.
+        train_rows: Rows learnt from.
+        eval_rows: Rows held out.
+        steps: Optimiser steps.
+        train_sec: Seconds of training, without loading.
+        train_samples_per_sec: Rows a second while training.
+        device: `cpu`, or the GPU's name.
+        precision: fp32, fp16 or bf16.
+        precision_reason: Why that one.
+        train_loss: Mean loss over all steps.
+        eval_loss: Loss on the held-out rows.
+        accuracy: Share of the held-out rows that come out right.
+        f1_macro: Mean F1 over the labels.
+        mcc: Matthews correlation coefficient.
+    """
+
+    run: str
+    labels: list[str]
+    train_rows: int
+    eval_rows: int
+    steps: int
+    train_sec: float
+    train_samples_per_sec: float
+    device: str
+    precision: str
+    precision_reason: str
+    train_loss: float
+    eval_loss: float
+    accuracy: float
+    f1_macro: float
+    mcc: float
+
+
+def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> TrainingReport:
+    """Fine-tune by a recipe.
+
+    Args:
+        recipe: What to train, on what, and how.
+        output: The run folder to write; see README for what it holds.
+        overwrite: Whether a run that is there may be replaced.
+
+    Returns:
+        The metrics on the held-out rows, and what the training took.
+
+    Raises:
+        MissingExtraError: The `train` extra is not installed.
+        RecipeError, DataError, ModelError, FetchError, OutputError: See there.
+    """
+    require("train", "torch", "transformers", "datasets", "evaluate", "accelerate", "sklearn", "matplotlib", "tomli_w")
+    output = Path(output)
+    check_free(output, overwrite=overwrite, what="run")
+
+    import torch
+    import transformers
+
+    from ftx.finetune.curves import draw_curves
+    from ftx.finetune.hub import load_model, load_tokenizer
+    from ftx.finetune.labelled_text import load_labelled_text
+    from ftx.finetune.precision import choose_precision
+    from ftx.finetune.trainer import build_trainer, tokenise
+
+    transformers.logging.set_verbosity_error()
+    cuda = torch.cuda.is_available()
+    precision, why = choose_precision(recipe.precision, cuda=cuda, cuda_bf16=cuda and torch.cuda.is_bf16_supported())
+    device = torch.cuda.get_device_name() if cuda else "cpu"
+    data = load_labelled_text(recipe)
+    say(f"Data: {len(data.train)} rows to learn from, {len(data.held_out)} held out, labels {', '.join(data.labels)}")
+    tokenizer = load_tokenizer(recipe.model)
+    tokenizer.model_max_length = recipe.max_length  # whoever loads the checkpoint cuts texts as training did
+    transformers.set_seed(recipe.seed)  # the head's new weights
+    model = load_model(recipe.model, data.labels, "single_label_classification")
+    say(f"Training {recipe.model} in {precision} ({why}) on {device}")
+
+    with staged_folder(output, overwrite=overwrite, owned=OWNED, what="run") as staging:
+        scratch = staging / "trainer"
+        trainer = build_trainer(
+            recipe,
+            model=model,
+            tokenizer=tokenizer,
+            train_set=tokenise(data.train, tokenizer, recipe.max_length),
+            eval_set=tokenise(data.held_out, tokenizer, recipe.max_length),
+            precision=precision,
+            scratch=scratch,
+            history_file=staging / "history.jsonl",
+        )
+        began = time.perf_counter()
+        outcome = trainer.train()
+        train_sec = time.perf_counter() - began
+        scores = trainer.evaluate()
+
+        checkpoint = staging / "checkpoint"
+        trainer.save_model(str(checkpoint))  # the tokenizer too
+        shutil.rmtree(scratch, ignore_errors=True)
+        (checkpoint / "training_args.bin").unlink()  # a pickle, and recipe.toml says it all
+        report = TrainingReport(
+            run=str(output),
+            labels=data.labels,
+            train_rows=len(data.train),
+            eval_rows=len(data.held_out),
+            steps=outcome.global_step,
+            train_sec=train_sec,
+            train_samples_per_sec=outcome.metrics["train_samples_per_second"],
+            device=device,
+            precision=precision,
+            precision_reason=why,
+            train_loss=outcome.training_loss,
+            eval_loss=scores["eval_loss"],
+            accuracy=scores["eval_accuracy"],
+            f1_macro=scores["eval_f1_macro"],
+            mcc=scores["eval_mcc"],
+        )
+        write_held_out(staging / HELD_OUT_FILE, ((text, data.labels[number]) for text, number in data.held_out))
+        write_recipe(staging / "recipe.toml", recipe, data.labels)
+        (staging / "metrics.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
+        draw_curves(staging / "history.jsonl", staging / "training.svg")
+    return report
+
+
+def say(line: str) -> None:
+    """Tell the user on stderr."""
+    print(line, file=sys.stderr)
+
+
+def write_recipe(path: Path, recipe: Recipe, labels: list[str]) -> None:
+    """Write every value as it was used, with the versions that used it: `ftx train --recipe FILE` does it again."""
+    import tomli_w
+
+    values: dict[str, Any] = {**recipe.to_dict(), "labels": labels}
+    values["versions"] = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONED}
+    path.write_text(tomli_w.dumps(values), encoding="utf-8")

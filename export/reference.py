@@ -1,0 +1,99 @@
+"""The PyTorch model that every proof compares with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftx.errors import ModelError
+from ftx.export.quiet import quiet
+
+__all__ = ["Reference", "find_checkpoint"]
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Resolve a run folder or a checkpoint folder to the checkpoint.
+
+    Raises:
+        ModelError: It is neither.
+    """
+    for folder in (path / "checkpoint", path):
+        if (folder / "config.json").is_file():
+            return folder
+    raise ModelError(
+        f"{path} is no run of ftx train and no checkpoint: expected a folder with checkpoint/, or with config.json, "
+        "model.safetensors and tokenizer.json"
+    )
+
+
+class Reference:
+    """A checkpoint in PyTorch, fp32, on the CPU.
+
+    Args:
+        checkpoint: A folder in Hugging Face layout.
+
+    Attributes:
+        model: The `transformers` model, in eval mode.
+        tokenizer: Its fast tokenizer.
+        max_length: Tokens a text is cut to: the tokenizer's own limit, or the model's positions.
+
+    Raises:
+        ModelError: The checkpoint can't be loaded.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        try:
+            with quiet():
+                self.tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint, use_fast=True)
+                self.model: Any = AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True)
+        except Exception as error:  # a damaged model.safetensors raises SafetensorError, no common base
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"Checkpoint {checkpoint} can't be loaded: {line}") from error
+        if not self.tokenizer.is_fast:
+            raise ModelError(f"Checkpoint {checkpoint} has no tokenizer.json, which the runtime needs")
+        self.model.float().eval()
+        self.max_length = min(self.tokenizer.model_max_length, positions(self.model.config))
+        self.tokenizer.model_max_length = self.max_length
+
+    @property
+    def problem_type(self) -> str:
+        """The head, as transformers reads it from config.json."""
+        given = self.model.config.problem_type
+        return str(given or ("regression" if self.model.config.num_labels == 1 else "single_label_classification"))
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        """Label names by column of the logits."""
+        return {int(column): str(label) for column, label in self.model.config.id2label.items()}
+
+    def logits(self, texts: list[str], *, batch_size: int = 32) -> NDArray[np.float32]:
+        """Compute logits, texts of like length together.
+
+        Returns:
+            *Shape:* `(len(texts), num_labels)`.
+        """
+        import torch
+
+        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_length)
+        order = sorted(range(len(texts)), key=lambda row: len(encoded["input_ids"][row]))
+        result = np.empty((len(texts), self.model.config.num_labels), dtype=np.float32)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            some = {key: [values[row] for row in rows] for key, values in encoded.items()}
+            with quiet():  # it recommends padding all texts at once
+                batch = self.tokenizer.pad(some, return_tensors="pt")
+            with torch.inference_mode():
+                result[rows] = self.model(**batch).logits.numpy()
+        return result
+
+
+def positions(config: Any) -> int:
+    """Tell how many tokens a model has positions for. RoBERTa's begin behind the padding token's."""
+    count = int(getattr(config, "max_position_embeddings", 512))
+    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+    return count - offset

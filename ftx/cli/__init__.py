@@ -1,0 +1,33 @@
+"""The command line: each command a thin wrapper over the library call of the same meaning.
+
+Nothing heavy is imported here: each command imports its room when it runs.
+"""
+
+from __future__ import annotations
+
+import click
+
+from ftx import __version__
+from ftx.cli.group import ExplainingGroup
+from ftx.cli.measuring import bench, verify
+from ftx.cli.predicting import predict
+from ftx.cli.telling import doctor, inspect
+from ftx.cli.training import export, train
+
+__all__ = ["ftx"]
+
+
+@click.group(cls=ExplainingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ftx")
+def ftx() -> None:
+    r"""Fine-tune BERT text classifiers, export and quantise them, and prove that the result still says the same.
+
+    \b
+    ftx train                           labelled text -> runs/starter/checkpoint
+    ftx export runs/starter             checkpoint -> runs/starter/onnx/model_quantized.onnx, proven
+    ftx predict --onnx model.onnx TEXT  one file, no PyTorch
+    """
+
+
+for command in (train, export, verify, predict, bench, inspect, doctor):
+    ftx.add_command(command)

@@ -1,0 +1,96 @@
+"""`ftx verify` and `ftx bench`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+__all__ = ["bench", "verify"]
+
+
+@click.command(epilog="Example: ftx verify --onnx model.onnx")
+@click.option("--onnx", type=click.Path(path_type=Path), required=True, help="The .onnx file, or a folder with one.")
+@click.option(
+    "--against", type=click.Path(path_type=Path), help="A run or checkpoint: compare full logits with PyTorch."
+)
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Labelled texts for that.  [default: the run's eval.jsonl]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -> None:
+    """Check that an ONNX file says here what it said where it was exported, without PyTorch.
+
+    Replays the golden probes that the file carries. With --against, compares its logits with a PyTorch checkpoint's.
+    Exit status 1 when it does not pass.
+    """
+    if data and not against:
+        raise click.UsageError("--data goes with --against")
+    import ftx.runtime
+
+    probes = ftx.runtime.verify(onnx)
+    comparison = None
+    if against:
+        with contextlib.redirect_stdout(sys.stderr):
+            import ftx.export
+
+            comparison = ftx.export.compare(onnx, against, data=data)
+    passed = probes.passed and (comparison is None or comparison.passed)
+    if as_json:
+        report = {"passed": passed, "probes": asdict(probes), "against": comparison and comparison.to_dict()}
+        click.echo(json.dumps(report))
+    else:
+        click.echo(
+            f"{said(probes.passed)}  {probes.probes} golden probes, max |Δlogit| {probes.max_abs_diff:.2g} "
+            f"(at most {probes.atol:g})"
+        )
+        if comparison:
+            for result in comparison.parity:
+                click.echo(f"{said(comparison.passed)}  PyTorch, {result.texts} texts, {result.to_text()}")
+            click.echo(f"asked for: {comparison.gate}")
+    if not passed:
+        raise click.exceptions.Exit(1)
+
+
+def said(passed: bool) -> str:
+    """Say whether something passed."""
+    return "passed" if passed else "FAILED"
+
+
+@click.command(epilog="Example: ftx bench --onnx runs/starter/onnx --against runs/starter --output report")
+@click.option("--onnx", type=click.Path(path_type=Path), required=True, help="The .onnx file, or an export folder.")
+@click.option(
+    "--against", type=click.Path(path_type=Path), required=True, help="The run or checkpoint it was made from."
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Labelled texts.  [default: the run's eval.jsonl]")
+@click.option("--threads", type=click.IntRange(1), help="Threads of each engine.  [default: the usable cores]")
+@click.option("--texts", type=click.IntRange(1), default=512, show_default=True, help="Texts to time on.")
+@click.option("--rounds", type=click.IntRange(1), default=4, show_default=True, help="Rounds of taking turns.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write bench.json and bench.md into this folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of Markdown.")
+def bench(
+    onnx: Path,
+    against: Path,
+    data: Path | None,
+    threads: int | None,
+    texts: int,
+    rounds: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure int8, fp32 and PyTorch side by side: latency, throughput, memory, size, agreement."""
+    with contextlib.redirect_stdout(sys.stderr):
+        from ftx.export.bench import bench as measure
+
+        if output:
+            output.mkdir(parents=True, exist_ok=True)
+        report = measure(onnx, against, data=data, threads=threads, texts=texts, rounds=rounds)
+        as_text, markdown = json.dumps(report.to_dict(), indent=2) + "\n", report.to_markdown()
+        if output:
+            (output / "bench.json").write_text(as_text, encoding="utf-8")
+            (output / "bench.md").write_text(markdown, encoding="utf-8")
+    click.echo(as_text if as_json else markdown, nl=False)

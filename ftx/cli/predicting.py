@@ -1,0 +1,67 @@
+"""`ftx predict`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ftx.errors import DataError
+
+if TYPE_CHECKING:
+    from ftx.runtime import Prediction
+
+__all__ = ["predict"]
+
+# Enough for well-filled batches, few enough that answers come while the input still flows.
+LINES_AT_A_TIME = 256
+SHOWN_CHARACTERS = 100
+
+
+@click.command(epilog='Example: ftx predict --onnx model.onnx "This movie was great!"')
+@click.option("--onnx", type=click.Path(path_type=Path), required=True, help="The .onnx file, or a folder with one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text, with all probabilities.")
+@click.option("--threads", type=click.IntRange(1), help="Threads.  [default: the cores this process may use]")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts that run together.")
+@click.argument("texts", nargs=-1)
+def predict(onnx: Path, as_json: bool, threads: int | None, batch_size: int, texts: tuple[str, ...]) -> None:
+    """Predict the label of each TEXT, or of each line of standard input when no TEXT is given."""
+    if not texts and sys.stdin.isatty():
+        raise click.UsageError("give one or more texts, or pipe them in, one a line")
+    from ftx.runtime import Predictor
+
+    predictor = Predictor(onnx, intra_op_num_threads=threads, batch_size=batch_size)
+    lines = iter(texts) if texts else stdin_lines()
+    while some := list(islice(lines, LINES_AT_A_TIME)):
+        for prediction in predictor(some):
+            click.echo(json.dumps(prediction.to_dict()) if as_json else readable(prediction))
+
+
+def stdin_lines() -> Iterator[str]:
+    """Read standard input, one text a line; only line feeds (and CR LF) end a line."""
+    stream: Iterable[bytes] = sys.stdin.buffer
+    for number, line in enumerate(stream, 1):
+        try:
+            yield line.rstrip(b"\r\n").decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"standard input, line {number} is not UTF-8 (byte {error.start}): convert it, with iconv for example"
+            ) from error
+
+
+def readable(prediction: Prediction) -> str:
+    """Write a prediction as label, score and the beginning of the text, separated by tabs."""
+    if prediction.value is not None:
+        said = f"{prediction.value:.4f}"
+    elif prediction.labels is not None:
+        said = ", ".join(f"{label} {prediction.scores[label]:.4f}" for label in prediction.labels) or "-"
+    else:
+        said = f"{prediction.label}\t{prediction.score:.4f}"
+    text = prediction.text[: SHOWN_CHARACTERS + 1]
+    shown = "".join(character if character.isprintable() else " " for character in text[:SHOWN_CHARACTERS])
+    return f"{said}\t{shown}{'…' if len(text) > SHOWN_CHARACTERS else ''}"

@@ -1,0 +1,85 @@
+"""`ftx train` and `ftx export`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["export", "train"]
+
+
+@click.command(epilog="Example: ftx train --dataset reviews.csv --text-column review --output runs/reviews")
+@click.option("--recipe", "recipe_name", default="starter", show_default=True, help="A recipe's name, or a TOML file.")
+@click.option("--output", type=click.Path(path_type=Path), help="The run folder.  [default: runs/RECIPE]")
+@click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
+@click.option("--model", help="'starter', a hub id, or a folder in Hugging Face layout.")
+@click.option("--dataset", help="'starter', a file (.csv .tsv .jsonl .parquet), a folder of them, or a hub id.")
+@click.option("--text-column", help="The column of the texts.")
+@click.option("--label-column", help="The column of the labels.")
+@click.option("--labels", help="Label names by number, separated by commas; else found in the data.")
+@click.option("--validation", type=float, help="Share of the rows held out.")
+@click.option("--max-length", type=int, help="Tokens a text is cut to.")
+@click.option("--epochs", type=float, help="Passes over the training rows.")
+@click.option("--max-steps", type=int, help="Stop after so many steps; 0: as many as the epochs take.")
+@click.option("--batch-size", "train_batch_size", type=int, help="Texts a training step.")
+@click.option("--learning-rate", type=float, help="Peak learning rate.")
+@click.option("--weight-decay", type=float, help="Weight decay.")
+@click.option("--precision", help="auto (fp16 on CUDA, fp32 on a CPU), fp32, fp16 or bf16.")
+@click.option("--seed", type=int, help="Of the split, the new weights and the order of the rows.")
+@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+def train(
+    recipe_name: str, output: Path | None, overwrite: bool, labels: str | None, as_json: bool, **values: Any
+) -> None:
+    """Fine-tune BERT on labelled text.
+
+    Writes a run folder: checkpoint, recipe.toml, metrics.json, history.jsonl, training.svg, and eval.jsonl, the
+    held-out texts on which every later step is proven. Values not given come from the recipe.
+    """
+    with contextlib.redirect_stdout(sys.stderr):  # libraries print; stdout is for the result
+        import ftx.finetune
+
+        overrides = {name: value for name, value in values.items() if value is not None}
+        if labels is not None:
+            overrides["labels"] = tuple(name.strip() for name in labels.split(",") if name.strip())
+        recipe = ftx.finetune.load_recipe(recipe_name).override(overrides)
+        report = ftx.finetune.train(recipe, output or Path("runs") / Path(recipe_name).stem, overwrite=overwrite)
+    if as_json:
+        click.echo(json.dumps(asdict(report)))
+        return
+    click.echo(f"run        {report.run}")
+    click.echo(f"rows       {report.train_rows} to learn from, {report.eval_rows} held out")
+    click.echo(f"steps      {report.steps} in {report.train_sec:.0f} s ({report.train_samples_per_sec:.0f} rows/s)")
+    click.echo(f"device     {report.device}, {report.precision} ({report.precision_reason})")
+    click.echo(f"accuracy   {report.accuracy:.4f} on the held-out rows")
+    click.echo(f"macro F1   {report.f1_macro:.4f}")
+    click.echo(f"next       ftx export {report.run}")
+
+
+@click.command(epilog="Example: ftx export runs/starter")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="The export folder.  [default: RUN/onnx]")
+@click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
+@click.option("--data", type=click.Path(path_type=Path), help="Held-out text to prove on.  [default: RUN/eval.jsonl]")
+@click.option("--json", "as_json", is_flag=True, help="Print the parity figures as JSON.")
+def export(run: Path, output: Path | None, overwrite: bool, data: Path | None, as_json: bool) -> None:
+    """Export a checkpoint to ONNX, quantise it to int8, and prove both on held-out text.
+
+    RUN is a run folder of ftx train, or a checkpoint folder (with --data). Exit status 1 when a proof fails: when
+    only int8 fails, the proven fp32 file is left.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        import ftx.export
+
+        report = ftx.export.export(run, output, data=data, overwrite=overwrite)
+    if as_json:
+        click.echo(json.dumps(report.to_dict()))
+    else:
+        click.echo(report.to_text())
+    if report.int8 is None:
+        raise click.exceptions.Exit(1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ftx.export.parity import Parity, measure
 from ftx.export.quiet import quiet
-from ftx.export.sensitivity import Sensitivity, rank
+from ftx.export.sensitivity import OP_TYPES, Sensitivity, rank
 from ftx.heldout import HeldOut
 
 __all__ = ["Attempt", "QuantizationSearch", "describe_quantization", "quantize"]
@@ -92,16 +92,20 @@ def quantize(
 
 def write_int8(fp32: Path, target: Path, nodes_to_exclude: list[str]) -> None:
     """Quantise the MatMuls with constant weights and the embeddings, but for some; the small head stays in fp32."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    # The quantiser rewrites each Gemm to a MatMul of this name, and would then quantise the pooler and the classifier.
+    model = onnx.load(str(fp32))
+    head = [f"{node.name}_MatMul" for node in model.graph.node if node.op_type == "Gemm"]
     with quiet():
         quantize_dynamic(
-            fp32,
+            model,
             target,
-            op_types_to_quantize=["MatMul", "Gather"],
+            op_types_to_quantize=OP_TYPES,
             per_channel=True,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=nodes_to_exclude,
+            nodes_to_exclude=[*nodes_to_exclude, *head],
             # Attention's two products of activations stay in fp32: they have no weights to shrink, only error to add.
             extra_options={"MatMulConstBOnly": True},
         )

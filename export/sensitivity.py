@@ -18,7 +18,9 @@ from ftx.runtime.model_file import describe
 from ftx.runtime.session import open_session
 from ftx.runtime.tokenization import Batch, encode, load_tokenizer, pad
 
-__all__ = ["Sensitivity", "rank"]
+__all__ = ["OP_TYPES", "Sensitivity", "rank"]
+
+OP_TYPES = ("MatMul", "Gather")  # what is quantised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,19 +80,20 @@ def write_switched(fp32: Path, int8: Path, target: Path) -> dict[str, str]:
 
     original, graph_model = onnx.load(str(fp32)), onnx.load(str(int8))
     graph = graph_model.graph
-    kept = {node.name for node in graph.node}
     have = {tensor.name for tensor in graph.initializer}
     weights = {tensor.name: tensor for tensor in original.graph.initializer}
     producer = {output: node for node in graph.node for output in node.output}
     switches: dict[str, str] = {}
     for node in original.graph.node:
-        if node.name in kept or node.output[0] not in producer:
-            continue
         result = node.output[0]
-        maker = producer[result]
+        maker = producer.get(result)
+        # A quantised operator ends in another one, the Mul or DequantizeLinear that gives its result back as float.
+        if node.op_type not in OP_TYPES or maker is None or maker.op_type == node.op_type:
+            continue
         maker.output[list(maker.output).index(result)] = f"{result}/int8"
         twin = onnx.NodeProto()
         twin.CopyFrom(node)
+        twin.name += "/fp32"
         twin.output[0] = f"{result}/fp32"
         switch = f"switch/{len(switches)}"
         switches[node.name] = switch

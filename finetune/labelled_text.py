@@ -65,6 +65,8 @@ def load_labelled_text(recipe: Recipe) -> LabelledText:
             f"{recipe.dataset} has too few rows of {', '.join(lacking)} to learn from and to hold out; "
             "expected two or more of each label"
         )
+    if not validation:
+        raise DataError(f"{recipe.dataset} has too few rows to hold one out; expected two or more of each label")
     return LabelledText(
         labels=labels,
         train=[(row.text, number[row.label]) for row in train],

@@ -14,9 +14,10 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -124,7 +125,7 @@ def unpack(package: Package, archive: Path, target: Path) -> None:
     left = MAX_UNPACKED_BYTES
     wanted = set(package.members)
     with open_members(archive, package.archives) as members:
-        for name, size, content in members:
+        for name, size, opener in members:
             path = PurePosixPath(name)
             if not path.is_relative_to(package.prefix):
                 continue
@@ -133,21 +134,24 @@ def unpack(package: Package, archive: Path, target: Path) -> None:
                 continue
             wanted.discard(str(relative))
             left -= size
-            if ".." in path.parts or path.is_absolute() or content is None or left < 0:
+            if ".." in path.parts or path.is_absolute() or opener is None or left < 0:
                 raise FetchError(
                     f"{package.name} {package.version} holds {name!r}, which ftx does not unpack: "
                     f"expected plain files inside {package.prefix}, {MAX_UNPACKED_BYTES >> 20} MiB in all"
                 )
             destination = target / relative
             destination.parent.mkdir(parents=True, exist_ok=True)
-            with destination.open("wb") as file:
+            content = opener()
+            assert content is not None
+            with content, destination.open("wb") as file:
                 # Both formats' readers stop at the size their headers gave.
                 shutil.copyfileobj(content, file)
     if wanted or not any(target.iterdir()):
         raise FetchError(f"{package.name} {package.version} lacks {', '.join(sorted(wanted)) or package.prefix}")
 
 
-Members = Iterator[tuple[str, int, IO[bytes] | None]]
+Opener = Callable[[], IO[bytes] | None]
+Members = Iterator[tuple[str, int, Opener | None]]
 
 
 @contextmanager
@@ -172,17 +176,17 @@ def open_members(archive: Path, inner: tuple[str, ...]) -> Iterator[Members]:
 
 
 def zip_members(wheel: zipfile.ZipFile) -> Members:
-    """Walk the files of a wheel; a link comes without content."""
+    """Walk the files of a wheel; a link comes without a way to open it."""
     for info in wheel.infolist():
         if info.is_dir():
             continue
         mode = info.external_attr >> 16
         plain = stat.S_IFMT(mode) in (0, stat.S_IFREG)
-        yield info.filename, info.file_size, wheel.open(info) if plain else None
+        yield info.filename, info.file_size, partial(wheel.open, info) if plain else None
 
 
 def tar_members(archive: tarfile.TarFile) -> Members:
-    """Walk the files of a tar archive; a link or a device comes without content."""
+    """Walk the files of a tar archive; a link or a device comes without a way to open it."""
     for member in archive:
         if not member.isdir():
-            yield member.name, member.size, archive.extractfile(member) if member.isreg() else None
+            yield member.name, member.size, partial(archive.extractfile, member) if member.isreg() else None

@@ -49,7 +49,8 @@ def pad(encodings: list[Encoding], manifest: Manifest, input_names: list[str]) -
         The graph's inputs among `input_ids`, `attention_mask` and `token_type_ids`. *Shape of each:*
         `(len(encodings), longest)`.
     """
-    shape = (len(encodings), max(len(encoding) for encoding in encodings))
+    # Without special tokens an empty text has no token at all, and no graph takes an empty row.
+    shape = (len(encodings), max(1, *(len(encoding) for encoding in encodings)))
     batch = {name: np.zeros(shape, dtype=np.int64) for name in input_names}
     if "input_ids" in batch:
         batch["input_ids"].fill(manifest.pad_token_id)

@@ -1,0 +1,134 @@
+"""A tiny BERT, built from a config in a second, for every test that does not need a real one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Tests never ask a hub; the ones about that set their own.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+POSITIVE = ["great", "good", "lovely", "fine", "superb", "brilliant"]
+NEGATIVE = ["bad", "awful", "dull", "poor", "boring", "terrible"]
+NOUNS = ["movie", "film", "story", "plot", "ending", "cast", "music", "script"]
+
+
+def review_rows() -> list[tuple[str, str]]:
+    """96 distinct labelled sentences that a tiny model learns in seconds."""
+    return [
+        (f"The {noun} was {word}{end}", label)
+        for label, words in (("positive", POSITIVE), ("negative", NEGATIVE))
+        for word in words
+        for noun in NOUNS
+        for end in ("!",)
+    ]
+
+
+def write_jsonl(path: Path, rows: list[tuple[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows))
+    return path
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_jsonl(tmp_path_factory.mktemp("data") / "reviews.jsonl", review_rows())
+
+
+def build_tiny(folder: Path, problem_type: str, labels: list[str], *, layers: int = 2) -> Path:
+    import torch
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    words = BertWordPieceTokenizer()
+    corpus = [text for text, _ in review_rows()] + [
+        "I did not like it at all, é ü 電影 0123456789 abcdefghijklmnopqrstuvwxyz"
+    ]
+    words.train_from_iterator(corpus, vocab_size=400, min_frequency=1, show_progress=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = words.save_model(str(folder))[0]
+    tokenizer = BertTokenizerFast(vocab_file=vocabulary, model_max_length=32)
+    torch.manual_seed(7)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        id2label=dict(enumerate(labels)),
+        label2id={label: number for number, label in enumerate(labels)},
+        problem_type=problem_type,
+        initializer_range=0.1,  # logits that differ between texts
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A tiny checkpoint by problem_type, built once."""
+    built: dict[str, Path] = {}
+    labels = {
+        "single_label_classification": ["negative", "positive"],
+        "multi_label_classification": ["funny", "sad", "long"],
+        "regression": ["stars"],
+    }
+
+    def build(problem_type: str) -> Path:
+        if problem_type not in built:
+            folder = tmp_path_factory.mktemp("tiny") / problem_type
+            built[problem_type] = build_tiny(folder, problem_type, labels[problem_type])
+        return built[problem_type]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path], reviews: Path) -> Path:
+    """A run of `train` on the tiny model."""
+    from ftx.finetune import Recipe, train
+
+    output = tmp_path_factory.mktemp("runs") / "tiny"
+    train(tiny_recipe(tiny_model("single_label_classification"), reviews, Recipe), output)
+    return output
+
+
+def tiny_recipe(model: Path, dataset: Path, recipe: Any, **values: Any) -> Any:
+    return recipe(
+        **{
+            "model": str(model),
+            "dataset": str(dataset),
+            "validation": 0.25,
+            "max_length": 32,
+            "epochs": 4.0,
+            "train_batch_size": 8,
+            "learning_rate": 5e-3,
+            **values,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path:
+    """The tiny run's export folder."""
+    from ftx.export import export
+
+    output = tmp_path_factory.mktemp("exports") / "onnx"
+    export(tiny_run, output)
+    return output
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data sets that lie beside some checkouts."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/data beside this checkout: real SST-2 and emotion data is not here")
+    return folder

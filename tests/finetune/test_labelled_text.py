@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ftx.errors import DataError
+from ftx.finetune.labelled_text import load_labelled_text, number_labels, sentence_key, split
+from ftx.finetune.recipe import Recipe
+from ftx.finetune.table import Row
+
+
+def rows_of(*pairs: tuple[str, str]) -> list[Row]:
+    return [Row(where=f"data:{number}", text=text, label=label) for number, (text, label) in enumerate(pairs, 1)]
+
+
+texts = st.text(alphabet="aAbB .!é", max_size=6)
+tables = st.lists(st.tuples(texts, st.sampled_from(["x", "y", "z"])), max_size=60).map(lambda pairs: rows_of(*pairs))
+
+
+@given(rows=tables, share=st.floats(0.05, 0.9), seed=st.integers(0, 5))
+def test_no_sentence_stands_on_both_sides_and_none_is_lost(rows: list[Row], share: float, seed: int) -> None:
+    train, held_out = split(rows, share, seed)
+    assert not {sentence_key(row.text) for row in train} & {sentence_key(row.text) for row in held_out}
+    assert sorted(train + held_out, key=lambda row: row.where) == sorted(rows, key=lambda row: row.where)
+
+
+@given(rows=tables, chance=st.randoms())
+def test_the_split_does_not_depend_on_the_order_of_the_rows(rows: list[Row], chance: random.Random) -> None:
+    shuffled = rows.copy()
+    chance.shuffle(shuffled)
+    assert set(map(str, split(rows, 0.3, 1)[1])) == set(map(str, split(shuffled, 0.3, 1)[1]))
+
+
+def test_the_split_holds_each_label_out_in_its_share() -> None:
+    rows = rows_of(*[(f"common {n}", "x") for n in range(900)], *[(f"rare {n}", "y") for n in range(100)])
+    _, held_out = split(rows, 0.2, 0)
+    assert [row.label for row in held_out].count("x") == 180
+    assert [row.label for row in held_out].count("y") == 20
+    assert split(rows, 0.2, 1)[1] != held_out
+
+
+def test_a_sentence_is_the_same_in_another_case_and_punctuation() -> None:
+    assert sentence_key("It's GREAT!") == sentence_key("its great") == sentence_key("It ’s great .")
+    assert sentence_key("Straße") == sentence_key("STRASSE")
+    assert sentence_key("?!") != sentence_key("...")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "expected"),
+    [
+        (["pos", "neg"], [], ["neg", "pos"]),
+        (["10", "9", "1"], [], ["1", "9", "10"]),
+        (["1", "0"], ["negative", "positive"], ["negative", "positive"]),
+        (["positive", "0"], ["negative", "positive"], ["negative", "positive"]),
+    ],
+)
+def test_labels_are_found_or_given(labels: list[str], names: list[str], expected: list[str]) -> None:
+    found, number = number_labels(rows_of(*[("t", label) for label in labels]), names)
+    assert found == expected
+    assert {number[label] for label in labels} <= set(range(len(expected)))
+
+
+def test_a_number_means_the_name_at_that_place() -> None:
+    _, number = number_labels(rows_of(("t", "1"), ("t", "negative")), ["negative", "positive"])
+    assert (number["1"], number["negative"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "reason"),
+    [
+        (["1", "0", "x"], [], "data:3: label 'x': some labels are numbers"),
+        (["a", "b", "c"], ["a", "b"], "data:3: label 'c' is not in the list; expected a, b"),
+        (["0", "2"], ["a", "b"], "data:2: label '2' is not in the list.*number from 0 to 1"),
+    ],
+)
+def test_a_label_that_does_not_fit_names_its_row(labels: list[str], names: list[str], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        number_labels(rows_of(*[("t", label) for label in labels]), names)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("text,label\n", "empty"),
+        ("text,label\na,1\nb,1\n", "one class only, '1', in 2 rows"),
+        ("text,label\na,x\nA!,y\n", "too few rows"),
+    ],
+)
+def test_data_nothing_can_be_learnt_from_is_refused(tmp_path: Path, content: str, reason: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(content)
+    with pytest.raises(DataError, match=reason):
+        load_labelled_text(Recipe(model="m", dataset=str(path)))
+
+
+def test_real_sst2_and_emotion_tables_are_read(shared_data: Path) -> None:
+    data = load_labelled_text(
+        Recipe(
+            model="m",
+            dataset=str(shared_data / "sst2/dev.tsv"),
+            text_column="sentence",
+            labels=("negative", "positive"),
+        )
+    )
+    assert len(data.train) + len(data.held_out) == 6735
+    assert abs(len(data.held_out) / 6735 - 0.1) < 0.02

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from ftx.errors import RecipeError
+from ftx.finetune.recipe import Recipe, load_recipe, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_that_ships_loads_and_comes_back(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    path = tmp_path / "recipe.toml"
+    path.write_text(tomli_w.dumps({**recipe.to_dict(), "versions": {"python": "3"}}))
+    assert load_recipe(str(path)) == recipe
+
+
+def test_a_new_data_set_drops_the_old_ones_labels() -> None:
+    starter = load_recipe("starter")
+    assert starter.override({"epochs": 2.0}).labels == ("negative", "positive")
+    assert starter.override({"dataset": "mine.csv"}).labels == ()
+    assert starter.override({"dataset": "mine.csv", "labels": ("a", "b")}).labels == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("model = ", "not TOML"),
+        ('model = "m"', "lacks dataset"),
+        ('model = "m"\ndataset = "d"\nepoch = 3', "unknown values epoch"),
+        ('model = "m"\ndataset = "d"\nepochs = "three"', "epochs is 'three', expected float"),
+        ('model = "m"\ndataset = "d"\nseed = true', "seed is True, expected int"),
+        ('model = "m"\ndataset = "d"\nlabels = [1, 2]', "labels is"),
+        ('model = "m"\ndataset = "d"\nlearning_rate = -1.0', "learning_rate is -1.0, expected above 0"),
+        ('model = "m"\ndataset = "d"\nlearning_rate = nan', "learning_rate is nan"),
+    ],
+)
+def test_a_recipe_that_is_none_names_the_value(tmp_path: Path, content: str, reason: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(content)
+    with pytest.raises(RecipeError, match=reason):
+        load_recipe(str(path))
+
+
+def test_an_unknown_recipe_lists_those_there_are() -> None:
+    with pytest.raises(RecipeError, match="starter"):
+        load_recipe("nonsense")
+
+
+@pytest.mark.parametrize(
+    "values", [{"validation": 1.0}, {"warmup_ratio": 2.0}, {"precision": "fp8"}, {"max_steps": -1}]
+)
+def test_values_out_of_range_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=next(iter(values))):
+        Recipe(model="m", dataset="d", **values)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ftx.errors import DataError
+from ftx.finetune.table import read_tables
+
+
+def read(path: Path, text_column: str = "text", label_column: str = "label") -> list[tuple[str, str]]:
+    return [(row.text, row.label) for row in read_tables(path, text_column=text_column, label_column=label_column)]
+
+
+def test_csv_with_quotes_and_line_breaks_in_cells(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes('\ufeffid,text,label\r\n1,"good, ""really""\nyes",pos\r\n\r\n2,bad,neg\r\n'.encode())
+    assert read(path) == [('good, "really"\nyes', "pos"), ("bad", "neg")]
+
+
+def test_tsv_keeps_quotes_as_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('sentence\tlabel\n"a" film\t1\nunclosed "quote\t0\n')
+    assert read(path, "sentence") == [('"a" film', "1"), ('unclosed "quote', "0")]
+
+
+def test_json_lines_and_parquet(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "label": 1}\n\n{"label": "pos", "text": "y"}\n')
+    assert read(tmp_path / "a.jsonl") == [("x", "1"), ("y", "pos")]
+    table = pyarrow.table({"text": ["x", "y"], "label": [1.0, 0.0]})
+    pyarrow.parquet.write_table(table, tmp_path / "b.parquet")
+    assert read(tmp_path / "b.parquet") == [("x", "1"), ("y", "0")]
+
+
+def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text("text,label\nsecond,1\n")
+    (tmp_path / "a.jsonl").write_text('{"text": "first", "label": 0}\n')
+    (tmp_path / "README.md").write_text("not data")
+    assert read(tmp_path) == [("first", "0"), ("second", "1")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.csv", b"", "a.csv is empty"),
+        ("a.csv", b"text,label\ngood,1\nbad\n", "a.csv:3: 1 cells, expected 2"),
+        ("a.csv", b"text,text\na,b\n", "stands twice"),
+        ("a.csv", b'text,label\n"open,1\n', "a.csv:2"),
+        ("a.csv", b"text,label\ngood,\n", "a.csv:2: the label is missing"),
+        ("a.csv", b"text,label\n\xff\xfe,1\n", "not UTF-8"),
+        ("a.csv", b"review,label\ngood,1\n", "no column 'text'; the columns are review, label"),
+        ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": ', "a.jsonl:2"),
+        ("a.jsonl", b"[1, 2]\n", "a.jsonl:1: a list"),
+        ("a.jsonl", b'{"text": null, "label": 1}\n', "a.jsonl:1: the text is missing"),
+        ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": "y"}\n', "a.jsonl:2: the label is missing"),
+        ("a.parquet", b"no parquet", "not Parquet"),
+        ("a.xlsx", b"", "unknown kind"),
+    ],
+)
+def test_bad_rows_name_file_line_and_reason(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        read(tmp_path / name)
+
+
+def test_an_empty_folder_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no"):
+        read(tmp_path)
+
+
+@given(content=st.binary(max_size=200), suffix=st.sampled_from([".csv", ".tsv", ".jsonl", ".parquet"]))
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_a_table_or_one_clear_error(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = tmp_path / f"any{suffix}"
+    path.write_bytes(b"text,label\n" + content if suffix == ".csv" else content)
+    try:
+        read(path)
+    except DataError as error:
+        assert str(path) in str(error)

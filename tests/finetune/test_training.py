@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sklearn.metrics
+
+from ftx.errors import ModelError
+from ftx.finetune import Recipe, load_recipe, train
+from ftx.finetune.metrics import ClassificationMetrics
+from ftx.heldout import read_held_out
+from tests.conftest import tiny_recipe
+
+
+def test_the_run_folder_holds_what_is_promised(tiny_run: Path) -> None:
+    names = {path.name for path in tiny_run.iterdir()}
+    assert names == {"checkpoint", "recipe.toml", "metrics.json", "history.jsonl", "training.svg", "eval.jsonl"}
+    checkpoint = {path.name for path in (tiny_run / "checkpoint").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= checkpoint
+    assert not [name for name in checkpoint if name.endswith((".bin", ".pt", ".pkl"))]
+    config = json.loads((tiny_run / "checkpoint/config.json").read_text())
+    assert config["id2label"] == {"0": "negative", "1": "positive"}
+    assert config["problem_type"] == "single_label_classification"
+    assert json.loads((tiny_run / "checkpoint/tokenizer_config.json").read_text())["model_max_length"] == 32
+    assert "<svg" in (tiny_run / "training.svg").read_text()
+    assert [path.name for path in tiny_run.parent.iterdir()] == [tiny_run.name]
+
+
+def test_the_tiny_model_learns(tiny_run: Path) -> None:
+    metrics = json.loads((tiny_run / "metrics.json").read_text())
+    assert metrics["accuracy"] >= 0.9
+    assert metrics["train_rows"] == 72
+    assert metrics["eval_rows"] == 24 == len(read_held_out(tiny_run / "eval.jsonl"))
+    assert metrics["steps"] == 36
+    history = [json.loads(line) for line in (tiny_run / "history.jsonl").read_text().splitlines()]
+    assert history[-1]["eval_accuracy"] == metrics["accuracy"]
+    losses = [line["loss"] for line in history if "loss" in line]
+    assert losses[-1] < losses[0]
+
+
+def test_a_repeat_gives_the_same_metrics(tiny_run: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(tiny_run / "recipe.toml"))
+    again = train(recipe, tmp_path / "again")
+    first = json.loads((tiny_run / "metrics.json").read_text())
+    for name in ("accuracy", "f1_macro", "mcc", "eval_loss", "train_loss", "steps"):
+        assert getattr(again, name) == first[name], name
+    assert (tmp_path / "again/eval.jsonl").read_text() == (tiny_run / "eval.jsonl").read_text()
+
+
+def test_transformers_pipeline_reads_the_checkpoint(tiny_run: Path) -> None:
+    from transformers import pipeline
+
+    classify = pipeline("text-classification", model=str(tiny_run / "checkpoint"), device="cpu")
+    assert [answer["label"] for answer in classify(["The movie was great!", "The plot was awful!"])] == [
+        "positive",
+        "negative",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "no tokenizer"])
+def test_a_damaged_model_is_one_clear_error_and_nothing_is_written(
+    tmp_path: Path, tiny_model: Callable[[str], Path], reviews: Path, damage: str
+) -> None:
+    import shutil
+
+    model = shutil.copytree(tiny_model("single_label_classification"), tmp_path / "model")
+    if damage == "missing":
+        (model / "model.safetensors").unlink()
+    elif damage == "truncated":
+        (model / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:1000])
+    else:
+        for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+            (model / name).unlink()
+    with pytest.raises(ModelError, match="can't be loaded"):
+        train(tiny_recipe(model, reviews, Recipe), tmp_path / "run")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+def test_metrics_are_scikit_learns() -> None:
+    predictions, references = [0, 1, 2, 2, 1, 0], [0, 1, 1, 2, 1, 2]
+    found = ClassificationMetrics(keep_in_memory=True).compute(predictions=predictions, references=references)
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found["f1_macro"] == pytest.approx(sklearn.metrics.f1_score(references, predictions, average="macro"))
+    assert found["mcc"] == pytest.approx(sklearn.metrics.matthews_corrcoef(references, predictions))

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ftx import __version__
+from ftx.cli import ftx
+
+COMMANDS = ["train", "export", "verify", "predict", "bench", "inspect", "doctor"]
+
+
+def run(*arguments: str | Path, stdin: str | bytes | None = None) -> Result:
+    result = CliRunner().invoke(ftx, [str(argument) for argument in arguments], input=stdin)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def error_line(result: Result, *, status: int = 1) -> str:
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    return lines[0]
+
+
+def test_the_commands_are_these() -> None:
+    assert list(ftx.commands) == COMMANDS
+    assert __version__ in run("--version").stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_has_help_and_an_example(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert re.search(rf"Example: ftx {command}", result.stdout)
+    for parameter in ftx.commands[command].params:
+        assert parameter.param_type_name == "argument" or getattr(parameter, "help", None), parameter.name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["predict"],
+        ["predict", "--onnx"],
+        ["verify", "--onnx", "x", "--data", "y"],
+        ["train", "--epochs", "x"],
+    ],
+)
+def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Error" in result.stderr
+
+
+def test_predict_prints_data_on_stdout_only(tiny_export: Path) -> None:
+    result = run("predict", "--onnx", tiny_export, "The movie was great!", "The plot was awful!")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    rows = [line.split("\t") for line in result.stdout.splitlines()]
+    assert [row[0] for row in rows] == ["positive", "negative"]
+    assert all(0.5 <= float(row[1]) <= 1 for row in rows)
+
+
+def test_predict_json_is_one_object_a_line(tiny_export: Path) -> None:
+    result = run("predict", "--onnx", tiny_export / "model.onnx", "--json", "The movie was great!", "")
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert first["text"] == "The movie was great!"
+    assert first["label"] == "positive"
+    assert set(first) == {"text", "label", "score", "scores"}
+    assert first["score"] == max(first["scores"].values())
+    assert second["text"] == ""
+
+
+def test_predict_reads_a_pipe_line_by_line(tiny_export: Path) -> None:
+    lines = ["The movie was great!", "", "The plot was awful!\r", "电影\u2028same line"]
+    result = run("predict", "--onnx", tiny_export, "--json", stdin="\n".join(lines) + "\n")
+    assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == [line.rstrip("\r") for line in lines]
+    assert run("predict", "--onnx", tiny_export, stdin="").stdout == ""
+
+
+def test_predict_names_the_line_that_is_not_utf8(tiny_export: Path) -> None:
+    result = run("predict", "--onnx", tiny_export, stdin=b"good\nb\xff\xfed\n")
+    assert "line 2 is not UTF-8" in error_line(result)
+
+
+def test_predict_shows_a_text_on_one_line(tiny_export: Path) -> None:
+    result = run("predict", "--onnx", tiny_export, "a\nb\tc\x1b[31m" + "d" * 1000)
+    assert result.stdout.count("\n") == 1
+    assert "\x1b" not in result.stdout
+    assert result.stdout.endswith("…\n")
+
+
+def test_a_megabyte_of_text_predicts(tiny_export: Path) -> None:
+    result = run("predict", "--onnx", tiny_export, "--json", stdin="great " * 175_000)
+    assert json.loads(result.stdout)["label"] in ("positive", "negative")
+
+
+def test_inspect_tells_what_the_file_says(tiny_export: Path) -> None:
+    manifest = json.loads(run("inspect", "--onnx", tiny_export, "--json").stdout)
+    assert manifest["id2label"] == {"0": "negative", "1": "positive"}
+    assert manifest["format_version"] == 1
+    text = run("inspect", "--onnx", tiny_export).stdout
+    assert "0 negative, 1 positive" in text
+    assert "golden probes" in text
+
+
+def test_doctor_tells_what_is_here() -> None:
+    report = json.loads(run("doctor", "--json").stdout)
+    assert set(report) == {"versions", "cpu", "cores", "onnxruntime", "extras", "cache"}
+    assert report["versions"]["onnxruntime"]
+    assert {"AVX2", "AVX-512", "VNNI", "AMX", "NEON"} <= set(report["cpu"])
+    assert report["cores"]["usable"] >= 1
+    assert "CPUExecutionProvider" in report["onnxruntime"]["providers"]
+    assert report["extras"]["cpu"] is True
+    assert report["extras"]["train"] is True
+    assert run("doctor").stdout.startswith("versions\n")
+
+
+def test_verify_prints_json(tiny_export: Path) -> None:
+    report = json.loads(run("verify", "--onnx", tiny_export, "--json").stdout)
+    assert report["passed"] is True
+    assert report["against"] is None
+
+
+@pytest.mark.parametrize("command", ["predict", "verify", "inspect"])
+@pytest.mark.parametrize("content", [None, b"", b"hello", b"\x08\x07"])
+def test_a_file_that_is_no_model_is_one_line(tmp_path: Path, command: str, content: bytes | None) -> None:
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    extra = ["text"] if command == "predict" else []
+    assert str(path) in error_line(run(command, "--onnx", path, *extra))
+
+
+def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
+    assert "model_quantized.onnx" in error_line(run("predict", "--onnx", tmp_path, "text"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--recipe", "nonsense"], "no recipe 'nonsense': expected starter"),
+        (["--model", "/nowhere/model"], "/nowhere/model"),
+        (["--dataset", "/nowhere/data.csv"], "/nowhere/data.csv"),
+        (["--validation", "2"], "validation is 2.0, expected between 0 and 1"),
+        (["--precision", "int3"], "precision is 'int3', expected one of"),
+        (["--max-length", "0"], "max_length is 0"),
+        (["--labels", "one"], "two names or more"),
+        (["--labels", "a,a"], "no name twice"),
+        (["--text-column", "sentence"], "there is no column 'sentence'; the columns are text, label"),
+    ],
+)
+def test_train_with_a_wrong_value_is_one_line_and_writes_nothing(
+    tmp_path: Path, reviews: Path, arguments: list[str], reason: str
+) -> None:
+    defaults = [] if "--dataset" in arguments or "--recipe" in arguments else ["--dataset", reviews]
+    output = tmp_path / "run"
+    assert reason in error_line(run("train", "--output", output, *defaults, *arguments))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_does_not_touch_a_folder_with_content(tmp_path: Path, reviews: Path) -> None:
+    (tmp_path / "mine").write_text("x")
+    assert "--overwrite" in error_line(run("train", "--dataset", reviews, "--output", tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_export_of_what_is_no_run_is_one_line(tmp_path: Path) -> None:
+    assert "no run" in error_line(run("export", tmp_path))

@@ -1,0 +1,56 @@
+"""What the light commands import, seen in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {"torch", "transformers", "datasets", "optimum", "evaluate", "accelerate", "sklearn", "onnx", "matplotlib"}
+
+SPY = """
+import json, sys
+try:
+    import ftx.__main__
+    sys.argv = ["ftx", *json.loads(sys.argv[1])]
+    ftx.__main__.main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+finally:
+    print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})), file=sys.stderr)
+"""
+
+
+def modules(*arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", SPY, json.dumps(arguments)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("command", ["", "train", "export", "verify", "predict", "bench", "inspect", "doctor"])
+def test_help_loads_nothing_heavy(command: str) -> None:
+    loaded = modules(*command.split(), "--help")
+    assert not loaded & (HEAVY | {"onnxruntime", "numpy", "tokenizers"})
+
+
+def test_predict_verify_and_inspect_load_the_runtime_only(tiny_export: Path) -> None:
+    for arguments in (
+        ("predict", "--onnx", str(tiny_export), "The movie was great!"),
+        ("verify", "--onnx", str(tiny_export)),
+        ("inspect", "--onnx", str(tiny_export)),
+        ("doctor",),
+    ):
+        loaded = modules(*arguments)
+        assert not loaded & HEAVY, arguments
+    assert "onnxruntime" in modules("predict", "--onnx", str(tiny_export), "x")
+
+
+def test_the_library_loads_the_runtime_only() -> None:
+    code = "import ftx, sys; ftx.Predictor; ftx.Prediction; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert not set(done.stdout.split()) & HEAVY

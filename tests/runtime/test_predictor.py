@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ftx import Predictor
+from ftx.errors import OnnxFileError
+from ftx.export.graph import export_graph
+from ftx.export.reference import Reference
+
+TEXTS = ["The movie was great!", "", "The plot was awful!", "great " * 300, "é 電影 😀", "a", "The cast was fine, " * 3]
+HEADS = ["single_label_classification", "multi_label_classification", "regression"]
+
+
+@pytest.fixture(scope="module")
+def graph(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]
+) -> Callable[[str], tuple[Reference, Path]]:
+    """A tiny checkpoint and its fp32 graph with Optimum's siblings, by head."""
+    made: dict[str, tuple[Reference, Path]] = {}
+
+    def make(problem_type: str) -> tuple[Reference, Path]:
+        if problem_type not in made:
+            reference = Reference(tiny_model(problem_type))
+            made[problem_type] = (reference, export_graph(reference, tmp_path_factory.mktemp("graph")))
+        return made[problem_type]
+
+    return make
+
+
+@pytest.mark.parametrize("problem_type", HEADS)
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_full_logits_are_pytorchs(
+    graph: Callable[[str], tuple[Reference, Path]], problem_type: str, batch_size: int
+) -> None:
+    reference, path = graph(problem_type)
+    predictor = Predictor(path, batch_size=batch_size)
+    assert predictor.manifest.problem_type == problem_type
+    expected = reference.logits(TEXTS)
+    assert expected.std() > 1e-3  # texts differ, so that agreement means something
+    np.testing.assert_allclose(predictor.logits(TEXTS), expected, atol=1e-5, rtol=0)
+
+
+def test_single_label_head(graph: Callable[[str], tuple[Reference, Path]]) -> None:
+    predictor = Predictor(graph("single_label_classification")[1])
+    rows = predictor.predict_proba(TEXTS)
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
+    for prediction, row in zip(predictor(TEXTS), rows, strict=True):
+        assert prediction.label == predictor.manifest.labels[row.argmax()]
+        assert prediction.score == pytest.approx(row.max())
+        assert prediction.to_dict().keys() == {"text", "label", "score", "scores"}
+
+
+def test_multi_label_head(graph: Callable[[str], tuple[Reference, Path]]) -> None:
+    import torch
+
+    reference, path = graph("multi_label_classification")
+    predictor = Predictor(path)
+    expected = torch.sigmoid(torch.from_numpy(reference.logits(TEXTS))).numpy()
+    np.testing.assert_allclose(predictor.predict_proba(TEXTS), expected, atol=1e-5)
+    for prediction, row in zip(predictor(TEXTS), expected, strict=True):
+        assert prediction.labels == [n for n, p in zip(["funny", "sad", "long"], row, strict=True) if p >= 0.5]
+        assert prediction.to_dict().keys() == {"text", "labels", "scores"}
+
+
+def test_regression_head(graph: Callable[[str], tuple[Reference, Path]]) -> None:
+    reference, path = graph("regression")
+    expected = reference.logits(TEXTS)[:, 0]
+    predictions = Predictor(path)(TEXTS)
+    assert [prediction.value for prediction in predictions] == pytest.approx(list(expected), abs=1e-5)
+    assert predictions[0].to_dict().keys() == {"text", "value"}
+
+
+def test_thresholds_decide_multi_label(graph: Callable[[str], tuple[Reference, Path]], tmp_path: Path) -> None:
+    import json
+
+    folder = shutil.copytree(graph("multi_label_classification")[1].parent, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    for threshold, given_labels in ((0.0, ["funny", "sad", "long"]), (1.0, [])):
+        config["thresholds"] = dict.fromkeys(["funny", "sad", "long"], threshold)
+        (folder / "config.json").write_text(json.dumps(config))
+        assert Predictor(folder)(["text"])[0].labels == given_labels
+
+
+def test_results_keep_the_order_of_the_texts(tiny_export: Path) -> None:
+    texts = [f"The movie was great{' indeed' * (n % 7)} {n}" for n in range(100)]
+    batched = Predictor(tiny_export / "model.onnx")
+    single = Predictor(tiny_export / "model.onnx", batch_size=1)
+    assert [prediction.text for prediction in batched(texts)] == texts
+    np.testing.assert_allclose(batched.logits(texts), single.logits(texts), atol=1e-5)
+
+
+def test_no_texts_give_no_predictions(tiny_export: Path) -> None:
+    predictor = Predictor(tiny_export)
+    assert predictor([]) == []
+    assert predictor.logits([]).shape == (0, 2)
+
+
+def test_a_lone_string_and_other_things_are_refused(tiny_export: Path) -> None:
+    predictor = Predictor(tiny_export)
+    with pytest.raises(TypeError, match="one string"):
+        predictor("The movie was great!")
+    with pytest.raises(TypeError, match="NoneType"):
+        predictor(["a", None])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="batch_size"):
+        Predictor(tiny_export, batch_size=0)
+
+
+@given(texts=st.lists(st.text(st.characters(), max_size=50), max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_any_text_predicts_and_probabilities_sum_to_1(tiny_export: Path, texts: list[str]) -> None:
+    rows = Predictor(tiny_export / "model.onnx").predict_proba(texts)
+    assert rows.shape == (len(texts), 2)
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-5)
+
+
+def test_half_of_a_surrogate_pair_predicts(tiny_export: Path) -> None:
+    predictions = Predictor(tiny_export)(["\ud83d alone", "\ud83d\ude00 together", "\ude00"])
+    assert [prediction.text for prediction in predictions] == ["\ud83d alone", "\ud83d\ude00 together", "\ude00"]
+
+
+def test_threads_share_a_predictor(tiny_export: Path) -> None:
+    predictor = Predictor(tiny_export)
+    expected = predictor.logits(TEXTS)
+    failures: list[object] = []
+
+    def work() -> None:
+        for _ in range(20):
+            if not np.array_equal(predictor.logits(TEXTS), expected):
+                failures.append("differs")
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_one_file_alone_is_enough(tiny_export: Path, tmp_path: Path) -> None:
+    alone = Path(shutil.copy(tiny_export / "model_quantized.onnx", tmp_path / "model.onnx"))
+    assert [prediction.label for prediction in Predictor(alone)(["The movie was great!", "The plot was awful!"])] == [
+        "positive",
+        "negative",
+    ]
+
+
+def test_a_file_of_optimum_needs_its_siblings(graph: Callable[[str], tuple[Reference, Path]], tmp_path: Path) -> None:
+    folder = shutil.copytree(graph("single_label_classification")[1].parent, tmp_path / "model")
+    assert Predictor(folder)(["text"])[0].label in ("negative", "positive")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(OnnxFileError, match=r"no ftx\.manifest and has no tokenizer\.json beside it"):
+        Predictor(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(OnnxFileError, match=r"no config\.json and no tokenizer\.json"):
+        Predictor(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("config.json", "{", "can't be read as JSON"),
+        ("config.json", "[]", "expected a JSON object"),
+        ("config.json", "{}", "does not describe a text classifier"),
+        ("config.json", '{"id2label": {"0": "a", "1": "b", "2": "c"}}', "2 logits for 3 labels"),
+        ("tokenizer.json", "{}", "tokenizer of"),
+    ],
+)
+def test_siblings_that_do_not_fit_are_one_clear_error(
+    graph: Callable[[str], tuple[Reference, Path]], tmp_path: Path, name: str, content: str, reason: str
+) -> None:
+    folder = shutil.copytree(graph("single_label_classification")[1].parent, tmp_path / "model")
+    (folder / name).write_text(content)
+    with pytest.raises(OnnxFileError, match=reason):
+        Predictor(folder)
+
+
+def test_a_graph_that_is_no_classifier_is_refused(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 2])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])
+    graph = helper.make_graph([helper.make_node("Identity", ["image"], ["y"])], "g", [value], [result])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    (tmp_path / "config.json").write_text('{"id2label": {"0": "a", "1": "b"}}')
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}')
+    with pytest.raises(OnnxFileError, match="not a text classifier: inputs image"):
+        Predictor(tmp_path)

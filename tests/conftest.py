@@ -42,17 +42,23 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build_tiny(folder: Path, problem_type: str, labels: list[str], *, layers: int = 2) -> Path:
     import torch
-    from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-    words = BertWordPieceTokenizer()
-    corpus = [text for text, _ in review_rows()] + [
-        "I did not like it at all, é ü 電影 0123456789 abcdefghijklmnopqrstuvwxyz"
+    words = sorted({word for text, _ in review_rows() for word in text.lower().rstrip("!").split()})
+    letters = list("abcdefghijklmnopqrstuvwxyz0123456789!?.,'電影")
+    vocabulary = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *words,
+        *letters,
+        *(f"##{letter}" for letter in letters),
     ]
-    words.train_from_iterator(corpus, vocab_size=400, min_frequency=1, show_progress=False)
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = words.save_model(str(folder))[0]
-    tokenizer = BertTokenizerFast(vocab_file=vocabulary, model_max_length=32)
+    (folder / "vocab.txt").write_text("\n".join(dict.fromkeys(vocabulary)) + "\n", encoding="utf-8")
+    tokenizer = BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), model_max_length=32)
     torch.manual_seed(7)
     config = BertConfig(
         vocab_size=len(tokenizer),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from typing import Any
 
@@ -33,10 +32,6 @@ class ExplainingGroup(click.Group):
             sys.exit(130)
         except FtxError as error:
             fail(str(error))
-        except BrokenPipeError:
-            # The reader of our output has left, as `head` does: that is no failure of ours.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
         except MemoryError:
             fail("Out of memory: use a smaller batch, shorter texts, or a larger machine")
         except OSError as error:

@@ -1,0 +1,150 @@
+"""The whole way on the real starter model: short training, full export, proof, prediction."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ftx import Predictor
+from ftx.export.reference import Reference
+from ftx.finetune.labelled_text import sentence_key
+from ftx.finetune.recipe import load_recipe
+from ftx.finetune.starter import starter_model, starter_rows
+from ftx.heldout import read_held_out
+from ftx.runtime.tokenization import encode, load_tokenizer
+
+HARD_TEXTS = [
+    "",
+    " ",
+    "Ça va? Ñandú, İstanbul, Straße, ﬁne, naïve café, e\u0301 a\u030a",
+    "电影很好看。映画は面白い！영화가 재미있다",
+    "😀👍🏽👩‍👩‍👧‍👦🇩🇪 ok",
+    "tab\tnewline\nreturn\rnull\x00bell\x07escape\x1b[31m\x7f\x85",
+    "zero\u200bwidth\ufeffbom\u00adsoft\u202eright to left\u2028line",
+    "[CLS] [SEP] [MASK] [PAD] [UNK] ##ing",
+    "don't can't ''quoted'' `ticks` -- well... #hash @name http://a.b/c?d=e&f",
+    "a" * 100_000,
+    "word " * 20_000,
+    "电" * 100_000,
+    "مرحبا بالعالم שלום עולם नमस्ते",
+    "\U0001d54f\U0001d550 𝒻𝒶𝓃𝒸𝓎 Ⅷ ½ ①",
+    "9" * 300 + " 1,000.50 1e-5",
+]
+
+
+def ftx(*arguments: object, cwd: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ftx", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, cwd=cwd, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def starter_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("starter") / "run"
+    done = ftx("train", "--max-steps", 60, "--output", run, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["steps"] == 60
+    return run
+
+
+@pytest.fixture(scope="module")
+def starter_export(starter_run: Path) -> Path:
+    done = ftx("export", starter_run, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report == json.loads((starter_run / "onnx/parity.json").read_text())
+    return starter_run / "onnx"
+
+
+def test_the_held_out_side_is_large_and_shares_no_sentence(starter_run: Path) -> None:
+    held_out = read_held_out(starter_run / "eval.jsonl")
+    assert len(held_out) >= 1000
+    assert set(held_out.labels) == {"negative", "positive"}
+    held_out_keys = {sentence_key(text) for text in held_out.texts}
+    rows = list(starter_rows())
+    learnt = [row for row in rows if sentence_key(row.text) not in held_out_keys]
+    metrics = json.loads((starter_run / "metrics.json").read_text())
+    assert metrics["train_rows"] == len(learnt) == len(rows) - len(held_out)
+
+
+def test_a_short_training_has_learnt(starter_run: Path) -> None:
+    assert json.loads((starter_run / "metrics.json").read_text())["accuracy"] >= 0.7
+
+
+def test_fp32_says_the_same_numbers_on_every_held_out_text(starter_run: Path, starter_export: Path) -> None:
+    held_out = read_held_out(starter_run / "eval.jsonl")
+    reference = Reference(starter_run / "checkpoint")
+    found = Predictor(starter_export / "model.onnx").logits(held_out.texts)
+    np.testing.assert_allclose(found, reference.logits(held_out.texts), atol=1e-4, rtol=0)
+    hard = [text for text in HARD_TEXTS if len(text) < 1000]
+    found = Predictor(starter_export / "model.onnx").logits(hard)
+    np.testing.assert_allclose(found, reference.logits(hard), atol=1e-4, rtol=0)
+
+
+def test_int8_says_the_same_answers(starter_run: Path, starter_export: Path) -> None:
+    done = ftx("verify", "--onnx", starter_export, "--against", starter_run, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["passed"] is True
+    assert [result["batch_size"] for result in report["against"]["parity"]] == [32, 1]
+    for result in report["against"]["parity"]:
+        assert result["label_agreement"] >= 0.99
+        assert result["accuracy"] >= result["reference_accuracy"] - 0.005
+    assert (starter_export / "model_quantized.onnx").stat().st_size < (starter_export / "model.onnx").stat().st_size / 2
+
+
+def test_tokenisation_is_that_of_transformers() -> None:
+    from transformers import AutoTokenizer
+
+    folder = starter_model()
+    theirs = AutoTokenizer.from_pretrained(folder)
+    manifest = load_recipe("starter")
+    for max_length in (manifest.max_length, 8):
+        described = type("Described", (), {"max_length": max_length})
+        ours = load_tokenizer((folder / "tokenizer.json").read_text(), described, folder)  # type: ignore[arg-type]
+        expected = theirs(HARD_TEXTS, truncation=True, max_length=max_length)
+        for place, encoding in enumerate(encode(ours, HARD_TEXTS)):
+            assert encoding.ids == expected["input_ids"][place]
+            assert encoding.type_ids == expected["token_type_ids"][place]
+            assert encoding.attention_mask == expected["attention_mask"][place]
+
+
+def test_the_file_alone_predicts_in_an_empty_folder(starter_export: Path, tmp_path: Path) -> None:
+    shutil.copy(starter_export / "model_quantized.onnx", tmp_path / "model.onnx")
+    done = ftx(
+        "predict", "--onnx", "model.onnx", "--json", "This movie was great!", "A dull, lifeless mess.", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert [json.loads(line)["label"] for line in done.stdout.splitlines()] == ["positive", "negative"]
+
+
+def test_transformers_and_optimum_read_the_real_folders(starter_run: Path, starter_export: Path) -> None:
+    from optimum.onnxruntime import ORTModelForSequenceClassification
+    from transformers import AutoTokenizer, pipeline
+
+    texts = read_held_out(starter_run / "eval.jsonl").texts[:16]
+    tokenizer = AutoTokenizer.from_pretrained(starter_export)
+    classify = pipeline("text-classification", model=str(starter_run / "checkpoint"), device="cpu")
+    expected = [answer["label"] for answer in classify(texts, truncation=True)]
+    model = ORTModelForSequenceClassification.from_pretrained(starter_export, file_name="model.onnx")
+    by_optimum = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu")(texts, truncation=True)
+    assert [answer["label"] for answer in by_optimum] == expected
+    assert [prediction.label for prediction in Predictor(starter_export / "model.onnx")(texts)] == expected
+
+
+def test_what_is_there_is_not_overwritten(starter_run: Path, starter_export: Path) -> None:
+    before = (starter_export / "parity.json").read_bytes()
+    for command in (("train", "--output", starter_run), ("export", starter_run)):
+        done = ftx(*command)
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert done.stderr.startswith("Error: ")
+        assert "--overwrite" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert (starter_export / "parity.json").read_bytes() == before

@@ -1,6 +1,11 @@
 """Turn a checkpoint into ONNX files that are proven to say what PyTorch says."""
 
-from ftx.export.against import compare
-from ftx.export.exporting import ExportReport, export
+from ftx.errors import require
+
+# First, so that a missing package is a clear line and no ImportError.
+require("cpu,export", "onnxruntime", "torch", "transformers", "optimum", "onnx", "jinja2")
+
+from ftx.export.against import compare  # noqa: E402
+from ftx.export.exporting import ExportReport, export  # noqa: E402
 
 __all__ = ["ExportReport", "compare", "export"]

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ftx.errors import ParityError, require
+from ftx.errors import ParityError
 from ftx.export.parity import FP32_ATOL, INT8_MAX_ACCURACY_LOSS, INT8_MIN_AGREEMENT, Parity, check_labels, measure
 from ftx.export.reference import Reference, find_checkpoint
 from ftx.heldout import find_held_out, read_held_out
@@ -48,9 +48,8 @@ def compare(onnx: str | Path, checkpoint: str | Path, *, data: str | Path | None
 
     Raises:
         ParityError: The two do not even have the same labels in the same order.
-        MissingExtraError, ModelError, DataError, OnnxFileError: See there.
+        ModelError, DataError, OnnxFileError: See there.
     """
-    require("cpu,export", "onnxruntime", "torch", "transformers")
     path = find_onnx(onnx)
     manifest, _ = describe(path)
     folder = find_checkpoint(Path(checkpoint))

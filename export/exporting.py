@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ftx.errors import ParityError, require
+from ftx.errors import ParityError
 from ftx.export.environment import environment, versions
 from ftx.export.graph import export_graph
 from ftx.export.parity import (
@@ -108,11 +108,9 @@ def export(
         What was measured. Its `int8` is None when no int8 model passed: then only the fp32 file is there.
 
     Raises:
-        MissingExtraError: The `export` extra, or onnxruntime, is not installed.
         ParityError: The fp32 graph does not say what PyTorch says; nothing is left.
         ModelError, DataError, OutputError: See there.
     """
-    require("cpu,export", "onnxruntime", "torch", "transformers", "optimum", "onnx", "jinja2")
     checkpoint = find_checkpoint(Path(run))
     folder = Path(output) if output else Path(run) / "onnx"
     held_out_file = Path(data) if data else find_held_out(checkpoint)

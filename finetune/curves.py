@@ -22,10 +22,10 @@ def draw_curves(history_file: Path, svg_file: Path) -> None:
 
     left.plot(*curve("loss"), color="tab:blue", label="training loss")
     left.plot(*curve("eval_loss"), "o", color="tab:orange", label="held-out loss")
-    for key, name in (("eval_accuracy", "accuracy"), ("eval_f1_macro", "macro F1")):
+    for key, name, mark in (("eval_accuracy", "accuracy", "s"), ("eval_f1_macro", "macro F1", "+")):
         steps, values = curve(key)
         if values:
-            left.plot(steps, values, "s", markersize=4, label=f"held-out {name} {values[-1]:.3f}")
+            left.plot(steps, values, mark, color="black", fillstyle="none", label=f"held-out {name} {values[-1]:.3f}")
     left.set(xlabel="step", title="loss and held-out metrics", ylim=(0, None))
     left.legend(fontsize="small")
     right.plot(*curve("learning_rate"), color="tab:green")

@@ -111,4 +111,4 @@ def hub_rows(dataset: str, *, text_column: str, label_column: str) -> tuple[list
 
 def reason(error: Exception) -> str:
     """Cut an exception to its first line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

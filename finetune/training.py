@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ftx.errors import require
+from ftx.errors import OutputError
 from ftx.finetune.recipe import Recipe
 from ftx.heldout import HELD_OUT_FILE, write_held_out
 from ftx.output import check_free, staged_folder
@@ -78,15 +78,15 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
         The metrics on the held-out rows, and what the training took.
 
     Raises:
-        MissingExtraError: The `train` extra is not installed.
         RecipeError, DataError, ModelError, FetchError, OutputError: See there.
     """
-    require("train", "torch", "transformers", "datasets", "evaluate", "accelerate", "sklearn", "matplotlib", "tomli_w")
     output = Path(output)
     check_free(output, overwrite=overwrite, what="run")
 
+    import huggingface_hub
     import torch
     import transformers
+    from safetensors import SafetensorError
 
     from ftx.finetune.curves import draw_curves
     from ftx.finetune.hub import load_model, load_tokenizer
@@ -95,6 +95,7 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
     from ftx.finetune.trainer import build_trainer, tokenise
 
     transformers.logging.set_verbosity_error()
+    huggingface_hub.logging.set_verbosity_error()
     cuda = torch.cuda.is_available()
     precision, why = choose_precision(recipe.precision, cuda=cuda, cuda_bf16=cuda and torch.cuda.is_bf16_supported())
     device = torch.cuda.get_device_name() if cuda else "cpu"
@@ -124,7 +125,12 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
         scores = trainer.evaluate()
 
         checkpoint = staging / "checkpoint"
-        trainer.save_model(str(checkpoint))  # the tokenizer too
+        try:
+            trainer.save_model(str(checkpoint))  # the tokenizer too
+        except SafetensorError as error:  # a full disk, for one, is no OSError there
+            raise OutputError(
+                f"{output} could not be written: {error}; make room, or choose another --output"
+            ) from error
         shutil.rmtree(scratch, ignore_errors=True)
         (checkpoint / "training_args.bin").unlink()  # a pickle, and recipe.toml says it all
         report = TrainingReport(

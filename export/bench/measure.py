@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.errors import require
 from ftx.export.bench.engine import PYTORCH, Engine, EngineSpec, start_engine
 from ftx.export.bench.report import BenchReport, EngineFigures
 from ftx.export.environment import environment
@@ -51,9 +50,8 @@ def bench(
         rounds: Rounds in which the engines take turns.
 
     Raises:
-        MissingExtraError, ModelError, DataError, OnnxFileError: See there.
+        ModelError, DataError, OnnxFileError: See there.
     """
-    require("cpu,export", "onnxruntime", "torch", "transformers", "jinja2")
     path, checkpoint = find_onnx(onnx), find_checkpoint(Path(against))
     manifest, _ = describe(path)
     held_out_file = Path(data) if data else find_held_out(checkpoint)

@@ -9,6 +9,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import torch
 import transformers
 from tqdm import tqdm
 
@@ -71,7 +72,7 @@ def build_trainer(
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
-        dataloader_pin_memory=precision != "fp32",
+        dataloader_pin_memory=torch.cuda.is_available(),
         seed=recipe.seed,
         data_seed=recipe.seed,
     )

@@ -95,10 +95,11 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
     from ftx.finetune.trainer import build_trainer, tokenise
 
     transformers.logging.set_verbosity_error()
-    huggingface_hub.logging.set_verbosity_error()
+    huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     cuda = torch.cuda.is_available()
     precision, why = choose_precision(recipe.precision, cuda=cuda, cuda_bf16=cuda and torch.cuda.is_bf16_supported())
-    device = torch.cuda.get_device_name() if cuda else "cpu"
+    accelerator = torch.accelerator.current_accelerator()
+    device = torch.cuda.get_device_name() if cuda else accelerator.type if accelerator else "cpu"
     data = load_labelled_text(recipe)
     say(f"Data: {len(data.train)} rows to learn from, {len(data.held_out)} held out, labels {', '.join(data.labels)}")
     tokenizer = load_tokenizer(recipe.model)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import DataError, ModelError
+from ftx.finetune.bad_rows import BadRows
 from ftx.finetune.starter import STARTER, starter_model
-from ftx.finetune.table import Row, plain
+from ftx.finetune.table import Columns, Row, check_columns, plain
 
 __all__ = ["hub_rows", "load_model", "load_tokenizer"]
 
@@ -69,7 +70,7 @@ def resolve(model: str) -> str:
     return model
 
 
-def hub_rows(dataset: str, *, text_column: str, label_column: str) -> tuple[list[Row], list[Row]]:
+def hub_rows(dataset: str, columns: Columns, bad_rows: BadRows) -> tuple[list[Row], list[Row]]:
     """Load a hub data set, `NAME` or `NAME:CONFIG`.
 
     Returns:
@@ -94,18 +95,15 @@ def hub_rows(dataset: str, *, text_column: str, label_column: str) -> tuple[list
     for side, rows in sides.items():
         if side not in loaded:
             continue
-        columns = loaded[side].features
-        for column in (text_column, label_column):
-            if column not in columns:
-                raise DataError(
-                    f"Data set {dataset!r} has no column {column!r}; its columns are {', '.join(columns)}: "
-                    "name yours with --text-column and --label-column"
-                )
-        names = getattr(columns[label_column], "names", None)
+        features = loaded[side].features
+        check_columns(f"Data set {dataset!r}, split {side}", list(features), columns)
+        names = getattr(features[columns.label], "names", None)
         for number, record in enumerate(loaded[side], 1):
-            label = record[label_column]
-            written = names[label] if names and isinstance(label, int) and label >= 0 else plain(label)
-            rows.append(Row(where=f"{dataset} {side} row {number}", text=str(record[text_column]), label=written))
+            where, text, label = f"{dataset} {side} row {number}", record[columns.text], record[columns.label]
+            if not isinstance(text, str) or label is None or (names and not 0 <= label < len(names)):
+                bad_rows.add(where, f"text {text!r:.40}, label {label!r}; expected a text and a label")
+                continue
+            rows.append(Row(where=where, text=text, label=names[label] if names else plain(label)))
     return sides["train"], sides["validation"]
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from ftx.errors import DataError
+from ftx.finetune.bad_rows import BadRows
 from ftx.finetune.hub import hub_rows
 from ftx.finetune.recipe import Recipe
+from ftx.finetune.sentence_split import sample, sentence_key, split
 from ftx.finetune.starter import STARTER, starter_rows
-from ftx.finetune.table import Row, read_tables
+from ftx.finetune.table import Columns, Row, read_tables
 
 __all__ = ["LabelledText", "load_labelled_text"]
 
@@ -25,11 +25,19 @@ class LabelledText:
         labels: Label names; a label's number is its place.
         train: (text, label number) to learn from.
         held_out: (text, label number) to prove on.
+        duplicates: Rows whose sentence stood in an earlier row of their side.
+        two_labels: Sentences that carry two labels or more.
+        leaks: Training rows left out because their sentence is in the validation file or split.
+        bad_rows: Rows that could not be used.
     """
 
     labels: list[str]
     train: list[tuple[str, int]]
     held_out: list[tuple[str, int]]
+    duplicates: int
+    two_labels: int
+    leaks: int
+    bad_rows: BadRows
 
 
 def load_labelled_text(recipe: Recipe) -> LabelledText:
@@ -39,25 +47,22 @@ def load_labelled_text(recipe: Recipe) -> LabelledText:
         DataError: There is no such data set, it is empty or of one class, or a row is not usable.
         FetchError: The starter's text could not be fetched.
     """
-    path = Path(recipe.dataset)
-    validation: list[Row] = []
-    if recipe.dataset == STARTER:
-        rows = list(starter_rows())
-    elif path.exists():
-        rows = list(read_tables(path, text_column=recipe.text_column, label_column=recipe.label_column))
-    else:
-        rows, validation = hub_rows(recipe.dataset, text_column=recipe.text_column, label_column=recipe.label_column)
+    bad_rows = BadRows(limit=recipe.skip_bad_rows)
+    columns = Columns(text=recipe.text_column, label=recipe.label_column, delimiter=recipe.delimiter)
+    rows, validation = read_rows(recipe, columns, bad_rows)
     if not rows:
         raise DataError(f"{recipe.dataset} is empty; expected rows of labelled text")
     labels, number = number_labels(rows + validation, list(recipe.labels))
+    rows, validation = (known_labels(side, labels, number, bad_rows) for side in (rows, validation))
     found = {number[row.label] for row in rows}
     if len(found) < 2:
-        raise DataError(
-            f"{recipe.dataset} has one class only, {labels[found.pop()]!r}, in {len(rows)} rows; expected two or more"
-        )
+        only = f"one class only, {labels[found.pop()]!r}," if found else "no usable row"
+        raise DataError(f"{recipe.dataset} has {only} in {len(rows)} rows; expected two classes or more")
+    leaks = 0
     if validation:
         held_out_keys = {sentence_key(row.text) for row in validation}
         train = [row for row in rows if sentence_key(row.text) not in held_out_keys]
+        leaks = len(rows) - len(train)
     else:
         train, validation = split(rows, recipe.validation, recipe.seed)
     if lacking := [labels[n] for n in sorted(found - {number[row.label] for row in train})]:
@@ -67,11 +72,37 @@ def load_labelled_text(recipe: Recipe) -> LabelledText:
         )
     if not validation:
         raise DataError(f"{recipe.dataset} has too few rows to hold one out; expected two or more of each label")
+    train = sample(train, recipe.train_rows, recipe.seed)
+    validation = sample(validation, recipe.eval_rows, recipe.seed)
+    by_sentence: dict[str, set[int]] = defaultdict(set)
+    for row in train + validation:
+        by_sentence[sentence_key(row.text)].add(number[row.label])
     return LabelledText(
         labels=labels,
         train=[(row.text, number[row.label]) for row in train],
         held_out=[(row.text, number[row.label]) for row in validation],
+        duplicates=len(train) + len(validation) - len(by_sentence),
+        two_labels=sum(len(numbers) > 1 for numbers in by_sentence.values()),
+        leaks=leaks,
+        bad_rows=bad_rows,
     )
+
+
+def read_rows(recipe: Recipe, columns: Columns, bad_rows: BadRows) -> tuple[list[Row], list[Row]]:
+    """Read the rows of the data set, and those of its own validation side, if it has one."""
+    path = Path(recipe.dataset)
+    validation: list[Row] = []
+    if recipe.dataset == STARTER:
+        rows = list(starter_rows())
+    elif path.exists():
+        rows = list(read_tables(path, columns, bad_rows))
+    else:
+        rows, validation = hub_rows(recipe.dataset, columns, bad_rows)
+    if recipe.validation_file:
+        validation = list(read_tables(Path(recipe.validation_file), columns, bad_rows))
+        if not validation:
+            raise DataError(f"{recipe.validation_file} is empty; expected rows of labelled text")
+    return rows, validation
 
 
 def number_labels(rows: list[Row], names: list[str]) -> tuple[list[str], dict[str, int]]:
@@ -82,10 +113,10 @@ def number_labels(rows: list[Row], names: list[str]) -> tuple[list[str], dict[st
         names: The label names in order; empty: those found, sorted (numbers by size).
 
     Returns:
-        The names, and the number of each label as written in the data: a name, or the number of one.
+        The names, and the number of each label as it may be written in the data: a name, or the number of one.
 
     Raises:
-        DataError: A label is neither a given name nor the number of one; or numbers and words are mixed.
+        DataError: Numbers and words are mixed, and no names were given.
     """
     if not names:
         words = sorted({row.label for row in rows if not row.label.isdecimal()})
@@ -101,43 +132,16 @@ def number_labels(rows: list[Row], names: list[str]) -> tuple[list[str], dict[st
     number = {name: position for position, name in enumerate(names)}
     if not any(name.isdecimal() for name in names):
         number |= {str(position): position for position in range(len(names))}
-    for row in rows:
-        if row.label not in number:
-            raise DataError(
-                f"{row.where}: label {row.label!r} is not in the list; "
-                f"expected {', '.join(names)}, or a number from 0 to {len(names) - 1}"
-            )
     return names, number
 
 
-def sentence_key(text: str) -> str:
-    """Reduce a text to what makes it the same sentence: its letters and digits, ignoring case and punctuation."""
-    folded = unicodedata.normalize("NFKD", text).casefold()
-    key = "".join(character for character in folded if character.isalnum())
-    return key or text.strip()  # "?!" and "..." are different texts all the same
-
-
-def split(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Hold out a share of the sentences of each label.
-
-    Rows with the same sentence go to the same side. The sentences of a label are put in the order of the SHA-256 of
-    seed and sentence, and the first ones are held out: the same on every machine, whatever the order of the rows.
-
-    Returns:
-        The rows to learn from and the rows held out, each in the order given.
-    """
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
+def known_labels(rows: list[Row], names: list[str], number: dict[str, int], bad_rows: BadRows) -> list[Row]:
+    """Keep the rows whose label is in the list; the others are bad rows."""
+    kept = []
     for row in rows:
-        counts[sentence_key(row.text)][row.label] += 1
-    by_label: dict[str, list[str]] = defaultdict(list)
-    for key, labels in counts.items():
-        by_label[min(labels, key=lambda label: (-labels[label], label))].append(key)
-    held_out: set[str] = set()
-    for keys in by_label.values():
-        keys.sort(key=lambda key: hashlib.sha256(f"{seed}:{key}".encode("utf-8", "surrogatepass")).digest())
-        # At least one sentence of each label that has two; never the last one.
-        held_out.update(keys[: min(max(1, round(share * len(keys))), len(keys) - 1)])
-    sides: tuple[list[Row], list[Row]] = ([], [])
-    for row in rows:
-        sides[sentence_key(row.text) in held_out].append(row)
-    return sides
+        if row.label in number:
+            kept.append(row)
+        else:
+            expected = f"{', '.join(names)}, or a number from 0 to {len(names) - 1}"
+            bad_rows.add(row.where, f"label {row.label!r} is not in the list; expected {expected}")
+    return kept

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass, fields, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["PRECISIONS", "Recipe", "load_recipe", "recipe_names"]
+__all__ = ["PRECISIONS", "Recipe", "load_recipe", "recipe_path", "recipes"]
+
+FOLDER = Path(__file__).parent / "recipes"
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
@@ -30,7 +31,12 @@ class Recipe:
         text_column: The column of the texts.
         label_column: The column of the labels.
         labels: Label names in the order of their numbers; empty: found in the data, sorted.
-        validation: Share of the rows held out, where the data set brings no validation split of its own.
+        delimiter: What separates the cells of a .csv, .tsv or .txt file; empty: found out from its header.
+        skip_bad_rows: Rows that may be unusable without being an error.
+        validation: Share of the sentences held out, where there is no validation file or split.
+        validation_file: A file or folder with the rows to hold out, read like the data set; empty: none.
+        train_rows: Rows to learn from, taken at random; 0: all.
+        eval_rows: Rows to hold out, taken at random; 0: all.
         max_length: Tokens a text is cut to, special tokens included.
         epochs: Passes over the training rows.
         max_steps: Optimiser steps after which to stop; 0: as many as the epochs take.
@@ -38,6 +44,7 @@ class Recipe:
         eval_batch_size: Texts an evaluation step, on each device.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
+        eval_steps: Steps between two evaluations; 0: one at the end.
         warmup_ratio: Share of the steps over which the learning rate rises to its peak.
         logging_steps: Steps between two lines of history.jsonl.
         precision: One of `PRECISIONS`.
@@ -49,7 +56,12 @@ class Recipe:
     text_column: str = "text"
     label_column: str = "label"
     labels: tuple[str, ...] = ()
+    delimiter: str = ""
+    skip_bad_rows: int = 0
     validation: float = 0.1
+    validation_file: str = ""
+    train_rows: int = 0
+    eval_rows: int = 0
     max_length: int = 128
     epochs: float = 1.0
     max_steps: int = 0
@@ -58,6 +70,7 @@ class Recipe:
     learning_rate: float = 2e-5
     weight_decay: float = 0.01
     warmup_ratio: float = 0.1
+    eval_steps: int = 0
     logging_steps: int = 10
     precision: str = "auto"
     seed: int = 42
@@ -67,9 +80,10 @@ class Recipe:
             self._expect(name, "at least 1", getattr(self, name) >= 1)
         for name in ("learning_rate", "epochs"):
             self._expect(name, "above 0", getattr(self, name) > 0)
-        for name in ("max_steps", "weight_decay", "seed"):
+        for name in ("max_steps", "weight_decay", "seed", "skip_bad_rows", "train_rows", "eval_rows", "eval_steps"):
             self._expect(name, "0 or more", getattr(self, name) >= 0)
         self._expect("validation", "between 0 and 1", 0 < self.validation < 1)
+        self._expect("delimiter", "one character", len(self.delimiter) <= 1)
         self._expect("warmup_ratio", "from 0 to 1", 0 <= self.warmup_ratio <= 1)
         self._expect("precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)
         self._expect("labels", "no name twice", len(set(self.labels)) == len(self.labels))
@@ -90,41 +104,56 @@ class Recipe:
         return {**asdict(self), "labels": list(self.labels)}
 
 
-def recipe_names() -> list[str]:
-    """List the recipes that ship with ftx."""
-    folder = resources.files("ftx.finetune.recipes")
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+def recipes() -> dict[str, str]:
+    """List the recipes that ship with ftx: what each is for, by name."""
+    files = sorted(FOLDER.glob("*.toml"))
+    return {file.stem: file.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") for file in files}
 
 
-def load_recipe(name: str) -> Recipe:
+def recipe_path(name: str) -> Path:
+    """Find a recipe's file.
+
+    Args:
+        name: One of `recipes()`, or the path of a TOML file, a run's `recipe.toml` among them.
+
+    Raises:
+        RecipeError: There is no such recipe.
+    """
+    path = FOLDER / f"{name}.toml" if name in recipes() else Path(name)
+    if not path.is_file():
+        raise RecipeError(f"There is no recipe {name!r}: expected {', '.join(recipes())}, or a TOML file")
+    return path
+
+
+def load_recipe(name: str, *, quick: bool = False) -> Recipe:
     """Read a recipe.
 
     Args:
-        name: One of `recipe_names()`, or the path of a TOML file, a run's `recipe.toml` among them.
+        name: See `recipe_path`.
+        quick: Whether its `[quick]` values replace those above them.
 
     Raises:
-        RecipeError: There is no such recipe, or it holds what it should not.
+        RecipeError: There is no such recipe, it holds what it should not, or it has no quick values.
     """
-    if name in recipe_names():
-        text = resources.files("ftx.finetune.recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
-    else:
-        try:
-            text = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(
-                f"There is no recipe {name!r}: expected {', '.join(recipe_names())}, or a TOML file"
-            ) from error
+    path = recipe_path(name)
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"Recipe {name} is not TOML: {error}") from error
     values.pop("versions", None)  # a run's recipe.toml records them
+    quick_values = values.pop("quick", {})
+    if quick and not quick_values:
+        raise RecipeError(f"Recipe {name} has no [quick] values: try --max-steps, --train-rows and --eval-rows")
+    values |= quick_values if quick else {}
     kinds = {field.name: field.type for field in fields(Recipe)}
     if unknown := sorted(set(values) - set(kinds)):
         raise RecipeError(f"Recipe {name} has unknown values {', '.join(unknown)}; expected {', '.join(kinds)}")
     if lacking := sorted({"model", "dataset"} - set(values)):
         raise RecipeError(f"Recipe {name} lacks {' and '.join(lacking)}")
-    return Recipe(**{key: typed(name, key, str(kinds[key]), value) for key, value in values.items()})
+    checked = {key: typed(name, key, str(kinds[key]), value) for key, value in values.items()}
+    if checked["dataset"].startswith("./"):  # beside the recipe
+        checked["dataset"] = str(path.parent / checked["dataset"])
+    return Recipe(**checked)
 
 
 def typed(recipe: str, key: str, kind: str, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Read tables of labelled text: CSV, TSV, JSON lines and Parquet, each row with the place it came from."""
+"""Read tables of labelled text: delimited text, JSON lines and Parquet, each row with the place it came from."""
 
 from __future__ import annotations
 
@@ -10,10 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import DataError
+from ftx.finetune.bad_rows import BadRows
 
-__all__ = ["Row", "read_tables"]
+__all__ = ["Columns", "Row", "check_columns", "plain", "read_tables"]
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+DELIMITED = (".csv", ".tsv", ".txt")
+SUFFIXES = (*DELIMITED, ".jsonl", ".json", ".parquet")
+DELIMITERS = (",", "\t", ";", "|")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Where a row's text and label stand.
+
+    Attributes:
+        text: The column of the texts.
+        label: The column of the labels.
+        delimiter: What separates the cells of a .csv, .tsv or .txt file; empty: found out from its header.
+    """
+
+    text: str
+    label: str
+    delimiter: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +49,17 @@ class Row:
     label: str
 
 
-def read_tables(path: Path, *, text_column: str, label_column: str) -> Iterator[Row]:
+def read_tables(path: Path, columns: Columns, bad_rows: BadRows) -> Iterator[Row]:
     """Read a file, or all files of a folder in the order of their names.
 
+    Args:
+        path: The file or folder.
+        columns: Where text and label stand.
+        bad_rows: Takes the rows that can't be used.
+
     Raises:
-        DataError: With `file:line`: what was found and what was expected.
+        DataError: A file can't be read, lacks a column, or has more bad rows than may be skipped; with `file:line`,
+            what was found and what was expected.
     """
     files = [path]
     if path.is_dir():
@@ -43,23 +67,29 @@ def read_tables(path: Path, *, text_column: str, label_column: str) -> Iterator[
         if not files:
             raise DataError(f"{path} holds no {', '.join(SUFFIXES)} file")
     for file in files:
-        columns: list[str] | None = None
-        for number, record in records(file):
+        checked = False
+        for number, record in records(file, columns, bad_rows):
             where = f"{file}:{number}"
-            if columns is None:
-                columns = list(record)
-                for column in (text_column, label_column):
-                    if column not in record:
-                        raise DataError(
-                            f"{where}: there is no column {column!r}; the columns are {', '.join(columns)}: "
-                            "name yours with --text-column and --label-column"
-                        )
-            text, label = record.get(text_column), record.get(label_column)
+            if not checked:
+                check_columns(where, list(record), columns)
+                checked = True
+            text, label = record.get(columns.text), record.get(columns.label)
             if text is None:
-                raise DataError(f"{where}: the text is missing; expected a value in column {text_column!r}")
-            if label is None or str(label).strip() == "":
-                raise DataError(f"{where}: the label is missing; expected a value in column {label_column!r}")
-            yield Row(where=where, text=str(text), label=plain(label))
+                bad_rows.add(where, f"the text is missing; expected a value in column {columns.text!r}")
+            elif label is None or str(label).strip() == "":
+                bad_rows.add(where, f"the label is missing; expected a value in column {columns.label!r}")
+            else:
+                yield Row(where=where, text=str(text), label=plain(label))
+
+
+def check_columns(where: str, found: list[str], columns: Columns) -> None:
+    """Check that a table has the columns asked for."""
+    for column in (columns.text, columns.label):
+        if column not in found:
+            raise DataError(
+                f"{where}: there is no column {column!r}; the columns are {', '.join(found)}: "
+                "name yours with --text-column and --label-column"
+            )
 
 
 def plain(label: Any) -> str:
@@ -69,7 +99,7 @@ def plain(label: Any) -> str:
     return str(label).strip()
 
 
-def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def records(path: Path, columns: Columns, bad_rows: BadRows) -> Iterator[tuple[int, dict[str, Any]]]:
     """Read one file as (line, column values) pairs, by its suffix."""
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -79,39 +109,55 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield from parquet_records(path)
             return
         with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from (json_records(path, file) if suffix in (".jsonl", ".json") else csv_records(path, file, suffix))
+            if suffix in DELIMITED:
+                yield from delimited_records(path, file, columns, bad_rows)
+            else:
+                yield from json_records(path, file, bad_rows)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}") from error
 
 
-def csv_records(path: Path, file: Any, suffix: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read CSV (comma, quotes) or TSV (tabs, quotes as they stand) with a header line."""
+def delimited_records(
+    path: Path, file: Any, columns: Columns, bad_rows: BadRows
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read delimited text with a header line. Quotes enclose cells; between tabs they stand for themselves."""
     csv.field_size_limit(2**31 - 1)
-    if suffix == ".tsv":
-        reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(file, strict=True)
+    first = file.readline()
+    file.seek(0)
+    delimiter = columns.delimiter or find_delimiter(first, columns)
+    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
     try:
         header = next(reader, None)
         if not header:
             raise DataError(f"{path} is empty; expected a header line and rows")
         if len(set(header)) != len(header):
             raise DataError(f"{path}:1: a column name stands twice: {', '.join(header)}")
+        check_columns(f"{path}:1", header, columns)
         for cells in reader:
             if not cells:
                 continue
             if len(cells) != len(header):
-                raise DataError(
-                    f"{path}:{reader.line_num}: {len(cells)} cells, expected {len(header)} as in the header"
-                )
+                found = f"{len(cells)} cells separated by {delimiter!r}"
+                bad_rows.add(f"{path}:{reader.line_num}", f"{found}, expected {len(header)} as in the header")
+                continue
             yield reader.line_num, dict(zip(header, cells, strict=True))
     except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: {error}") from error
+        raise DataError(f"{path}:{reader.line_num}: {error}; expected cells separated by {delimiter!r}") from error
 
 
-def json_records(path: Path, file: Any) -> Iterator[tuple[int, dict[str, Any]]]:
+def find_delimiter(header: str, columns: Columns) -> str:
+    """Find the delimiter under which the header has the columns asked for; else the one that it has most of."""
+    for delimiter in DELIMITERS:
+        names = [name.strip().strip('"') for name in header.split(delimiter)]
+        if columns.text in names and columns.label in names:
+            return delimiter
+    return max(DELIMITERS, key=header.count)
+
+
+def json_records(path: Path, file: Any, bad_rows: BadRows) -> Iterator[tuple[int, dict[str, Any]]]:
     """Read JSON lines: one object a line."""
     for number, line in enumerate(file, 1):
         if not line.strip():
@@ -119,10 +165,12 @@ def json_records(path: Path, file: Any) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: {error}; expected one JSON object a line") from error
-        if not isinstance(record, dict):
-            raise DataError(f"{path}:{number}: a {type(record).__name__}, expected one JSON object a line")
-        yield number, record
+            bad_rows.add(f"{path}:{number}", f"{error}; expected one JSON object a line")
+            continue
+        if isinstance(record, dict):
+            yield number, record
+        else:
+            bad_rows.add(f"{path}:{number}", f"a {type(record).__name__}, expected one JSON object a line")
 
 
 def parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -20,12 +20,20 @@ __all__ = ["build_trainer", "tokenise"]
 
 
 def tokenise(rows: list[tuple[str, int]], tokenizer: Any, max_length: int) -> Any:
-    """Make a data set of token ids, their count and the label; padding waits for the batch."""
+    """Make a data set of token ids and labels; padding waits for the batch.
+
+    Returns:
+        A `datasets.Dataset` with what the tokenizer gives, `labels`, `length` (tokens kept) and `token_count` (tokens
+        of the whole text).
+    """
     rows_set = datasets.Dataset.from_dict({"text": [text for text, _ in rows], "labels": [label for _, label in rows]})
 
     def encode(batch: dict[str, Any]) -> dict[str, Any]:
-        encoded = dict(tokenizer(batch["text"], truncation=True, max_length=max_length))
-        return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]]}
+        encoded = tokenizer(batch["text"], truncation=True, max_length=max_length)
+        special = tokenizer.num_special_tokens_to_add()
+        # What was cut off comes along for free, with special tokens of its own.
+        whole = [len(one) + sum(len(rest) - special for rest in one.overflowing) for one in encoded.encodings]
+        return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]], "token_count": whole}
 
     datasets.disable_progress_bars()
     return rows_set.map(encode, batched=True, remove_columns=["text"], keep_in_memory=True)
@@ -68,7 +76,8 @@ def build_trainer(
         group_by_length=True,
         length_column_name="length",
         logging_steps=recipe.logging_steps,
-        eval_strategy="no",
+        eval_strategy="steps" if recipe.eval_steps else "no",
+        eval_steps=recipe.eval_steps or None,
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,

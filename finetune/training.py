@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import OutputError
+from ftx.finetune.data_profile import DataProfile, profile
 from ftx.finetune.recipe import Recipe
 from ftx.heldout import HELD_OUT_FILE, write_held_out
 from ftx.output import check_free, staged_folder
@@ -21,7 +22,7 @@ __all__ = ["TrainingReport", "train"]
 
 # What a run folder holds; `onnx` and its staging too, because an export of an older checkpoint must not outlive it.
 OWNED = {
-    "checkpoint", "recipe.toml", "metrics.json", "history.jsonl", "training.svg", HELD_OUT_FILE,
+    "checkpoint", "recipe.toml", "metrics.json", "history.jsonl", "training.svg", "bad_rows.jsonl", HELD_OUT_FILE,
     "onnx", ".onnx.partial", ".onnx.old",
 }  # fmt: skip
 VERSIONED = ("ftx-toolkit", "torch", "transformers", "datasets", "tokenizers", "accelerate")
@@ -47,6 +48,7 @@ class TrainingReport:
         accuracy: Share of the held-out rows that come out right.
         f1_macro: Mean F1 over the labels.
         mcc: Matthews correlation coefficient.
+        data: What the data is like.
     """
 
     run: str
@@ -64,6 +66,7 @@ class TrainingReport:
     accuracy: float
     f1_macro: float
     mcc: float
+    data: DataProfile
 
 
 def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> TrainingReport:
@@ -101,9 +104,11 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
     accelerator = torch.accelerator.current_accelerator()
     device = torch.cuda.get_device_name() if cuda else accelerator.type if accelerator else "cpu"
     data = load_labelled_text(recipe)
-    say(f"Data: {len(data.train)} rows to learn from, {len(data.held_out)} held out, labels {', '.join(data.labels)}")
     tokenizer = load_tokenizer(recipe.model)
     tokenizer.model_max_length = recipe.max_length  # whoever loads the checkpoint cuts texts as training did
+    train_set, eval_set = (tokenise(rows, tokenizer, recipe.max_length) for rows in (data.train, data.held_out))
+    look = profile(data, [*train_set["token_count"], *eval_set["token_count"]], recipe.max_length)
+    look.say()
     transformers.set_seed(recipe.seed)  # the head's new weights
     model = load_model(recipe.model, data.labels, "single_label_classification")
     say(f"Training {recipe.model} in {precision} ({why}) on {device}")
@@ -114,8 +119,8 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
             recipe,
             model=model,
             tokenizer=tokenizer,
-            train_set=tokenise(data.train, tokenizer, recipe.max_length),
-            eval_set=tokenise(data.held_out, tokenizer, recipe.max_length),
+            train_set=train_set,
+            eval_set=eval_set,
             precision=precision,
             scratch=scratch,
             history_file=staging / "history.jsonl",
@@ -150,7 +155,9 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
             accuracy=scores["eval_accuracy"],
             f1_macro=scores["eval_f1_macro"],
             mcc=scores["eval_mcc"],
+            data=look,
         )
+        data.bad_rows.write(staging / "bad_rows.jsonl")
         write_held_out(staging / HELD_OUT_FILE, ((text, data.labels[number]) for text, number in data.held_out))
         write_recipe(staging / "recipe.toml", recipe, data.labels)
         (staging / "metrics.json").write_text(json.dumps(asdict(report), indent=2) + "\n")

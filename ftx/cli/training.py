@@ -16,14 +16,21 @@ __all__ = ["export", "train"]
 
 @click.command(epilog="Example: ftx train --dataset reviews.csv --text-column review --output runs/reviews")
 @click.option("--recipe", "recipe_name", default="starter", show_default=True, help="A recipe's name, or a TOML file.")
+@click.option("--list", "listing", is_flag=True, help="List the recipes and exit.")
+@click.option("--show", metavar="RECIPE", help="Print a recipe's file and exit.")
+@click.option("--quick", is_flag=True, help="The recipe's quick look: fewer rows.")
 @click.option("--output", type=click.Path(path_type=Path), help="The run folder.  [default: runs/RECIPE]")
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
 @click.option("--model", help="'starter', a hub id, or a folder in Hugging Face layout.")
-@click.option("--dataset", help="'starter', a file (.csv .tsv .jsonl .parquet), a folder of them, or a hub id.")
+@click.option("--dataset", help="'starter', a file (.csv .tsv .txt .jsonl .parquet), a folder of them, or a hub id.")
 @click.option("--text-column", help="The column of the texts.")
 @click.option("--label-column", help="The column of the labels.")
 @click.option("--labels", help="Label names by number, separated by commas; else found in the data.")
-@click.option("--validation", type=float, help="Share of the rows held out.")
+@click.option("--delimiter", help="What separates the cells of a .csv, .tsv or .txt file; else found out.")
+@click.option("--skip-bad-rows", type=int, help="Rows that may be unusable; they go to RUN/bad_rows.jsonl.")
+@click.option("--validation", help="What is held out: a share of the sentences of each label, or a file.")
+@click.option("--train-rows", type=int, help="Rows to learn from, taken at random; 0: all.")
+@click.option("--eval-rows", type=int, help="Rows to hold out, taken at random; 0: all.")
 @click.option("--max-length", type=int, help="Tokens a text is cut to.")
 @click.option("--epochs", type=float, help="Passes over the training rows.")
 @click.option("--max-steps", type=int, help="Stop after so many steps; 0: as many as the epochs take.")
@@ -34,7 +41,16 @@ __all__ = ["export", "train"]
 @click.option("--seed", type=int, help="Of the split, the new weights and the order of the rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def train(
-    recipe_name: str, output: Path | None, overwrite: bool, labels: str | None, as_json: bool, **values: Any
+    recipe_name: str,
+    listing: bool,
+    show: str | None,
+    quick: bool,
+    output: Path | None,
+    overwrite: bool,
+    labels: str | None,
+    validation: str | None,
+    as_json: bool,
+    **values: Any,
 ) -> None:
     """Fine-tune BERT on labelled text.
 
@@ -42,13 +58,23 @@ def train(
     held-out texts on which every later step is proven. Values not given come from the recipe.
     """
     with contextlib.redirect_stdout(sys.stderr):  # libraries print; stdout is for the result
-        import ftx.finetune
+        from ftx import finetune
 
+        known = finetune.recipes()
+    if listing:
+        click.echo("\n".join(f"{name:<10} {purpose}" for name, purpose in known.items()))
+        return
+    if show:
+        click.echo(finetune.recipe_path(show).read_text(encoding="utf-8"), nl=False)
+        return
+    with contextlib.redirect_stdout(sys.stderr):
         overrides = {name: value for name, value in values.items() if value is not None}
+        if validation is not None:
+            overrides |= share_or_file(validation)
         if labels is not None:
             overrides["labels"] = tuple(name.strip() for name in labels.split(",") if name.strip())
-        recipe = ftx.finetune.load_recipe(recipe_name).override(overrides)
-        report = ftx.finetune.train(recipe, output or Path("runs") / Path(recipe_name).stem, overwrite=overwrite)
+        recipe = finetune.load_recipe(recipe_name, quick=quick).override(overrides)
+        report = finetune.train(recipe, output or Path("runs") / Path(recipe_name).stem, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps(asdict(report)))
         return
@@ -59,6 +85,14 @@ def train(
     click.echo(f"accuracy   {report.accuracy:.4f} on the held-out rows")
     click.echo(f"macro F1   {report.f1_macro:.4f}")
     click.echo(f"next       ftx export {report.run}")
+
+
+def share_or_file(validation: str) -> dict[str, Any]:
+    """Read `--validation`: a number is a share, anything else a file or folder."""
+    try:
+        return {"validation": float(validation), "validation_file": ""}
+    except ValueError:
+        return {"validation_file": validation}
 
 
 @click.command(epilog="Example: ftx export runs/starter")

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftx.errors import DataError
-from ftx.finetune.labelled_text import load_labelled_text, number_labels, sentence_key, split
+from ftx.finetune.bad_rows import BadRows
+from ftx.finetune.labelled_text import known_labels, load_labelled_text, number_labels
 from ftx.finetune.recipe import Recipe
+from ftx.finetune.sentence_split import sample, sentence_key, split
 from ftx.finetune.table import Row
 
 
@@ -78,8 +80,9 @@ def test_a_number_means_the_name_at_that_place() -> None:
     ],
 )
 def test_a_label_that_does_not_fit_names_its_row(labels: list[str], names: list[str], reason: str) -> None:
+    rows = rows_of(*[("t", label) for label in labels])
     with pytest.raises(DataError, match=reason):
-        number_labels(rows_of(*[("t", label) for label in labels]), names)
+        known_labels(rows, *number_labels(rows, names), BadRows())
 
 
 @pytest.mark.parametrize(
@@ -108,3 +111,38 @@ def test_real_sst2_and_emotion_tables_are_read(shared_data: Path) -> None:
     )
     assert len(data.train) + len(data.held_out) == 6735
     assert abs(len(data.held_out) / 6735 - 0.1) < 0.02
+
+
+def test_a_validation_file_is_held_out_and_its_sentences_are_not_learnt(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(
+        "text,label\nGood one,pos\nbad one,neg\nLeaks!,pos\ngood one,pos\nodd,pos\nodd,neg\n"
+    )
+    (tmp_path / "validation.csv").write_text("text,label\nleaks,pos\nfresh,neg\n")
+    recipe = Recipe(
+        model="m",
+        dataset=str(tmp_path / "train.csv"),
+        validation_file=str(tmp_path / "validation.csv"),
+        labels=("neg", "pos"),
+    )
+    data = load_labelled_text(recipe)
+    assert data.held_out == [("leaks", 1), ("fresh", 0)]
+    assert [text for text, _ in data.train] == ["Good one", "bad one", "good one", "odd", "odd"]
+    assert (data.leaks, data.duplicates, data.two_labels) == (1, 2, 1)
+
+
+def test_labels_that_are_not_in_the_list_are_bad_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(f"good {n},pos\nbad {n},neg\n" for n in range(9)) + "what,huh\n")
+    recipe = Recipe(model="m", dataset=str(path), labels=("neg", "pos"), skip_bad_rows=1)
+    data = load_labelled_text(recipe)
+    assert len(data.train) + len(data.held_out) == 18
+    assert [row.where for row in data.bad_rows.rows] == [f"{path}:20"]
+
+
+def test_a_sample_is_the_same_each_time_and_keeps_the_order() -> None:
+    rows = rows_of(*[(f"text {n}", "x") for n in range(100)])
+    some = sample(rows, 10, 42)
+    assert len(some) == 10
+    assert some == sample(rows, 10, 42) != sample(rows, 10, 43)
+    assert [rows.index(row) for row in some] == sorted(rows.index(row) for row in some)
+    assert sample(rows, 0, 42) == sample(rows, 1000, 42) == rows

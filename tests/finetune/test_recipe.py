@@ -7,10 +7,11 @@ import pytest
 import tomli_w
 
 from ftx.errors import RecipeError
-from ftx.finetune.recipe import Recipe, load_recipe, recipe_names
+from ftx.finetune.labelled_text import load_labelled_text
+from ftx.finetune.recipe import Recipe, load_recipe, recipes
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", recipes())
 def test_every_recipe_that_ships_loads_and_comes_back(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     path = tmp_path / "recipe.toml"
@@ -56,3 +57,26 @@ def test_an_unknown_recipe_lists_those_there_are() -> None:
 def test_values_out_of_range_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=next(iter(values))):
         Recipe(model="m", dataset="d", **values)
+
+
+def test_three_recipes_ship_and_say_what_they_are_for() -> None:
+    assert list(recipes()) == ["emotion", "sst2", "starter"]
+    assert all(len(purpose) > 20 for purpose in recipes().values())
+
+
+def test_the_quick_look_of_sst2() -> None:
+    whole, quick = load_recipe("sst2"), load_recipe("sst2", quick=True)
+    assert (whole.train_rows, whole.eval_rows) == (0, 0)
+    assert (quick.train_rows, quick.eval_rows, quick.seed) == (1000, 200, 42)
+    with pytest.raises(RecipeError, match="no \\[quick\\] values"):
+        load_recipe("starter", quick=True)
+
+
+def test_the_emotion_table_has_its_thirteen_labels_in_eight_rows_or_more() -> None:
+    recipe = load_recipe("emotion")
+    data = load_labelled_text(recipe)
+    assert data.labels == list(recipe.labels)
+    assert len(data.labels) == 13
+    counts = [sum(number == label for _, number in data.train + data.held_out) for label in range(13)]
+    assert min(counts) >= 8
+    assert (data.duplicates, data.two_labels) == (0, 0)

@@ -9,11 +9,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftx.errors import DataError
-from ftx.finetune.table import read_tables
+from ftx.finetune.bad_rows import BadRows
+from ftx.finetune.table import Columns, read_tables
 
 
-def read(path: Path, text_column: str = "text", label_column: str = "label") -> list[tuple[str, str]]:
-    return [(row.text, row.label) for row in read_tables(path, text_column=text_column, label_column=label_column)]
+def read(
+    path: Path, text: str = "text", label: str = "label", *, delimiter: str = "", bad_rows: BadRows | None = None
+) -> list[tuple[str, str]]:
+    columns = Columns(text=text, label=label, delimiter=delimiter)
+    return [(row.text, row.label) for row in read_tables(path, columns, bad_rows or BadRows())]
 
 
 def test_csv_with_quotes_and_line_breaks_in_cells(tmp_path: Path) -> None:
@@ -47,7 +51,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     ("name", "content", "reason"),
     [
         ("a.csv", b"", "a.csv is empty"),
-        ("a.csv", b"text,label\ngood,1\nbad\n", "a.csv:3: 1 cells, expected 2"),
+        ("a.csv", b"text,label\ngood,1\nbad\n", "a.csv:3: 1 cells separated by ',', expected 2"),
         ("a.csv", b"text,text\na,b\n", "stands twice"),
         ("a.csv", b'text,label\n"open,1\n', "a.csv:2"),
         ("a.csv", b"text,label\ngood,\n", "a.csv:2: the label is missing"),
@@ -81,3 +85,34 @@ def test_any_bytes_are_a_table_or_one_clear_error(tmp_path: Path, content: bytes
         read(path)
     except DataError as error:
         assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("suffix", [".csv", ".txt"])
+def test_the_delimiter_is_found_out(tmp_path: Path, delimiter: str, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_text(f"id{delimiter}text{delimiter}label\n1{delimiter}good. well{delimiter}pos\n")
+    assert read(path) == [("good. well", "pos")]
+
+
+def test_the_delimiter_can_be_given(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text~label\ngood, really~pos\n")
+    assert read(tmp_path / "a.txt", delimiter="~") == [("good, really", "pos")]
+
+
+def test_bad_rows_are_skipped_up_to_a_bound(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\ngood,1\nragged\nno label,\nbad,0\n")
+    bad_rows = BadRows(limit=2)
+    assert read(path, bad_rows=bad_rows) == [("good", "1"), ("bad", "0")]
+    assert [row.where for row in bad_rows.rows] == [f"{path}:3", f"{path}:4"]
+    bad_rows.write(tmp_path / "bad.jsonl")
+    assert (tmp_path / "bad.jsonl").read_text().count("\n") == 2
+    with pytest.raises(DataError, match=r"a\.csv:4: the label is missing.*after 1 rows skipped"):
+        read(path, bad_rows=BadRows(limit=1))
+
+
+def test_the_semicolon_tables_of_the_emotion_data_are_read(shared_data: Path) -> None:
+    rows = read(shared_data / "emotion/val.txt", "text", "label_name")
+    assert len(rows) == 2000
+    assert {label for _, label in rows} == {"sadness", "joy", "love", "anger", "fear", "surprise"}

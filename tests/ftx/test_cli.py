@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -146,7 +147,7 @@ def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--recipe", "nonsense"], "no recipe 'nonsense': expected starter"),
+        (["--recipe", "nonsense"], "no recipe 'nonsense': expected emotion, sst2, starter"),
         (["--model", "/nowhere/model"], "/nowhere/model"),
         (["--dataset", "/nowhere/data.csv"], "/nowhere/data.csv"),
         (["--validation", "2"], "validation is 2.0, expected between 0 and 1"),
@@ -174,3 +175,57 @@ def test_train_does_not_touch_a_folder_with_content(tmp_path: Path, reviews: Pat
 
 def test_export_of_what_is_no_run_is_one_line(tmp_path: Path) -> None:
     assert "no run" in error_line(run("export", tmp_path))
+
+
+def test_recipes_are_listed_and_shown() -> None:
+    listed = run("train", "--list").stdout
+    assert [line.split()[0] for line in listed.splitlines()] == ["emotion", "sst2", "starter"]
+    assert 'model = "bert-base-uncased"' in run("train", "--show", "sst2").stdout
+    assert "no recipe" in error_line(run("train", "--show", "nonsense"))
+
+
+def test_train_takes_a_validation_file_and_looks_at_the_data(tmp_path: Path, reviews: Path, tiny_model: Any) -> None:
+    validation = tmp_path / "validation.csv"
+    validation.write_text("text;label\nthe movie was great;positive\nan unseen dull thing;negative\nbroken\n")
+    model = tiny_model("single_label_classification")
+    arguments = [
+        "--model",
+        model,
+        "--dataset",
+        reviews,
+        "--validation",
+        validation,
+        "--skip-bad-rows",
+        1,
+        "--max-steps",
+        2,
+    ]
+    result = run("train", *arguments, "--output", tmp_path / "run", "--json")
+    assert result.exit_code == 0, result.stderr
+    look = json.loads(result.stdout)["data"]
+    assert (look["train_rows"], look["eval_rows"], look["leaks"], look["bad_rows"]) == (95, 2, 1, 1)
+    assert look["train_label_counts"] == {"negative": 48, "positive": 47}
+    assert look["token_percentiles"]["p50"] == 7
+    assert look["truncated_share"] == 0
+    assert "95 rows to learn from, 2 held out" in result.stderr
+    assert "1 training rows left out" in result.stderr
+    assert json.loads((tmp_path / "run/bad_rows.jsonl").read_text())["where"] == f"{validation}:4"
+
+
+def test_train_tells_how_much_text_is_cut(tmp_path: Path, reviews: Path, tiny_model: Any) -> None:
+    model = tiny_model("single_label_classification")
+    arguments = [
+        "--model",
+        model,
+        "--dataset",
+        reviews,
+        "--max-length",
+        6,
+        "--max-steps",
+        1,
+        "--output",
+        tmp_path / "run",
+    ]
+    look = json.loads(run("train", *arguments, "--json").stdout)["data"]
+    assert look["truncated_share"] == 1
+    assert look["token_percentiles"]["max"] == 7

@@ -127,8 +127,10 @@ def delimited_records(
     first = file.readline()
     file.seek(0)
     delimiter = columns.delimiter or find_delimiter(first, columns)
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
+    if delimiter == "\t":
+        reader = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
     try:
         header = next(reader, None)
         if not header:

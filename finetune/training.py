@@ -15,6 +15,7 @@ from typing import Any
 from ftx.errors import OutputError
 from ftx.finetune.data_profile import DataProfile, profile
 from ftx.finetune.recipe import Recipe
+from ftx.finetune.scores import Scores, score
 from ftx.heldout import HELD_OUT_FILE, write_held_out
 from ftx.output import check_free, staged_folder
 
@@ -48,6 +49,7 @@ class TrainingReport:
         accuracy: Share of the held-out rows that come out right.
         f1_macro: Mean F1 over the labels.
         mcc: Matthews correlation coefficient.
+        scores: What stands behind the accuracy.
         data: What the data is like.
     """
 
@@ -66,6 +68,7 @@ class TrainingReport:
     accuracy: float
     f1_macro: float
     mcc: float
+    scores: Scores
     data: DataProfile
 
 
@@ -91,7 +94,7 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
     import transformers
     from safetensors import SafetensorError
 
-    from ftx.finetune.curves import draw_curves
+    from ftx.finetune.curves import draw_run
     from ftx.finetune.hub import load_model, load_tokenizer
     from ftx.finetune.labelled_text import load_labelled_text
     from ftx.finetune.precision import choose_precision
@@ -128,7 +131,9 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
         began = time.perf_counter()
         outcome = trainer.train()
         train_sec = time.perf_counter() - began
-        scores = trainer.evaluate()
+        held_out = trainer.predict(eval_set, metric_key_prefix="eval")
+        trainer.log(held_out.metrics)
+        details = score(held_out.predictions, held_out.label_ids, data.labels, recipe.seed)
 
         checkpoint = staging / "checkpoint"
         try:
@@ -151,17 +156,18 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
             precision=precision,
             precision_reason=why,
             train_loss=outcome.training_loss,
-            eval_loss=scores["eval_loss"],
-            accuracy=scores["eval_accuracy"],
-            f1_macro=scores["eval_f1_macro"],
-            mcc=scores["eval_mcc"],
+            eval_loss=held_out.metrics["eval_loss"],
+            accuracy=held_out.metrics["eval_accuracy"],
+            f1_macro=held_out.metrics["eval_f1_macro"],
+            mcc=held_out.metrics["eval_mcc"],
+            scores=details,
             data=look,
         )
         data.bad_rows.write(staging / "bad_rows.jsonl")
         write_held_out(staging / HELD_OUT_FILE, ((text, data.labels[number]) for text, number in data.held_out))
         write_recipe(staging / "recipe.toml", recipe, data.labels)
         (staging / "metrics.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
-        draw_curves(staging / "history.jsonl", staging / "training.svg")
+        draw_run(staging / "history.jsonl", data.labels, details.confusion_matrix, staging / "training.svg")
     return report
 
 

@@ -82,7 +82,8 @@ def train(
     click.echo(f"rows       {report.train_rows} to learn from, {report.eval_rows} held out")
     click.echo(f"steps      {report.steps} in {report.train_sec:.0f} s ({report.train_samples_per_sec:.0f} rows/s)")
     click.echo(f"device     {report.device}, {report.precision} ({report.precision_reason})")
-    click.echo(f"accuracy   {report.accuracy:.4f} on the held-out rows")
+    low, high = report.scores.accuracy_interval
+    click.echo(f"accuracy   {report.accuracy:.4f} on the held-out rows, 95 % interval {low:.4f} to {high:.4f}")
     click.echo(f"macro F1   {report.f1_macro:.4f}")
     click.echo(f"next       ftx export {report.run}")
 

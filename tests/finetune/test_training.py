@@ -34,6 +34,10 @@ def test_the_tiny_model_learns(tiny_run: Path) -> None:
     assert metrics["train_rows"] == 72
     assert metrics["eval_rows"] == 24 == len(read_held_out(tiny_run / "eval.jsonl"))
     assert metrics["steps"] == 36
+    low, high = metrics["scores"]["accuracy_interval"]
+    assert 0 <= low <= metrics["accuracy"] <= high <= 1
+    assert sum(map(sum, metrics["scores"]["confusion_matrix"])) == 24
+    assert set(metrics["scores"]["classes"]) == {"negative", "positive"}
     history = [json.loads(line) for line in (tiny_run / "history.jsonl").read_text().splitlines()]
     assert history[-1]["eval_accuracy"] == metrics["accuracy"]
     losses = [line["loss"] for line in history if "loss" in line]

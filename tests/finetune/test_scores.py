@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from ftx.finetune.scores import bootstrap_interval, calibration_error, score
+
+LABELS = ["a", "b", "c"]
+CHANCE = np.random.default_rng(0)
+LOGITS = CHANCE.normal(size=(500, 3)).astype(np.float32)
+REFERENCES = np.where(CHANCE.random(500) < 0.7, LOGITS.argmax(axis=1), CHANCE.integers(0, 3, 500))
+
+
+def test_scores_are_scikit_learns() -> None:
+    found = score(LOGITS, REFERENCES, LABELS, 0)
+    predictions = LOGITS.argmax(axis=1)
+    assert found.f1_weighted == pytest.approx(sklearn.metrics.f1_score(REFERENCES, predictions, average="weighted"))
+    assert found.confusion_matrix == sklearn.metrics.confusion_matrix(REFERENCES, predictions).tolist()
+    report = sklearn.metrics.classification_report(REFERENCES, predictions, target_names=LABELS, output_dict=True)
+    for name in LABELS:
+        assert found.classes[name].precision == pytest.approx(report[name]["precision"])
+        assert found.classes[name].recall == pytest.approx(report[name]["recall"])
+        assert found.classes[name].support == report[name]["support"]
+    shares = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
+    assert found.brier == pytest.approx(np.mean(((shares - np.eye(3)[REFERENCES]) ** 2).sum(axis=1)), abs=1e-6)
+
+
+def test_the_interval_covers_the_accuracy_and_narrows_with_more_rows() -> None:
+    right = CHANCE.random(2000) < 0.8
+    low, high = bootstrap_interval(right, 1)
+    assert low < right.mean() < high
+    # The normal approximation: 2 x 1.96 x sqrt(p (1 - p) / n).
+    assert high - low == pytest.approx(3.92 * np.sqrt(0.16 / 2000), rel=0.15)
+    few_low, few_high = bootstrap_interval(right[:100], 1)
+    assert few_high - few_low > 3 * (high - low)
+    assert bootstrap_interval(right, 1) == (low, high)
+
+
+def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
+    confidence = np.full(1000, 0.9, dtype=np.float32)
+    assert calibration_error(confidence, np.arange(1000) < 900) == pytest.approx(0, abs=1e-6)
+    assert calibration_error(confidence, np.arange(1000) < 500) == pytest.approx(0.4, abs=1e-6)
+    assert calibration_error(np.ones(4, dtype=np.float32), np.array([True, True, True, False])) == pytest.approx(0.25)
+
+
+def test_a_class_without_rows_scores_nothing() -> None:
+    found = score(LOGITS[:4], np.zeros(4, dtype=np.int64), LABELS, 0)
+    assert found.classes["c"].support == 0
+    assert found.classes["c"].recall == 0
+    assert found.f1_weighted == pytest.approx(found.classes["a"].f1)

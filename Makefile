@@ -1,7 +1,7 @@
 # `make train export` and `make test` work first in a fresh clone: they set up .venv by themselves.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train export verify predict bench test lint typecheck check clean
+.PHONY: help setup train export verify predict bench test proof lint typecheck check clean
 
 RECIPE ?= starter
 RUN ?= runs/$(RECIPE)
@@ -48,8 +48,11 @@ predict: $(READY)  ## Predict TEXT
 bench: $(READY)  ## Measure int8, fp32 and PyTorch side by side, into RUN/bench
 	@$(FTX) bench --onnx "$(RUN)/onnx" --against "$(RUN)" --output "$(RUN)/bench"
 
-test: $(READY)  ## Run every test
-	@$(BIN)/python -m pytest
+test: $(READY)  ## Run the tests
+	@$(BIN)/python -m pytest -m "not slow"
+
+proof: $(READY)  ## Run the slow tests: kills at random moments
+	@$(BIN)/python -m pytest -m slow
 
 lint: $(READY)  ## Check style and formatting
 	@$(BIN)/ruff check .

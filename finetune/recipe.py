@@ -44,6 +44,7 @@ class Recipe:
         eval_batch_size: Texts an evaluation step, on each device.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
+        save_steps: Steps between two checkpoints to resume from, rounded up to a multiple of logging_steps; 0: none.
         eval_steps: Steps between two evaluations; 0: one at the end.
         warmup_ratio: Share of the steps over which the learning rate rises to its peak.
         logging_steps: Steps between two lines of history.jsonl.
@@ -70,6 +71,7 @@ class Recipe:
     learning_rate: float = 2e-5
     weight_decay: float = 0.01
     warmup_ratio: float = 0.1
+    save_steps: int = 500
     eval_steps: int = 0
     logging_steps: int = 10
     precision: str = "auto"
@@ -80,7 +82,9 @@ class Recipe:
             self._expect(name, "at least 1", getattr(self, name) >= 1)
         for name in ("learning_rate", "epochs"):
             self._expect(name, "above 0", getattr(self, name) > 0)
-        for name in ("max_steps", "weight_decay", "seed", "skip_bad_rows", "train_rows", "eval_rows", "eval_steps"):
+        for name in ("max_steps", "weight_decay", "seed", "skip_bad_rows", "train_rows", "eval_rows"):
+            self._expect(name, "0 or more", getattr(self, name) >= 0)
+        for name in ("eval_steps", "save_steps"):
             self._expect(name, "0 or more", getattr(self, name) >= 0)
         self._expect("validation", "between 0 and 1", 0 < self.validation < 1)
         self._expect("delimiter", "one character", len(self.delimiter) <= 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 import transformers
 from tqdm import tqdm
 
+from ftx.finetune.checkpoints import CrashSafeTrainer
 from ftx.finetune.metrics import ClassificationMetrics
 from ftx.finetune.recipe import Recipe
 
@@ -74,11 +76,12 @@ def build_trainer(
         fp16=precision == "fp16",
         bf16=precision == "bf16",
         group_by_length=True,
-        length_column_name="length",
         logging_steps=recipe.logging_steps,
         eval_strategy="steps" if recipe.eval_steps else "no",
         eval_steps=recipe.eval_steps or None,
-        save_strategy="no",
+        save_strategy="steps" if recipe.save_steps else "no",
+        # At the end of a line of history, so that a resumed run writes the same lines as an unbroken one.
+        save_steps=math.ceil(recipe.save_steps / recipe.logging_steps) * recipe.logging_steps or 500,
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -90,7 +93,7 @@ def build_trainer(
     def compute_metrics(output: Any) -> Any:
         return metrics.compute(predictions=np.argmax(output.predictions, axis=-1), references=output.label_ids)
 
-    trainer = transformers.Trainer(
+    trainer = CrashSafeTrainer(
         model=model,
         args=arguments,
         train_dataset=train_set,

@@ -12,10 +12,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ftx.errors import OutputError
+from ftx.errors import OutputError, RecipeError
 from ftx.finetune.data_profile import DataProfile, profile
-from ftx.finetune.recipe import Recipe
+from ftx.finetune.recipe import Recipe, load_recipe
 from ftx.finetune.scores import Scores, score
+from ftx.finetune.unfinished import TRAINER_FOLDER, newest_checkpoint, steps, unfinished_steps
 from ftx.heldout import HELD_OUT_FILE, write_held_out
 from ftx.output import check_free, staged_folder
 
@@ -39,12 +40,12 @@ class TrainingReport:
         train_rows: Rows learnt from.
         eval_rows: Rows held out.
         steps: Optimiser steps.
-        train_sec: Seconds of training, without loading.
+        train_sec: Seconds of training, without loading, since the start or the resumption.
         train_samples_per_sec: Rows a second while training.
         device: `cpu`, or the GPU's name.
         precision: fp32, fp16 or bf16.
         precision_reason: Why that one.
-        train_loss: Mean loss over all steps.
+        train_loss: Mean loss over the logged steps.
         eval_loss: Loss on the held-out rows.
         accuracy: Share of the held-out rows that come out right.
         f1_macro: Mean F1 over the labels.
@@ -72,13 +73,14 @@ class TrainingReport:
     data: DataProfile
 
 
-def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> TrainingReport:
+def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume: bool = False) -> TrainingReport:
     """Fine-tune by a recipe.
 
     Args:
         recipe: What to train, on what, and how.
         output: The run folder to write; see README for what it holds.
         overwrite: Whether a run that is there may be replaced.
+        resume: Whether to go on from the newest checkpoint of an unfinished run, if there is one.
 
     Returns:
         The metrics on the held-out rows, and what the training took.
@@ -87,7 +89,7 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
         RecipeError, DataError, ModelError, FetchError, OutputError: See there.
     """
     output = Path(output)
-    check_free(output, overwrite=overwrite, what="run")
+    check_free(output, overwrite=overwrite, what="run", resume=resume, resumable=unfinished_steps)
 
     import huggingface_hub
     import torch
@@ -116,8 +118,16 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
     model = load_model(recipe.model, data.labels, "single_label_classification")
     say(f"Training {recipe.model} in {precision} ({why}) on {device}")
 
-    with staged_folder(output, overwrite=overwrite, owned=OWNED, what="run") as staging:
-        scratch = staging / "trainer"
+    with staged_folder(
+        output, overwrite=overwrite, owned=OWNED, what="run", resume=resume, resumable=unfinished_steps
+    ) as staging:
+        scratch = staging / TRAINER_FOLDER
+        checkpoint_to_resume = newest_checkpoint(scratch)
+        if checkpoint_to_resume:
+            check_same_recipe(staging / "recipe.toml", recipe)
+            cut_history(staging / "history.jsonl", steps(checkpoint_to_resume))
+            say(f"Resuming after {steps(checkpoint_to_resume)} steps")
+        write_recipe(staging / "recipe.toml", recipe, data.labels)
         trainer = build_trainer(
             recipe,
             model=model,
@@ -129,7 +139,7 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
             history_file=staging / "history.jsonl",
         )
         began = time.perf_counter()
-        outcome = trainer.train()
+        outcome = trainer.train(resume_from_checkpoint=checkpoint_to_resume and str(checkpoint_to_resume))
         train_sec = time.perf_counter() - began
         held_out = trainer.predict(eval_set, metric_key_prefix="eval")
         trainer.log(held_out.metrics)
@@ -155,7 +165,7 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
             device=device,
             precision=precision,
             precision_reason=why,
-            train_loss=outcome.training_loss,
+            train_loss=mean_loss(staging / "history.jsonl"),
             eval_loss=held_out.metrics["eval_loss"],
             accuracy=held_out.metrics["eval_accuracy"],
             f1_macro=held_out.metrics["eval_f1_macro"],
@@ -165,10 +175,39 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False) -> Tra
         )
         data.bad_rows.write(staging / "bad_rows.jsonl")
         write_held_out(staging / HELD_OUT_FILE, ((text, data.labels[number]) for text, number in data.held_out))
-        write_recipe(staging / "recipe.toml", recipe, data.labels)
         (staging / "metrics.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
         draw_run(staging / "history.jsonl", data.labels, details.confusion_matrix, staging / "training.svg")
     return report
+
+
+def check_same_recipe(path: Path, recipe: Recipe) -> None:
+    """Check that an unfinished run was begun with the same values.
+
+    Raises:
+        RecipeError: It was not.
+    """
+    begun = load_recipe(str(path)).to_dict()
+    differing = [name for name, value in recipe.to_dict().items() if name != "labels" and begun[name] != value]
+    if differing:
+        was = ", ".join(f"{name} = {begun[name]!r}" for name in differing)
+        raise RecipeError(
+            f"The unfinished run has {was}: resume it with the same values, or begin anew with --overwrite"
+        )
+
+
+def cut_history(path: Path, last_step: int) -> None:
+    """Drop the lines behind the step that is resumed after: they will be written again."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= last_step]
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def mean_loss(path: Path) -> float:
+    """Average the losses of a history; each stands for as many steps as lie between it and the one before."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    points = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    weights = [step - before for (step, _), before in zip(points, [0, *(step for step, _ in points)], strict=False)]
+    return float(sum(w * loss for w, (_, loss) in zip(weights, points, strict=True)) / max(1, sum(weights)))
 
 
 def say(line: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,8 +13,25 @@ from ftx.errors import OutputError
 __all__ = ["check_free", "staged_folder"]
 
 
-def check_free(target: Path, *, overwrite: bool, what: str) -> None:
+Resumable = Callable[[Path], int]
+
+
+def nothing(staging: Path) -> int:
+    """Say of a staging folder that there is nothing in it to go on from."""
+    return 0
+
+
+def check_free(
+    target: Path, *, overwrite: bool, what: str, resume: bool = False, resumable: Resumable = nothing
+) -> None:
     """Check that a folder may be written at `target`, before any work is spent on it.
+
+    Args:
+        target: Where the folder will stand.
+        overwrite: Whether one that stands there may be replaced.
+        what: What is written, for messages.
+        resume: Whether what an unfinished run left is gone on from.
+        resumable: Tells how many steps of it there are in a staging folder.
 
     Raises:
         OutputError: Something is there and `overwrite` is not set, or the place can't be written.
@@ -29,10 +47,17 @@ def check_free(target: Path, *, overwrite: bool, what: str) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = beside(target, "partial")
-        if staging.exists():  # left by a run that was killed
+        steps = resumable(staging)
+        if steps and not resume and not overwrite:
+            raise OutputError(
+                f"{target} was begun and not finished, {steps} steps are done: go on with --resume, "
+                "or begin anew with --overwrite"
+            )
+        if staging.exists() and not (steps and resume):  # left by a run that was killed
             shutil.rmtree(staging)
-        staging.mkdir()
-        staging.rmdir()
+        staging.mkdir(exist_ok=True)
+        if not (steps and resume):
+            staging.rmdir()
     except OSError as error:
         raise OutputError(
             f"{target} can't be written ({error.strerror}): choose another --output, or make {target.parent} writable"
@@ -40,21 +65,33 @@ def check_free(target: Path, *, overwrite: bool, what: str) -> None:
 
 
 @contextmanager
-def staged_folder(target: Path, *, overwrite: bool, owned: set[str], what: str) -> Iterator[Path]:
-    """Give a fresh folder beside `target`, and put it at `target` when the block ends without an exception.
+def staged_folder(
+    target: Path,
+    *,
+    overwrite: bool,
+    owned: set[str],
+    what: str,
+    resume: bool = False,
+    resumable: Resumable = nothing,
+) -> Iterator[Path]:
+    """Give a folder beside `target`, and put it at `target` when the block ends without an exception.
+
+    After an exception it is removed, unless there is something in it to go on from.
 
     Args:
         target: Where the folder will stand.
         overwrite: Whether a folder that stands there may be replaced.
         owned: Names that belong to what is written: what else lies in a folder that is overwritten is kept.
         what: What is written, for messages.
+        resume: Whether to go on from what an unfinished run left; else the folder is fresh.
+        resumable: Tells how many steps of it there are.
 
     Raises:
         OutputError: See `check_free`; or the disk is full.
     """
-    check_free(target, overwrite=overwrite, what=what)
+    check_free(target, overwrite=overwrite, what=what, resume=resume, resumable=resumable)
     staging = beside(target, "partial")
-    staging.mkdir()
+    staging.mkdir(exist_ok=True)
     try:
         yield staging
         publish(staging, target, owned)
@@ -63,7 +100,10 @@ def staged_folder(target: Path, *, overwrite: bool, owned: set[str], what: str) 
             f"{target} could not be written: {error.strerror or error}; nothing was left there"
         ) from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if steps := resumable(staging):
+            print(f"{target}: {steps} steps are done and kept: go on with --resume", file=sys.stderr)
+        else:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def publish(staging: Path, target: Path, owned: set[str]) -> None:

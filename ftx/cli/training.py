@@ -21,6 +21,7 @@ __all__ = ["export", "train"]
 @click.option("--quick", is_flag=True, help="The recipe's quick look: fewer rows.")
 @click.option("--output", type=click.Path(path_type=Path), help="The run folder.  [default: runs/RECIPE]")
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of an unfinished run.")
 @click.option("--model", help="'starter', a hub id, or a folder in Hugging Face layout.")
 @click.option("--dataset", help="'starter', a file (.csv .tsv .txt .jsonl .parquet), a folder of them, or a hub id.")
 @click.option("--text-column", help="The column of the texts.")
@@ -34,6 +35,7 @@ __all__ = ["export", "train"]
 @click.option("--max-length", type=int, help="Tokens a text is cut to.")
 @click.option("--epochs", type=float, help="Passes over the training rows.")
 @click.option("--max-steps", type=int, help="Stop after so many steps; 0: as many as the epochs take.")
+@click.option("--save-steps", type=int, help="Steps between two checkpoints to resume from; 0: none.")
 @click.option("--batch-size", "train_batch_size", type=int, help="Texts a training step.")
 @click.option("--learning-rate", type=float, help="Peak learning rate.")
 @click.option("--weight-decay", type=float, help="Weight decay.")
@@ -47,6 +49,7 @@ def train(
     quick: bool,
     output: Path | None,
     overwrite: bool,
+    resume: bool,
     labels: str | None,
     validation: str | None,
     as_json: bool,
@@ -74,7 +77,8 @@ def train(
         if labels is not None:
             overrides["labels"] = tuple(name.strip() for name in labels.split(",") if name.strip())
         recipe = finetune.load_recipe(recipe_name, quick=quick).override(overrides)
-        report = finetune.train(recipe, output or Path("runs") / Path(recipe_name).stem, overwrite=overwrite)
+        output = output or Path("runs") / Path(recipe_name).stem
+        report = finetune.train(recipe, output, overwrite=overwrite, resume=resume)
     if as_json:
         click.echo(json.dumps(asdict(report)))
         return

@@ -37,7 +37,8 @@ def test_ctrl_c_while_training(
 ) -> None:
     output = tmp_path / "runs/tiny"
     model = str(tiny_model("single_label_classification"))
-    arguments = ["train", "--model", model, "--dataset", str(reviews), "--epochs", "100000", "--output", str(output)]
+    arguments = ["train", "--model", model, "--dataset", str(reviews), "--epochs", "100000"]
+    arguments += ["--save-steps", "0", "--output", str(output)]
     status, said = interrupt(arguments, seconds)
     assert status == 130, said
     assert "Traceback" not in said

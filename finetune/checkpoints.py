@@ -1,0 +1,95 @@
+"""Checkpoints that a kill can't break: written beside, marked complete, renamed into place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers.trainer_pt_utils import LengthGroupedSampler
+
+from ftx.errors import OutputError
+from ftx.finetune.unfinished import COMPLETE, steps
+
+__all__ = ["CrashSafeTrainer"]
+
+# The newest, and one more in case its disk block goes bad.
+KEPT = 2
+
+
+class CrashSafeTrainer(transformers.Trainer):  # type: ignore[misc]
+    """The Hugging Face Trainer with checkpoints that are whole or not there, and rows in an order that can be repeated.
+
+    The Trainer writes a checkpoint file by file into its place, so that a kill leaves a broken newest one; and it draws
+    the order of the rows from the global random state, so that a resumed epoch would see them in another order.
+    """
+
+    saving_to: Path | None = None
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self.saving_to or self.args.output_dir)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        home = Path(self.args.output_dir)
+        self.saving_to = home / "saving"
+        try:
+            if self.args.should_save:
+                shutil.rmtree(self.saving_to, ignore_errors=True)
+            super()._save_checkpoint(model, trial)
+            if self.args.should_save:
+                name = f"checkpoint-{self.state.global_step}"
+                flush(self.saving_to / name)
+                (self.saving_to / name / COMPLETE).touch()
+                shutil.rmtree(home / name, ignore_errors=True)
+                (self.saving_to / name).rename(home / name)
+                drop_older(home)
+        except (SafetensorError, RuntimeError) as error:  # how safetensors and torch report a full disk
+            raise OutputError(
+                f"A checkpoint could not be written to {home}: {str(error).splitlines()[0]}; "
+                "make room and go on with --resume"
+            ) from error
+        finally:
+            self.saving_to = None
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        # The set that comes as an argument has lost the columns that the model does not take.
+        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return EpochSampler(batch_size, self.train_dataset["length"], self.args.seed)
+
+
+class EpochSampler(LengthGroupedSampler):  # type: ignore[misc]
+    """Rows of like length together, in an order that depends on the seed and the epoch alone."""
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=list(lengths), generator=torch.Generator())
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, as the Trainer does before it iterates."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Any:
+        # Seeds of neighbouring runs and epochs must not meet: seed 1, epoch 0 is not seed 0, epoch 1.
+        self.generator.manual_seed((self.seed << 20) + self.epoch)
+        return super().__iter__()
+
+
+def flush(folder: Path) -> None:
+    """Have the system write a folder's files to the disk before they are called complete."""
+    for path in folder.iterdir():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def drop_older(home: Path) -> None:
+    """Keep the newest complete checkpoints only."""
+    for path in sorted(home.glob("checkpoint-*"), key=steps)[:-KEPT]:
+        shutil.rmtree(path, ignore_errors=True)

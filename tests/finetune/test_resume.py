@@ -1,0 +1,199 @@
+"""A run that was killed at any moment goes on and ends as an unbroken one does. The kills are real (SIGKILL)."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftx.errors import OutputError, RecipeError
+from ftx.finetune import Recipe, train
+from ftx.finetune.checkpoints import EpochSampler
+from ftx.finetune.unfinished import newest_checkpoint, unfinished_steps
+from ftx.output import beside
+from tests.conftest import tiny_recipe
+
+KILLS = 20
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_model: Callable[[str], Path], reviews: Path) -> Recipe:
+    """54 steps in six epochs; a checkpoint after every second one."""
+    model = tiny_model("single_label_classification")
+    made: Recipe = tiny_recipe(model, reviews, Recipe, epochs=6.0, save_steps=2, logging_steps=2)
+    return made
+
+
+@pytest.fixture(scope="module")
+def unbroken(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("unbroken") / "run"
+    train(recipe, output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    """Processes that have torch and transformers loaded from the start, so that a kill strikes the training."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ftx.finetune", "torch", "transformers", "ftx.finetune.trainer"])
+    return context
+
+
+def history(run: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    timings = ("runtime", "per_second", "total_flos", "train_loss")
+    return [{key: value for key, value in line.items() if not any(t in key for t in timings)} for line in lines]
+
+
+def assert_same_end(run: Path, unbroken: Path) -> None:
+    ours, theirs = (json.loads((folder / "metrics.json").read_text()) for folder in (run, unbroken))
+    assert ours["steps"] == theirs["steps"] == 54
+    for name in ("eval_loss", "train_loss", "accuracy"):
+        assert ours[name] == pytest.approx(theirs[name], abs=1e-6), name
+    assert [line["step"] for line in history(run)] == [line["step"] for line in history(unbroken)]
+    for one, other in zip(history(run), history(unbroken), strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+    weights = [(folder / "checkpoint/model.safetensors").read_bytes() for folder in (run, unbroken)]
+    assert weights[0] == weights[1]
+    assert {path.name for path in run.iterdir()} == {path.name for path in unbroken.iterdir()}
+
+
+def start(processes: Any, recipe: Recipe, output: Path) -> Any:
+    process = processes.Process(target=train, args=(recipe, output), kwargs={"resume": True})
+    process.start()
+    return process
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments(processes: Any, recipe: Recipe, unbroken: Path, tmp_path: Path) -> None:
+    chance = random.Random(7)
+    output = tmp_path / "run"
+    staging = beside(output, "partial")
+    began = time.monotonic()
+    whole = start(processes, recipe, tmp_path / "timed")
+    whole.join(120)
+    seconds = time.monotonic() - began
+    reached, within_saves = [], 0
+    for kill in range(KILLS):
+        process = start(processes, recipe, output)
+        deadline = time.monotonic() + chance.uniform(0.2, 1.0) * seconds
+        while time.monotonic() < deadline and process.is_alive():
+            # Every third kill waits for a save to be under way.
+            if (
+                kill % 3 == 0
+                and (staging / "trainer/saving").exists()
+                and unfinished_steps(staging) > max(reached, default=0)
+            ):
+                within_saves += 1
+                break
+            time.sleep(0.002)
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+        process.join(60)
+        if output.exists():
+            assert_same_end(output, unbroken)
+            output.rename(tmp_path / f"done-{kill}")
+            reached.clear()
+            continue
+        steps = unfinished_steps(staging)
+        assert steps >= max(reached, default=0), "a kill lost a checkpoint that was complete"
+        reached.append(steps)
+    assert within_saves >= 2
+    last = start(processes, recipe, output)
+    last.join(120)
+    assert last.exitcode == 0
+    assert_same_end(output, unbroken)
+    assert not staging.exists()
+
+
+def interrupted(recipe: Recipe, output: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """A run that Ctrl-C ends after some steps."""
+    from ftx.finetune.trainer import Progress
+
+    plain = Progress.on_step_end
+
+    def stop(self: Progress, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        plain(self, args, state, control, **kwargs)
+        if state.global_step == after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Progress, "on_step_end", stop)
+        train(recipe, output)
+
+
+@pytest.mark.parametrize("after", [13, 18, 19])
+def test_an_interrupted_run_goes_on_in_the_middle_and_at_the_end_of_an_epoch(
+    recipe: Recipe, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    output = tmp_path / "run"
+    interrupted(recipe, output, monkeypatch, after)
+    assert unfinished_steps(beside(output, "partial")) == (after - 1) // 2 * 2
+    with pytest.raises(OutputError, match=r"begun and not finished, .* steps are done: go on with --resume"):
+        train(recipe, output)
+    with pytest.raises(RecipeError, match=r"unfinished run has epochs = 6\.0"):
+        train(replace(recipe, epochs=7.0), output, resume=True)
+    train(recipe, output, resume=True)
+    assert_same_end(output, unbroken)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_overwrite_begins_anew(recipe: Recipe, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "run"
+    interrupted(recipe, output, monkeypatch, 13)
+    train(recipe, output, overwrite=True)
+    assert_same_end(output, unbroken)
+
+
+def test_a_checkpoint_without_its_mark_is_not_trusted(tmp_path: Path) -> None:
+    for step, complete in ((2, True), (10, True), (12, False)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if complete:
+            (folder / "COMPLETE").touch()
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+
+
+def test_a_disk_that_fills_up_keeps_the_older_checkpoints(
+    recipe: Recipe, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    plain, saves = torch.save, []
+
+    def full(*arguments: Any, **keywords: Any) -> None:
+        saves.append(1)
+        if len(saves) > 10:  # three files a checkpoint
+            raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+        plain(*arguments, **keywords)
+
+    output = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match=r"file write failed.*--resume"):
+        patch.setattr(torch, "save", full)
+        train(recipe, output)
+    assert unfinished_steps(beside(output, "partial")) > 0
+    train(recipe, output, resume=True)
+    assert_same_end(output, unbroken)
+
+
+def test_the_order_of_the_rows_depends_on_seed_and_epoch_alone() -> None:
+    import torch
+
+    sampler = EpochSampler(8, list(range(100)), seed=3)
+    first = list(sampler)
+    torch.rand(5)
+    assert list(sampler) == first
+    assert sorted(first) == list(range(100))
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    other = EpochSampler(8, list(range(100)), seed=4)
+    assert list(other) != first

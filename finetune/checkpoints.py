@@ -46,7 +46,7 @@ class CrashSafeTrainer(transformers.Trainer):  # type: ignore[misc]
                 (self.saving_to / name / COMPLETE).touch()
                 shutil.rmtree(home / name, ignore_errors=True)
                 (self.saving_to / name).rename(home / name)
-                drop_older(home)
+                drop_older(home, self.state.best_global_step)
         except (SafetensorError, RuntimeError) as error:  # how safetensors and torch report a full disk
             raise OutputError(
                 f"A checkpoint could not be written to {home}: {str(error).splitlines()[0]}; "
@@ -54,6 +54,11 @@ class CrashSafeTrainer(transformers.Trainer):  # type: ignore[misc]
             ) from error
         finally:
             self.saving_to = None
+
+    def _load_best_model(self) -> None:
+        # It was recorded where it was written, before it was renamed; or by a run that stood elsewhere.
+        self.state.best_model_checkpoint = str(Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}")
+        super()._load_best_model()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         # The set that comes as an argument has lost the columns that the model does not take.
@@ -89,7 +94,8 @@ def flush(folder: Path) -> None:
             os.close(descriptor)
 
 
-def drop_older(home: Path) -> None:
-    """Keep the newest complete checkpoints only."""
+def drop_older(home: Path, best_step: int | None) -> None:
+    """Keep the newest checkpoints and the best one."""
     for path in sorted(home.glob("checkpoint-*"), key=steps)[:-KEPT]:
-        shutil.rmtree(path, ignore_errors=True)
+        if steps(path) != best_step:
+            shutil.rmtree(path, ignore_errors=True)

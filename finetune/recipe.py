@@ -14,11 +14,13 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["PRECISIONS", "Recipe", "load_recipe", "recipe_path", "recipes"]
+__all__ = ["BEST_METRICS", "PRECISIONS", "SCHEDULES", "Recipe", "load_recipe", "recipe_path", "recipes"]
 
 FOLDER = Path(__file__).parent / "recipes"
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial")
+BEST_METRICS = ("", "accuracy", "f1_macro", "mcc", "loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,15 @@ class Recipe:
         save_steps: Steps between two checkpoints to resume from, rounded up to a multiple of logging_steps; 0: none.
         eval_steps: Steps between two evaluations; 0: one at the end.
         warmup_ratio: Share of the steps over which the learning rate rises to its peak.
+        schedule: How it falls again: one of `SCHEDULES`.
+        class_weights: `none`, or `balanced`: rare classes count as much as frequent ones.
+        label_smoothing: Share of a row's weight that is spread over all labels.
+        freeze_layers: Encoder layers, from the first, that keep their weights, with the embeddings; 0: none.
+        gradient_accumulation_steps: Batches whose gradients make one step.
+        gradient_checkpointing: Compute activations again rather than keep them: less memory, more time.
+        best_metric: Keep the checkpoint that is best by `accuracy`, `f1_macro`, `mcc` or `loss`; empty: the last one.
+        early_stopping: Evaluations without a better best_metric after which to stop; 0: none.
+        torch_compile: Compile the model before training.
         logging_steps: Steps between two lines of history.jsonl.
         precision: One of `PRECISIONS`.
         seed: Of the split, the new weights, the order of the rows and dropout.
@@ -71,6 +82,15 @@ class Recipe:
     learning_rate: float = 2e-5
     weight_decay: float = 0.01
     warmup_ratio: float = 0.1
+    schedule: str = "linear"
+    class_weights: str = "none"
+    label_smoothing: float = 0.0
+    freeze_layers: int = 0
+    gradient_accumulation_steps: int = 1
+    gradient_checkpointing: bool = False
+    best_metric: str = ""
+    early_stopping: int = 0
+    torch_compile: bool = False
     save_steps: int = 500
     eval_steps: int = 0
     logging_steps: int = 10
@@ -78,17 +98,30 @@ class Recipe:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        for name in ("max_length", "train_batch_size", "eval_batch_size", "logging_steps"):
+        at_least_one = (
+            "max_length",
+            "train_batch_size",
+            "eval_batch_size",
+            "logging_steps",
+            "gradient_accumulation_steps",
+        )
+        for name in at_least_one:
             self._expect(name, "at least 1", getattr(self, name) >= 1)
         for name in ("learning_rate", "epochs"):
             self._expect(name, "above 0", getattr(self, name) > 0)
         for name in ("max_steps", "weight_decay", "seed", "skip_bad_rows", "train_rows", "eval_rows"):
             self._expect(name, "0 or more", getattr(self, name) >= 0)
-        for name in ("eval_steps", "save_steps"):
+        for name in ("eval_steps", "save_steps", "freeze_layers", "early_stopping"):
             self._expect(name, "0 or more", getattr(self, name) >= 0)
         self._expect("validation", "between 0 and 1", 0 < self.validation < 1)
         self._expect("delimiter", "one character", len(self.delimiter) <= 1)
         self._expect("warmup_ratio", "from 0 to 1", 0 <= self.warmup_ratio <= 1)
+        self._expect("schedule", f"one of {', '.join(SCHEDULES)}", self.schedule in SCHEDULES)
+        self._expect("class_weights", "none or balanced", self.class_weights in ("none", "balanced"))
+        self._expect("label_smoothing", "from 0 to below 1", 0 <= self.label_smoothing < 1)
+        self._expect("best_metric", f"one of {', '.join(BEST_METRICS[1:])}", self.best_metric in BEST_METRICS)
+        self._expect("eval_steps", "above 0 to find the best metric", self.eval_steps > 0 or not self.best_metric)
+        self._expect("best_metric", "one to stop early by", bool(self.best_metric) or not self.early_stopping)
         self._expect("precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)
         self._expect("labels", "no name twice", len(set(self.labels)) == len(self.labels))
         self._expect("labels", "two names or more", len(self.labels) != 1)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import sklearn.metrics
 from numpy.typing import NDArray
-
-from ftx.runtime.heads import probabilities
+from scipy.special import softmax
 
 __all__ = ["ClassScores", "Scores", "score"]
 
@@ -66,7 +65,7 @@ def score(logits: NDArray[np.float32], references: NDArray[np.int64], labels: li
         seed: Of the bootstrap.
     """
     numbers = list(range(len(labels)))
-    rows = probabilities(logits.astype(np.float32), "single_label_classification")
+    rows = softmax(logits.astype(np.float64), axis=1)
     predictions = logits.argmax(axis=1)
     precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(
         references, predictions, labels=numbers, zero_division=0
@@ -94,7 +93,7 @@ def bootstrap_interval(right: NDArray[np.bool_], seed: int) -> tuple[float, floa
     return float(low), float(high)
 
 
-def calibration_error(confidence: NDArray[np.float32], right: NDArray[np.bool_]) -> float:
+def calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
     """Give the expected calibration error. *Shape of both:* `(num_rows,)`."""
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     gaps = [abs(float(right[bins == b].mean() - confidence[bins == b].mean())) * (bins == b).mean() for b in set(bins)]

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ftx.finetune.checkpoints import CrashSafeTrainer
 from ftx.finetune.metrics import ClassificationMetrics
+from ftx.finetune.objective import freeze_layers, loss_function
 from ftx.finetune.recipe import Recipe
 
 __all__ = ["build_trainer", "tokenise"]
@@ -64,6 +65,13 @@ def build_trainer(
         scratch: A folder for the Trainer's own files.
         history_file: Gets one JSON line a logged step.
     """
+    # The best checkpoint can only be kept where it is evaluated. Each is saved at the end of a line of history, so that
+    # a resumed run writes the same lines as an unbroken one.
+    eval_steps = recipe.eval_steps
+    if recipe.best_metric:
+        eval_steps = math.ceil(eval_steps / recipe.logging_steps) * recipe.logging_steps
+    wanted = eval_steps if recipe.best_metric else recipe.save_steps
+    save_steps = math.ceil(wanted / recipe.logging_steps) * recipe.logging_steps
     arguments = transformers.TrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=recipe.epochs,
@@ -73,15 +81,22 @@ def build_trainer(
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         warmup_ratio=recipe.warmup_ratio,
+        lr_scheduler_type=recipe.schedule,
+        gradient_accumulation_steps=recipe.gradient_accumulation_steps,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        torch_compile=recipe.torch_compile,
         fp16=precision == "fp16",
         bf16=precision == "bf16",
         group_by_length=True,
         logging_steps=recipe.logging_steps,
-        eval_strategy="steps" if recipe.eval_steps else "no",
-        eval_steps=recipe.eval_steps or None,
-        save_strategy="steps" if recipe.save_steps else "no",
-        # At the end of a line of history, so that a resumed run writes the same lines as an unbroken one.
-        save_steps=math.ceil(recipe.save_steps / recipe.logging_steps) * recipe.logging_steps or 500,
+        eval_strategy="steps" if eval_steps else "no",
+        eval_steps=eval_steps or None,
+        save_strategy="steps" if save_steps else "no",
+        save_steps=save_steps or 1,
+        load_best_model_at_end=bool(recipe.best_metric),
+        metric_for_best_model=recipe.best_metric or None,
+        greater_is_better=recipe.best_metric != "loss" if recipe.best_metric else None,
+        restore_callback_states_from_checkpoint=True,
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
@@ -93,8 +108,10 @@ def build_trainer(
     def compute_metrics(output: Any) -> Any:
         return metrics.compute(predictions=np.argmax(output.predictions, axis=-1), references=output.label_ids)
 
+    freeze_layers(model, recipe.freeze_layers)
     trainer = CrashSafeTrainer(
         model=model,
+        compute_loss_func=loss_function(recipe, train_set["labels"], model.config.num_labels),
         args=arguments,
         train_dataset=train_set,
         eval_dataset=eval_set,
@@ -108,6 +125,8 @@ def build_trainer(
     # Its own printer writes to stdout, which is for data.
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(Progress(history_file))
+    if recipe.early_stopping:
+        trainer.add_callback(transformers.EarlyStoppingCallback(recipe.early_stopping))
     return trainer
 
 

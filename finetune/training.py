@@ -152,7 +152,6 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume
             raise OutputError(
                 f"{output} could not be written: {error}; make room, or choose another --output"
             ) from error
-        shutil.rmtree(scratch, ignore_errors=True)
         (checkpoint / "training_args.bin").unlink()  # a pickle, and recipe.toml says it all
         report = TrainingReport(
             run=str(output),
@@ -177,6 +176,7 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume
         write_held_out(staging / HELD_OUT_FILE, ((text, data.labels[number]) for text, number in data.held_out))
         (staging / "metrics.json").write_text(json.dumps(asdict(report), indent=2) + "\n")
         draw_run(staging / "history.jsonl", data.labels, details.confusion_matrix, staging / "training.svg")
+        shutil.rmtree(scratch)  # last: until here a killed run can be resumed
     return report
 
 
@@ -196,9 +196,12 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
 
 
 def cut_history(path: Path, last_step: int) -> None:
-    """Drop the lines behind the step that is resumed after: they will be written again."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= last_step]
+    """Drop the lines behind the step that is resumed after, and the last look behind the end: they come again."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []:
+        if not line.endswith("\n") or json.loads(line)["step"] > last_step or "train_runtime" in json.loads(line):
+            break
+        kept.append(line)
     path.write_text("".join(kept), encoding="utf-8")
 
 

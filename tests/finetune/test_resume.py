@@ -147,6 +147,23 @@ def test_an_interrupted_run_goes_on_in_the_middle_and_at_the_end_of_an_epoch(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_a_run_killed_between_its_last_step_and_its_end_goes_on(
+    recipe: Recipe, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ftx.finetune import training
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    output = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "mean_loss", killed)
+        train(recipe, output)
+    assert unfinished_steps(beside(output, "partial")) == 54
+    train(recipe, output, resume=True)
+    assert_same_end(output, unbroken)
+
+
 def test_overwrite_begins_anew(recipe: Recipe, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "run"
     interrupted(recipe, output, monkeypatch, 13)

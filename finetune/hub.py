@@ -29,7 +29,7 @@ def load_tokenizer(model: str) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolve(model), use_fast=True)
     except Exception as error:  # a folder without tokenizer files ends in a TypeError deep inside
-        raise ModelError(f"Model {model!r} can't be loaded: {reason(error)}; {NO_HUB}") from error
+        raise ModelError(f"Model {model!r} can't be loaded: {reason(error)}; {advice(model)}") from error
     if not tokenizer.is_fast:
         raise ModelError(f"Model {model!r} has no tokenizer.json, which the runtime needs: choose a model with one")
     return tokenizer
@@ -56,7 +56,17 @@ def load_model(model: str, labels: list[str], problem_type: str) -> Any:
             use_safetensors=True,
         )
     except Exception as error:  # a damaged model.safetensors raises SafetensorError, no common base
-        raise ModelError(f"Model {model!r} can't be loaded: {reason(error)}; {NO_HUB}") from error
+        raise ModelError(
+            f"Model {model!r} can't be loaded: {reason(error)}; expected config.json and model.safetensors "
+            f"(pickled weights are never read); {advice(model)}"
+        ) from error
+
+
+def advice(model: str) -> str:
+    """Say what to do about a model that can't be loaded."""
+    if Path(model).is_dir():
+        return "put a whole config.json, model.safetensors and tokenizer.json into that folder"
+    return NO_HUB
 
 
 def resolve(model: str) -> str:

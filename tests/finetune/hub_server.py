@@ -1,0 +1,125 @@
+"""A model hub on loopback: the part of its HTTP interface that transformers and datasets use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "c0ffee" * 6 + "c0ff"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves `root/models/ORG/NAME` and `root/datasets/ORG/NAME`."""
+
+    protocol_version = "HTTP/1.1"
+    root: Path
+    gated: set[str]
+    cut: set[str]
+
+    def log_message(self, *arguments: object) -> None:
+        """Keep the test's output clean."""
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+        parts = unquote(urlsplit(self.path).path).strip("/").split("/")
+        if parts[0] == "api" and "paths-info" in parts:
+            folder = self.root / parts[1] / parts[2] / parts[3]
+            self.send_json([entry for entry in tree(folder) if entry["path"] in asked.get("paths", [])])
+        else:
+            self.refuse(404, "EntryNotFound")
+
+    def answer(self, *, body: bool) -> None:
+        parts = unquote(urlsplit(self.path).path).strip("/").split("/")
+        api = parts[0] == "api"
+        kind = "models"
+        if api or parts[0] == "datasets":
+            kind = parts[1] if api else "datasets"
+            parts = parts[2:] if api else parts[1:]
+        repo, rest = "/".join(parts[:2]), parts[2:]
+        folder = self.root / kind / repo
+        if repo in self.gated:
+            self.refuse(401, "GatedRepo")
+        elif not folder.is_dir():
+            self.refuse(401, "RepoNotFound")
+        elif api and rest[:1] == ["tree"]:
+            self.send_json([entry for entry in tree(folder) if str(entry["path"]).startswith("/".join(rest[2:]))])
+        elif api:
+            siblings = [{"rfilename": entry["path"]} for entry in tree(folder)]
+            self.send_json(
+                {"id": repo, "sha": COMMIT, "private": False, "gated": False, "tags": [], "siblings": siblings}
+            )
+        elif rest[:1] == ["resolve"] and (folder / "/".join(rest[2:])).is_file():
+            self.send_file(folder / "/".join(rest[2:]), body=body, cut="/".join([repo, *rest[2:]]) in self.cut)
+        else:
+            self.refuse(404, "EntryNotFound")
+
+    def send_file(self, path: Path, *, body: bool, cut: bool) -> None:
+        content = path.read_bytes()
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content[: len(content) // 2] if cut else content)
+            if cut:
+                self.wfile.flush()
+                self.connection.close()
+
+    def send_json(self, value: object) -> None:
+        content = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Error-Message", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+def tree(folder: Path) -> list[dict[str, object]]:
+    """List a repository's files."""
+    return [
+        {
+            "type": "file",
+            "path": str(path.relative_to(folder)),
+            "size": path.stat().st_size,
+            "oid": hashlib.sha1(path.read_bytes()).hexdigest(),
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+
+
+@contextmanager
+def serve_hub(root: Path, *, gated: set[str], cut: set[str]) -> Iterator[str]:
+    """Serve a hub until the block ends; gives its address."""
+    handler = type("BoundHandler", (Handler,), {"root": root, "gated": gated, "cut": cut})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -85,10 +85,10 @@ def test_twenty_kills_at_random_moments(processes: Any, recipe: Recipe, unbroken
     reached, kills, within_saves = 0, 0, 0
     while kills < KILLS:
         process = start(processes, recipe, output)
-        deadline = time.monotonic() + chance.uniform(0.1, 0.9) * seconds
+        in_save = kills % 3 == 0  # every third kill strikes while a checkpoint is being written
+        deadline = time.monotonic() + (10 if in_save else chance.uniform(0.1, 0.9)) * seconds
         while time.monotonic() < deadline and process.is_alive():
-            # Every third kill strikes as soon as a new save is under way.
-            if kills % 3 == 0 and (staging / "trainer/saving").exists() and unfinished_steps(staging) > reached:
+            if in_save and any((staging / "trainer/saving").glob("checkpoint-*")):
                 within_saves += 1
                 break
             time.sleep(0.002)
@@ -104,7 +104,7 @@ def test_twenty_kills_at_random_moments(processes: Any, recipe: Recipe, unbroken
         steps = unfinished_steps(staging)
         assert steps >= reached, "a kill lost a checkpoint that was complete"
         reached = steps
-    assert within_saves >= 2
+    assert within_saves >= 5
     last = start(processes, recipe, output)
     last.join(120)
     assert last.exitcode == 0

@@ -71,7 +71,8 @@ def quantize(
     """
     ranking: list[Sensitivity] = []
     attempts: list[Attempt] = []
-    while len(attempts) <= len(ranking):
+    # At least one operator must be int8: with all of them in fp32 the gate would pass on a file that is no int8 file.
+    while not ranking or len(attempts) < len(ranking):
         left = [entry.node for entry in ranking[: len(attempts)]]
         write_int8(fp32, target, left)
         parity, passed = [], True

@@ -97,7 +97,7 @@ def staged_folder(
         publish(staging, target, owned)
     except OSError as error:
         raise OutputError(
-            f"{target} could not be written: {error.strerror or error}; nothing was left there"
+            f"{target} could not be written: {error.strerror or error}; make room, or choose another"
         ) from error
     finally:
         if steps := resumable(staging):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
 INTERRUPTED = 130
 
@@ -27,11 +28,22 @@ def main() -> None:
 
         ftx(prog_name="ftx")
     except SystemExit as stop:
-        sys.exit(INTERRUPTED if interrupted else stop.code)
+        leave(stop.code)
     except BaseException:
         if not interrupted:
             raise
-        sys.exit(INTERRUPTED)
+        leave(INTERRUPTED)
+
+
+def leave(status: str | int | None) -> NoReturn:
+    """Exit; with 130 after an interrupt, whatever a library made of it.
+
+    An interrupt that passed through `exec` of a string (dataclasses and named tuples are made so) leaves a mark
+    by which `python -m` kills itself with SIGINT at the end, caught or not. The next `exec` clears it.
+    """
+    if interrupted:
+        exec("")
+    sys.exit(INTERRUPTED if interrupted else status)
 
 
 if __name__ == "__main__":

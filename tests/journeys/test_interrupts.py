@@ -46,6 +46,20 @@ def test_ctrl_c_while_training(
     assert not output.exists()
 
 
+def test_ctrl_c_within_an_exec_of_a_string(tmp_path: Path) -> None:
+    # `python -m` then kills itself with SIGINT at its end, although the exception was caught.
+    (tmp_path / "struck.py").write_text("""
+import sys, types, ftx.__main__
+struck = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
+sys.modules["ftx.cli"] = types.SimpleNamespace(ftx=lambda **options: exec(struck))
+ftx.__main__.main()
+""")
+    command = [sys.executable, "-m", "struck"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 130
+    assert done.stderr == ""
+
+
 @pytest.mark.parametrize("seconds", [1.0, 10.0])
 def test_ctrl_c_while_exporting(tmp_path: Path, tiny_run: Path, seconds: float) -> None:
     big = tmp_path / "big.jsonl"  # so many texts that the proof is still going on

@@ -8,8 +8,9 @@ from typing import Any
 
 from ftx.errors import ParityError
 from ftx.export.parity import FP32_ATOL, INT8_MAX_ACCURACY_LOSS, INT8_MIN_AGREEMENT, Parity, check_labels, measure
-from ftx.export.reference import Reference, find_checkpoint
+from ftx.export.reference import Reference
 from ftx.heldout import find_held_out, read_held_out
+from ftx.run_folder import find_checkpoint
 from ftx.runtime.model_file import describe, find_onnx
 
 __all__ = ["Comparison", "compare"]

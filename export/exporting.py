@@ -22,11 +22,12 @@ from ftx.export.parity import (
 )
 from ftx.export.probes import add_probes
 from ftx.export.quantize import Attempt, describe_quantization, quantize
-from ftx.export.reference import Reference, find_checkpoint
+from ftx.export.reference import Reference
 from ftx.export.sensitivity import Sensitivity
 from ftx.heldout import HeldOut, find_held_out, read_held_out
 from ftx.manifest import Manifest, write_manifest
 from ftx.output import check_free, staged_folder
+from ftx.run_folder import find_checkpoint
 from ftx.runtime import verify
 
 __all__ = ["ExportReport", "export"]
@@ -37,6 +38,10 @@ OWNED = {
     "special_tokens_map.json", "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model", "added_tokens.json",
     "parity.json", "README.md", "SHA256SUMS",
 }  # fmt: skip
+# What the manifest tells of the checkpoint's metrics.json.
+METRICS = (
+    "accuracy", "f1_macro", "f1_micro", "mcc", "map", "mae", "rmse", "pearson", "spearman", "eval_rows",
+)  # fmt: skip
 NOT_QUANTIZED = {"scheme": "none: fp32", "safe_on": ["any"]}
 
 
@@ -163,10 +168,11 @@ def describe(reference: Reference, checkpoint: Path) -> Manifest:
         id2label=reference.id2label,
         max_length=reference.max_length,
         input_names=tuple(reference.tokenizer.model_input_names),
+        text_pair=reference.text_pair,
         pad_token_id=reference.tokenizer.pad_token_id or 0,
         thresholds=thresholds,
         quantization=NOT_QUANTIZED,
-        metrics={name: metrics[name] for name in ("accuracy", "f1_macro", "mcc", "eval_rows") if name in metrics},
+        metrics={name: metrics[name] for name in METRICS if name in metrics},
         producer=versions(),
     )
 

@@ -31,6 +31,8 @@ __all__ = [
 FP32_ATOL = 1e-4
 INT8_MIN_AGREEMENT = 0.99
 INT8_MAX_ACCURACY_LOSS = 0.005
+# A regression model's values count as the same answer within this share of their own spread (standard deviation).
+SAME_VALUE = 0.1
 # Dynamic int8 scales activations over the batch, so that a file must pass alone and in batches.
 GATE_BATCH_SIZES = (32, 1)
 
@@ -45,7 +47,8 @@ class Parity:
         max_abs_logit_diff: Largest |difference| of a logit.
         max_abs_prob_diff: Largest |difference| of a probability (of a value, for regression).
         p99_abs_prob_diff: 99th percentile over the texts of their largest one.
-        label_agreement: Share of the texts that get the same label (or labels) as from PyTorch.
+        label_agreement: Share of the texts that get the same label, or labels, as from PyTorch; for regression, a value
+            within a tenth of a standard deviation of PyTorch's values.
         flips: How many do not.
         accuracy: Share of the texts that get the right label; None for regression.
         reference_accuracy: The same for PyTorch.
@@ -105,7 +108,11 @@ def compare_logits(
     """Compare two sets of logits for the same texts. *Shape of each:* `(len(held_out), num_labels)`."""
     found = answers(logits, held_out, manifest)
     expected = answers(reference_logits, held_out, manifest)
-    flips = sum(one != other for one, other in zip(found, expected, strict=True))
+    if manifest.problem_type == "regression":
+        # Written so that a NaN is a flip.
+        flips = int((~(np.abs(logits - reference_logits) <= SAME_VALUE * reference_logits.std())).any(axis=1).sum())
+    else:
+        flips = sum(one != other for one, other in zip(found, expected, strict=True))
     prob_diff = np.abs(
         probabilities(logits, manifest.problem_type) - probabilities(reference_logits, manifest.problem_type)
     ).max(axis=1)
@@ -123,10 +130,10 @@ def compare_logits(
 
 
 def answers(logits: NDArray[np.float32], held_out: HeldOut, manifest: Manifest) -> list[Any]:
-    """Give what a user would be told of each text: a label, a set of labels, or a value to its second decimal."""
-    if manifest.problem_type == "regression":
-        return [round(float(row[0]), 2) for row in logits]
+    """Give what a user would be told of each text: a label, a set of labels, or a value."""
     predictions = decode(held_out.texts, logits, manifest)
+    if manifest.problem_type == "regression":
+        return [p.value for p in predictions]
     return [p.label if p.labels is None else frozenset(p.labels) for p in predictions]
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ftx.export.reference import Reference
-from ftx.manifest import Manifest, Probe
+from ftx.manifest import Manifest, Probe, Text
 from ftx.runtime import Predictor
 
 __all__ = ["add_probes"]
@@ -32,10 +32,13 @@ INT8_ATOL = 0.05
 
 def add_probes(manifest: Manifest, path: Path, reference: Reference) -> Manifest:
     """Give the manifest with the answers of the file at `path`, each text alone in its batch."""
-    found = Predictor(path, batch_size=1).logits(TEXTS)
-    expected = reference.logits(TEXTS, batch_size=1)
+    texts: list[Text] = [*TEXTS]
+    if manifest.text_pair:
+        texts = [*zip(TEXTS, TEXTS[1:] + TEXTS[:1], strict=True)]
+    found = Predictor(path, batch_size=1).logits(texts)
+    expected = reference.logits(texts, batch_size=1)
     probes = tuple(
         Probe(text=text, logits=tuple(map(float, own)), reference=tuple(map(float, other)))
-        for text, own, other in zip(TEXTS, found, expected, strict=True)
+        for text, own, other in zip(texts, found, expected, strict=True)
     )
     return replace(manifest, probes=probes, probe_atol=INT8_ATOL if manifest.is_int8 else FP32_ATOL)

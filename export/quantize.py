@@ -14,6 +14,7 @@ from ftx.export.parity import Parity, measure
 from ftx.export.quiet import quiet
 from ftx.export.sensitivity import OP_TYPES, Sensitivity, rank
 from ftx.heldout import HeldOut
+from ftx.manifest import Text
 
 __all__ = ["Attempt", "QuantizationSearch", "describe_quantization", "quantize"]
 
@@ -117,9 +118,9 @@ def describe_quantization(fp32_nodes: list[str]) -> dict[str, Any]:
     return {"scheme": SCHEME, "per_channel": True, "fp32_nodes": fp32_nodes, "safe_on": SAFE_ON}
 
 
-def spread(texts: list[str]) -> list[str]:
+def spread(texts: list[Text]) -> list[Text]:
     """Take texts of every length, evenly."""
-    by_length = sorted(texts, key=len)
+    by_length = sorted(texts, key=lambda text: len(text) if isinstance(text, str) else len(text[0]) + len(text[1]))
     return [by_length[int(place)] for place in np.linspace(0, len(texts) - 1, min(RANKING_TEXTS, len(texts)))]
 
 

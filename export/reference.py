@@ -10,23 +10,9 @@ from numpy.typing import NDArray
 
 from ftx.errors import ModelError
 from ftx.export.quiet import quiet
+from ftx.manifest import Text
 
-__all__ = ["Reference", "find_checkpoint"]
-
-
-def find_checkpoint(path: Path) -> Path:
-    """Resolve a run folder or a checkpoint folder to the checkpoint.
-
-    Raises:
-        ModelError: It is neither.
-    """
-    for folder in (path / "checkpoint", path):
-        if (folder / "config.json").is_file():
-            return folder
-    raise ModelError(
-        f"{path} is no run of ftx train and no checkpoint: expected a folder with checkpoint/, or with config.json, "
-        "model.safetensors and tokenizer.json"
-    )
+__all__ = ["Reference"]
 
 
 class Reference:
@@ -71,7 +57,13 @@ class Reference:
         """Label names by column of the logits."""
         return {int(column): str(label) for column, label in self.model.config.id2label.items()}
 
-    def logits(self, texts: list[str], *, batch_size: int = 32) -> NDArray[np.float32]:
+    @property
+    def text_pair(self) -> bool | None:
+        """Whether the model judges two texts together, where config.json says so."""
+        said = getattr(self.model.config, "text_pair", None)
+        return None if said is None else bool(said)
+
+    def logits(self, texts: list[Text], *, batch_size: int = 32) -> NDArray[np.float32]:
         """Compute logits, texts of like length together.
 
         Returns:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import ModelError
+from ftx.manifest import Text
 from ftx.runtime.model_file import describe
 from ftx.runtime.session import open_session
 from ftx.runtime.tokenization import Batch, encode, load_tokenizer, pad
@@ -36,7 +37,7 @@ class Sensitivity:
     rms_logit_error: float
 
 
-def rank(fp32: Path, int8: Path, texts: list[str]) -> list[Sensitivity]:
+def rank(fp32: Path, int8: Path, texts: list[Text]) -> list[Sensitivity]:
     """Measure each operator's error alone.
 
     Args:

@@ -5,7 +5,19 @@ from ftx.errors import require
 # First, so that a missing package is a clear line and no ImportError.
 require("train", "torch", "transformers", "datasets", "evaluate", "accelerate", "sklearn", "matplotlib", "tomli_w")
 
+from ftx.finetune.evaluation import Evaluation, evaluate  # noqa: E402
+from ftx.finetune.processes import is_first_process  # noqa: E402
 from ftx.finetune.recipe import Recipe, load_recipe, recipe_path, recipes  # noqa: E402
 from ftx.finetune.training import TrainingReport, train  # noqa: E402
 
-__all__ = ["Recipe", "TrainingReport", "load_recipe", "recipe_path", "recipes", "train"]
+__all__ = [
+    "Evaluation",
+    "Recipe",
+    "TrainingReport",
+    "evaluate",
+    "is_first_process",
+    "load_recipe",
+    "recipe_path",
+    "recipes",
+    "train",
+]

@@ -39,7 +39,10 @@ class CrashSafeTrainer(transformers.Trainer):  # type: ignore[misc]
         try:
             if self.args.should_save:
                 shutil.rmtree(self.saving_to, ignore_errors=True)
+            # Each process writes its random state into the folder: not before it is clear, and all before it is moved.
+            self.accelerator.wait_for_everyone()
             super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 name = f"checkpoint-{self.state.global_step}"
                 flush(self.saving_to / name)
@@ -47,6 +50,7 @@ class CrashSafeTrainer(transformers.Trainer):  # type: ignore[misc]
                 shutil.rmtree(home / name, ignore_errors=True)
                 (self.saving_to / name).rename(home / name)
                 drop_older(home, self.state.best_global_step)
+            self.accelerator.wait_for_everyone()
         except (SafetensorError, RuntimeError) as error:  # how safetensors and torch report a full disk
             raise OutputError(
                 f"A checkpoint could not be written to {home}: {str(error).splitlines()[0]}; "
@@ -62,7 +66,8 @@ class CrashSafeTrainer(transformers.Trainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         # The set that comes as an argument has lost the columns that the model does not take.
-        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        # Rows of like length for a whole step, on all devices: as many processes as there are see one process's order.
+        batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         return EpochSampler(batch_size, self.train_dataset["length"], self.args.seed)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
+from ftx.finetune.head import REGRESSION, Example, Head
 from ftx.finetune.labelled_text import LabelledText
 
 __all__ = ["DataProfile", "profile"]
@@ -20,8 +20,10 @@ class DataProfile:
     Attributes:
         train_rows: Rows to learn from.
         eval_rows: Rows held out.
-        train_label_counts: Rows to learn from, by label.
-        eval_label_counts: Rows held out, by label.
+        problem_type: The kind of head that the labels ask for.
+        train_label_counts: Rows to learn from, by label; empty for regression.
+        eval_label_counts: Rows held out, by label; empty for regression.
+        value_range: For regression: smallest, mean and largest value to learn from; else empty.
         token_percentiles: Tokens of a text, special ones included: p50, p90, p99, max.
         truncated_share: Share of the texts longer than max_length, of which the end is not read.
         duplicates: Rows whose sentence, ignoring case and punctuation, stands in another row.
@@ -32,8 +34,10 @@ class DataProfile:
 
     train_rows: int
     eval_rows: int
+    problem_type: str
     train_label_counts: dict[str, int]
     eval_label_counts: dict[str, int]
+    value_range: dict[str, float]
     token_percentiles: dict[str, int]
     truncated_share: float
     duplicates: int
@@ -41,12 +45,15 @@ class DataProfile:
     leaks: int
     bad_rows: int
 
-    def say(self) -> None:
-        """Tell the user on stderr."""
+    def to_text(self) -> str:
+        """Write it for a person."""
         counts = ", ".join(f"{label} {count}" for label, count in self.train_label_counts.items())
+        if self.value_range:
+            counts = "values, " + ", ".join(f"{name} {value:.3g}" for name, value in self.value_range.items())
         lengths = ", ".join(f"{name} {count}" for name, count in self.token_percentiles.items())
         lines = [
             f"Data: {self.train_rows} rows to learn from, {self.eval_rows} held out",
+            f"  head       {self.problem_type.replace('_', ' ')}",
             f"  labels     {counts}",
             f"  tokens     {lengths}; {self.truncated_share:.1%} of the texts are cut to max_length",
             f"  sentences  {self.duplicates} rows repeat one, {self.two_labels} carry two labels",
@@ -55,7 +62,7 @@ class DataProfile:
             lines.append(f"  leaks      {self.leaks} training rows left out: their sentence is in the validation data")
         if self.bad_rows:
             lines.append(f"  bad rows   {self.bad_rows} skipped, see bad_rows.jsonl in the run folder")
-        print("\n".join(lines), file=sys.stderr)
+        return "\n".join(lines)
 
 
 def profile(data: LabelledText, token_counts: list[int], max_length: int) -> DataProfile:
@@ -71,8 +78,10 @@ def profile(data: LabelledText, token_counts: list[int], max_length: int) -> Dat
     return DataProfile(
         train_rows=len(data.train),
         eval_rows=len(data.held_out),
-        train_label_counts=label_counts(data.train, data.labels),
-        eval_label_counts=label_counts(data.held_out, data.labels),
+        problem_type=data.head.problem_type,
+        train_label_counts=label_counts(data.train, data.head),
+        eval_label_counts=label_counts(data.held_out, data.head),
+        value_range=value_range(data.train, data.head),
         token_percentiles={**percentiles, "max": int(counts.max())},
         truncated_share=float((counts > max_length).mean()),
         duplicates=data.duplicates,
@@ -82,7 +91,20 @@ def profile(data: LabelledText, token_counts: list[int], max_length: int) -> Dat
     )
 
 
-def label_counts(rows: list[tuple[str, int]], labels: list[str]) -> dict[str, int]:
+def label_counts(rows: list[Example], head: Head) -> dict[str, int]:
     """Count rows by label name, in the order of the labels."""
-    counts = Counter(number for _, number in rows)
-    return {label: counts[number] for number, label in enumerate(labels)}
+    if head.problem_type == REGRESSION:
+        return {}
+    counts: Counter[str] = Counter()
+    for _, target in rows:
+        label = head.label(target)
+        counts.update(label if isinstance(label, list) else [str(label)])
+    return {label: counts[label] for label in head.labels}
+
+
+def value_range(rows: list[Example], head: Head) -> dict[str, float]:
+    """Give the smallest, mean and largest value of a regression."""
+    if head.problem_type != REGRESSION:
+        return {}
+    values = np.asarray([target for _, target in rows])
+    return {"min": float(values.min()), "mean": float(values.mean()), "max": float(values.max())}

@@ -7,10 +7,11 @@ from typing import Any
 
 from ftx.errors import DataError, ModelError
 from ftx.finetune.bad_rows import BadRows
+from ftx.finetune.head import Head
 from ftx.finetune.starter import STARTER, starter_model
-from ftx.finetune.table import Columns, Row, check_columns, plain
+from ftx.finetune.table import Columns, Row, check_columns, read_row
 
-__all__ = ["hub_rows", "load_model", "load_tokenizer"]
+__all__ = ["hub_rows", "load_checkpoint", "load_model", "load_tokenizer"]
 
 NO_HUB = "use --model starter --dataset starter, which need no hub, or name a local folder or file"
 
@@ -19,7 +20,7 @@ def load_tokenizer(model: str) -> Any:
     """Load a model's fast tokenizer.
 
     Args:
-        model: `starter`, a folder, or a hub id.
+        model: `starter`, a folder, or a hub id, with `@REVISION` where one is meant.
 
     Raises:
         ModelError: There is no such model, or it has no fast tokenizer (what the runtime needs).
@@ -27,7 +28,8 @@ def load_tokenizer(model: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(resolve(model), use_fast=True)
+        name, revision = resolve(model)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, use_fast=True)
     except Exception as error:  # a folder without tokenizer files ends in a TypeError deep inside
         raise ModelError(f"Model {model!r} can't be loaded: {reason(error)}; {advice(model)}") from error
     if not tokenizer.is_fast:
@@ -35,8 +37,8 @@ def load_tokenizer(model: str) -> Any:
     return tokenizer
 
 
-def load_model(model: str, labels: list[str], problem_type: str) -> Any:
-    """Load pretrained weights under a classification head for these labels.
+def load_model(model: str, head: Head) -> Any:
+    """Load pretrained weights under a classification head.
 
     A head that the checkpoint brings is kept where its shape fits, and made anew where it does not.
 
@@ -46,12 +48,14 @@ def load_model(model: str, labels: list[str], problem_type: str) -> Any:
     from transformers import AutoModelForSequenceClassification
 
     try:
+        name, revision = resolve(model)
         return AutoModelForSequenceClassification.from_pretrained(
-            resolve(model),
-            num_labels=len(labels),
-            id2label=dict(enumerate(labels)),
-            label2id={label: number for number, label in enumerate(labels)},
-            problem_type=problem_type,
+            name,
+            revision=revision,
+            num_labels=len(head.labels),
+            id2label=dict(enumerate(head.labels)),
+            label2id={label: number for number, label in enumerate(head.labels)},
+            problem_type=head.problem_type,
             ignore_mismatched_sizes=True,
             use_safetensors=True,
         )
@@ -62,6 +66,22 @@ def load_model(model: str, labels: list[str], problem_type: str) -> Any:
         ) from error
 
 
+def load_checkpoint(checkpoint: Path) -> Any:
+    """Load a fine-tuned model with its own head.
+
+    Raises:
+        ModelError: It can't be loaded.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        return AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True)
+    except Exception as error:  # a damaged model.safetensors raises SafetensorError, no common base
+        raise ModelError(
+            f"Checkpoint {checkpoint} can't be loaded: {reason(error)}; {advice(str(checkpoint))}"
+        ) from error
+
+
 def advice(model: str) -> str:
     """Say what to do about a model that can't be loaded."""
     if Path(model).is_dir():
@@ -69,19 +89,27 @@ def advice(model: str) -> str:
     return NO_HUB
 
 
-def resolve(model: str) -> str:
-    """Turn `starter` into the folder it is fetched to."""
+def resolve(model: str) -> tuple[str, str | None]:
+    """Turn `starter` into the folder it is fetched to, and a hub id into its name and revision."""
     if model == STARTER:
-        return str(starter_model())
+        return str(starter_model()), None
     if Path(model).exists() and not Path(model).is_dir():
         raise ModelError(
             f"Model {model!r} is a file; expected a folder with config.json, model.safetensors, tokenizer.json"
         )
-    return model
+    return split_revision(model)
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Split `NAME@REVISION`; a folder may have an @ in its name, a hub id has not."""
+    if Path(name).exists() or "@" not in name:
+        return name, None
+    name, _, revision = name.rpartition("@")
+    return name, revision
 
 
 def hub_rows(dataset: str, columns: Columns, bad_rows: BadRows) -> tuple[list[Row], list[Row]]:
-    """Load a hub data set, `NAME` or `NAME:CONFIG`.
+    """Load a hub data set, `NAME`, `NAME:CONFIG`, and either with `@REVISION`.
 
     Returns:
         Its train rows and its validation rows (none where it has no such split). Numbered labels come by name.
@@ -91,9 +119,10 @@ def hub_rows(dataset: str, columns: Columns, bad_rows: BadRows) -> tuple[list[Ro
     """
     import datasets
 
-    name, _, config = dataset.partition(":")
+    whole, revision = split_revision(dataset)
+    name, _, config = whole.partition(":")
     try:
-        loaded = datasets.load_dataset(name, config or None)
+        loaded = datasets.load_dataset(name, config or None, revision=revision)
     except Exception as error:  # the hub's, fsspec's and datasets' errors have no common base
         raise DataError(
             f"Data set {dataset!r} is no file or folder here, and no hub data set that can be reached: "
@@ -107,14 +136,27 @@ def hub_rows(dataset: str, columns: Columns, bad_rows: BadRows) -> tuple[list[Ro
             continue
         features = loaded[side].features
         check_columns(f"Data set {dataset!r}, split {side}", list(features), columns)
-        names = getattr(features[columns.label], "names", None)
-        for number, record in enumerate(loaded[side], 1):
-            where, text, label = f"{dataset} {side} row {number}", record[columns.text], record[columns.label]
-            if not isinstance(text, str) or label is None or (names and not 0 <= label < len(names)):
-                bad_rows.add(where, f"text {text!r:.40}, label {label!r}; expected a text and a label")
-                continue
-            rows.append(Row(where=where, text=text, label=names[label] if names else plain(label)))
+        names = label_names(features.get(columns.label))
+        for number, record in enumerate(loaded[side].select_columns(list(columns.all)), 1):
+            row = read_row(f"{dataset} {side} row {number}", named(record, columns.label, names), columns, bad_rows)
+            if row:
+                rows.append(row)
     return sides["train"], sides["validation"]
+
+
+def label_names(feature: Any) -> list[str]:
+    """Give the names of a column of numbered labels, or of lists of them; empty where it has none."""
+    return getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None) or []
+
+
+def named(record: dict[str, Any], column: str, names: list[str]) -> dict[str, Any]:
+    """Write a row's numbered label, or labels, by name; a number without a name (-1: not known) is no label."""
+    if not names:
+        return record
+    label = record[column]
+    if isinstance(label, list):
+        return {**record, column: [names[number] for number in label]}
+    return {**record, column: names[label] if label is not None and 0 <= label < len(names) else None}
 
 
 def reason(error: Exception) -> str:

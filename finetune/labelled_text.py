@@ -1,4 +1,4 @@
-"""From rows to what training needs: label numbers, and a held-out side that shares no sentence with the other."""
+"""From rows to what training needs: targets, and a held-out side that shares no sentence with the other."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ from pathlib import Path
 
 from ftx.errors import DataError
 from ftx.finetune.bad_rows import BadRows
+from ftx.finetune.head import MULTI_LABEL, REGRESSION, Example, Head, find_head, strata
 from ftx.finetune.hub import hub_rows
 from ftx.finetune.recipe import Recipe
 from ftx.finetune.sentence_split import sample, sentence_key, split
 from ftx.finetune.starter import STARTER, starter_rows
 from ftx.finetune.table import Columns, Row, read_tables
 
-__all__ = ["LabelledText", "load_labelled_text"]
+__all__ = ["LabelledText", "columns_of", "examples", "load_labelled_text"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledText:
-    """Rows with numbered labels, in two sides that share no sentence.
+    """Texts with targets, in two sides that share no sentence.
 
     Attributes:
-        labels: Label names; a label's number is its place.
-        train: (text, label number) to learn from.
-        held_out: (text, label number) to prove on.
+        head: The kind of head that the labels ask for, and their names.
+        train: (text, target) to learn from.
+        held_out: (text, target) to prove on.
         duplicates: Rows whose sentence stood in an earlier row of their side.
-        two_labels: Sentences that carry two labels or more.
+        two_labels: Sentences that carry two labels or more, in different rows.
         leaks: Training rows left out because their sentence is in the validation file or split.
         bad_rows: Rows that could not be used.
     """
 
-    labels: list[str]
-    train: list[tuple[str, int]]
-    held_out: list[tuple[str, int]]
+    head: Head
+    train: list[Example]
+    held_out: list[Example]
     duplicates: int
     two_labels: int
     leaks: int
@@ -41,50 +42,61 @@ class LabelledText:
 
 
 def load_labelled_text(recipe: Recipe) -> LabelledText:
-    """Read a recipe's data set, number its labels and hold rows out.
+    """Read a recipe's data set, turn its labels into targets and hold rows out.
 
     Raises:
         DataError: There is no such data set, it is empty or of one class, or a row is not usable.
         FetchError: The starter's text could not be fetched.
     """
     bad_rows = BadRows(limit=recipe.skip_bad_rows)
-    columns = Columns(text=recipe.text_column, label=recipe.label_column, delimiter=recipe.delimiter)
-    rows, validation = read_rows(recipe, columns, bad_rows)
+    rows, validation = read_rows(recipe, columns_of(recipe), bad_rows)
     if not rows:
         raise DataError(f"{recipe.dataset} is empty; expected rows of labelled text")
-    labels, number = number_labels(rows + validation, list(recipe.labels))
-    rows, validation = (known_labels(side, labels, number, bad_rows) for side in (rows, validation))
-    found = {number[row.label] for row in rows}
-    if len(found) < 2:
-        only = f"one class only, {labels[found.pop()]!r}," if found else "no usable row"
-        raise DataError(f"{recipe.dataset} has {only} in {len(rows)} rows; expected two classes or more")
+    names = list(recipe.labels or recipe.label_columns)
+    head = find_head(recipe.problem_type, names, rows + validation, recipe.label_column)
+    train, held_out = (examples(side, head, bad_rows) for side in (rows, validation))
+    check_variety(recipe.dataset, train, head)
+    found = labels_found(train, head)
     leaks = 0
     if validation:
-        held_out_keys = {sentence_key(row.text) for row in validation}
-        train = [row for row in rows if sentence_key(row.text) not in held_out_keys]
-        leaks = len(rows) - len(train)
+        held_out_keys = {sentence_key(text) for text, _ in held_out}
+        before = len(train)
+        train = [row for row in train if sentence_key(row[0]) not in held_out_keys]
+        leaks = before - len(train)
     else:
-        train, validation = split(rows, recipe.validation, recipe.seed)
-    if lacking := [labels[n] for n in sorted(found - {number[row.label] for row in train})]:
+        train, held_out = split(train, strata([target for _, target in train], head), recipe.validation, recipe.seed)
+    if lacking := [name for name in head.labels if name in found - labels_found(train, head)]:
         raise DataError(
             f"{recipe.dataset} has too few rows of {', '.join(lacking)} to learn from and to hold out; "
             "expected two or more of each label"
         )
-    if not validation:
+    if not train or not held_out:
         raise DataError(f"{recipe.dataset} has too few rows to hold one out; expected two or more of each label")
     train = sample(train, recipe.train_rows, recipe.seed)
-    validation = sample(validation, recipe.eval_rows, recipe.seed)
-    by_sentence: dict[str, set[int]] = defaultdict(set)
-    for row in train + validation:
-        by_sentence[sentence_key(row.text)].add(number[row.label])
+    held_out = sample(held_out, recipe.eval_rows, recipe.seed)
+    by_sentence: dict[str, set[str]] = defaultdict(set)
+    for text, target in train + held_out:
+        by_sentence[sentence_key(text)].add(str(target))
     return LabelledText(
-        labels=labels,
-        train=[(row.text, number[row.label]) for row in train],
-        held_out=[(row.text, number[row.label]) for row in validation],
-        duplicates=len(train) + len(validation) - len(by_sentence),
-        two_labels=sum(len(numbers) > 1 for numbers in by_sentence.values()),
+        head=head,
+        train=train,
+        held_out=held_out,
+        duplicates=len(train) + len(held_out) - len(by_sentence),
+        two_labels=sum(len(targets) > 1 for targets in by_sentence.values()),
         leaks=leaks,
         bad_rows=bad_rows,
+    )
+
+
+def columns_of(recipe: Recipe) -> Columns:
+    """Say where a recipe's texts and labels stand."""
+    return Columns(
+        text=recipe.text_column,
+        label=recipe.label_column,
+        text_pair=recipe.text_pair_column,
+        indicators=recipe.label_columns,
+        lists=recipe.problem_type == MULTI_LABEL,
+        delimiter=recipe.delimiter,
     )
 
 
@@ -105,43 +117,38 @@ def read_rows(recipe: Recipe, columns: Columns, bad_rows: BadRows) -> tuple[list
     return rows, validation
 
 
-def number_labels(rows: list[Row], names: list[str]) -> tuple[list[str], dict[str, int]]:
-    """Number the labels.
+def examples(rows: list[Row], head: Head, bad_rows: BadRows) -> list[Example]:
+    """Turn rows into texts with targets; rows with a label that the head does not have are bad rows."""
+    kept: list[Example] = []
+    for row in rows:
+        try:
+            kept.append((row.text, head.target(row.label)))
+        except ValueError as error:
+            bad_rows.add(row.where, str(error))
+    return kept
 
-    Args:
-        rows: Every row of the data set.
-        names: The label names in order; empty: those found, sorted (numbers by size).
 
-    Returns:
-        The names, and the number of each label as it may be written in the data: a name, or the number of one.
+def check_variety(dataset: str, rows: list[Example], head: Head) -> None:
+    """Check that there is something to tell apart.
 
     Raises:
-        DataError: Numbers and words are mixed, and no names were given.
+        DataError: Every row has the same label or value.
     """
-    if not names:
-        words = sorted({row.label for row in rows if not row.label.isdecimal()})
-        numbers = sorted({row.label for row in rows if row.label.isdecimal()}, key=int)
-        if words and numbers:
-            fewer = words if len(words) < len(numbers) else numbers
-            odd = next(row for row in rows if row.label in fewer)
-            raise DataError(
-                f"{odd.where}: label {odd.label!r}: some labels are numbers and some are words; "
-                "expected one kind: mend it, or list the labels with --labels"
-            )
-        names = numbers or words
-    number = {name: position for position, name in enumerate(names)}
-    if not any(name.isdecimal() for name in names):
-        number |= {str(position): position for position in range(len(names))}
-    return names, number
+    if not rows:
+        raise DataError(f"{dataset} has no usable row; expected two classes or more")
+    if any(target != rows[0][1] for _, target in rows):
+        return
+    only = head.label(rows[0][1])
+    if head.problem_type == REGRESSION:
+        raise DataError(f"{dataset} has one value only, {only}, in {len(rows)} rows; expected different ones")
+    raise DataError(f"{dataset} has one class only, {only!r}, in {len(rows)} rows; expected two classes or more")
 
 
-def known_labels(rows: list[Row], names: list[str], number: dict[str, int], bad_rows: BadRows) -> list[Row]:
-    """Keep the rows whose label is in the list; the others are bad rows."""
-    kept = []
-    for row in rows:
-        if row.label in number:
-            kept.append(row)
-        else:
-            expected = f"{', '.join(names)}, or a number from 0 to {len(names) - 1}"
-            bad_rows.add(row.where, f"label {row.label!r} is not in the list; expected {expected}")
-    return kept
+def labels_found(rows: list[Example], head: Head) -> set[str]:
+    """Give the labels that some row has; for regression there are none to look for."""
+    found: set[str] = set()
+    if head.problem_type != REGRESSION:
+        for _, target in rows:
+            label = head.label(target)
+            found.update(label if isinstance(label, list) else [str(label)])
+    return found

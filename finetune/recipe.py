@@ -14,13 +14,24 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["BEST_METRICS", "PRECISIONS", "SCHEDULES", "Recipe", "load_recipe", "recipe_path", "recipes"]
+__all__ = [
+    "BEST_METRICS",
+    "PRECISIONS",
+    "PROBLEM_TYPES",
+    "SCHEDULES",
+    "Recipe",
+    "load_recipe",
+    "recipe_path",
+    "recipes",
+]
 
 FOLDER = Path(__file__).parent / "recipes"
 
+PROBLEM_TYPES = ("auto", "single_label_classification", "multi_label_classification", "regression")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial")
-BEST_METRICS = ("", "accuracy", "f1_macro", "mcc", "loss")
+# For one problem type or another; training checks that the head has it.
+BEST_METRICS = ("accuracy", "f1_macro", "f1_micro", "mcc", "map", "mae", "rmse", "pearson", "spearman", "loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +39,15 @@ class Recipe:
     """Every value of a fine-tuning run.
 
     Attributes:
-        model: `starter`, a hub id, or a folder in Hugging Face layout.
-        dataset: `starter`, a file (CSV, TSV, JSON lines, Parquet), a folder of them, or a hub id.
+        model: `starter`, a hub id (`@REVISION` pins it), or a folder in Hugging Face layout.
+        dataset: `starter`, a file (CSV, TSV, JSON lines, Parquet), a folder of them, or a hub id, `NAME[:CONFIG]`
+            (`@REVISION` pins it).
         text_column: The column of the texts.
+        text_pair_column: The column of the second texts, where the model is to judge two together; empty: none.
         label_column: The column of the labels.
+        label_columns: For multi-label, in place of label_column: a column a label, with 1 or 0 in it.
+        problem_type: One of `PROBLEM_TYPES`. auto: lists of labels and label_columns make multi-label, numbers with
+            fractions regression, all else a single label.
         labels: Label names in the order of their numbers; empty: found in the data, sorted.
         delimiter: What separates the cells of a .csv, .tsv or .txt file; empty: found out from its header.
         skip_bad_rows: Rows that may be unusable without being an error.
@@ -55,7 +71,7 @@ class Recipe:
         freeze_layers: Encoder layers, from the first, that keep their weights, with the embeddings; 0: none.
         gradient_accumulation_steps: Batches whose gradients make one step.
         gradient_checkpointing: Compute activations again rather than keep them: less memory, more time.
-        best_metric: Keep the checkpoint that is best by `accuracy`, `f1_macro`, `mcc` or `loss`; empty: the last one.
+        best_metric: Keep the checkpoint that is best by one of `BEST_METRICS`; empty: the last one.
         early_stopping: Evaluations without a better best_metric after which to stop; 0: none.
         torch_compile: Compile the model before training.
         logging_steps: Steps between two lines of history.jsonl.
@@ -66,7 +82,10 @@ class Recipe:
     model: str
     dataset: str
     text_column: str = "text"
+    text_pair_column: str = ""
     label_column: str = "label"
+    label_columns: tuple[str, ...] = ()
+    problem_type: str = "auto"
     labels: tuple[str, ...] = ()
     delimiter: str = ""
     skip_bad_rows: int = 0
@@ -119,12 +138,20 @@ class Recipe:
         self._expect("schedule", f"one of {', '.join(SCHEDULES)}", self.schedule in SCHEDULES)
         self._expect("class_weights", "none or balanced", self.class_weights in ("none", "balanced"))
         self._expect("label_smoothing", "from 0 to below 1", 0 <= self.label_smoothing < 1)
-        self._expect("best_metric", f"one of {', '.join(BEST_METRICS[1:])}", self.best_metric in BEST_METRICS)
+        self._expect("best_metric", f"one of {', '.join(BEST_METRICS)}", self.best_metric in ("", *BEST_METRICS))
         self._expect("eval_steps", "above 0 to find the best metric", self.eval_steps > 0 or not self.best_metric)
         self._expect("best_metric", "one to stop early by", bool(self.best_metric) or not self.early_stopping)
         self._expect("precision", f"one of {', '.join(PRECISIONS)}", self.precision in PRECISIONS)
-        self._expect("labels", "no name twice", len(set(self.labels)) == len(self.labels))
-        self._expect("labels", "two names or more", len(self.labels) != 1)
+        self._expect("problem_type", f"one of {', '.join(PROBLEM_TYPES)}", self.problem_type in PROBLEM_TYPES)
+        single = self.problem_type in ("auto", "single_label_classification")
+        for name in ("labels", "label_columns"):
+            names = getattr(self, name)
+            self._expect(name, "no name twice", len(set(names)) == len(names))
+        self._expect("labels", "two names or more", len(self.labels) != 1 or not single or bool(self.label_columns))
+        if self.label_columns:
+            self._expect("labels", "the same as label_columns", self.labels in ((), self.label_columns))
+            multi = self.problem_type in ("auto", "multi_label_classification")
+            self._expect("problem_type", "multi_label_classification, as there are label_columns", multi)
 
     def _expect(self, name: str, expected: str, holds: bool) -> None:
         if not holds:
@@ -138,7 +165,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Give every value, for TOML and JSON."""
-        return {**asdict(self), "labels": list(self.labels)}
+        return {**asdict(self), "labels": list(self.labels), "label_columns": list(self.label_columns)}
 
 
 def recipes() -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +13,9 @@ from typing import Any
 
 from ftx.errors import DataError
 from ftx.finetune.bad_rows import BadRows
+from ftx.manifest import Text
 
-__all__ = ["Columns", "Row", "check_columns", "plain", "read_tables"]
+__all__ = ["Columns", "Row", "check_columns", "read_row", "read_tables"]
 
 DELIMITED = (".csv", ".tsv", ".txt")
 SUFFIXES = (*DELIMITED, ".jsonl", ".json", ".parquet")
@@ -26,12 +29,28 @@ class Columns:
     Attributes:
         text: The column of the texts.
         label: The column of the labels.
+        text_pair: The column of the second texts, for pairs; empty: none.
+        indicators: For multi-label, in place of `label`: a column a label, with 1 where the text has it, else 0.
+        lists: Whether a cell of the label column may hold several labels: `a, b`, `a|b` or `["a", "b"]`.
         delimiter: What separates the cells of a .csv, .tsv or .txt file; empty: found out from its header.
     """
 
     text: str
     label: str
+    text_pair: str = ""
+    indicators: tuple[str, ...] = ()
+    lists: bool = False
     delimiter: str = ""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns of the texts."""
+        return (self.text, self.text_pair) if self.text_pair else (self.text,)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every column that is read."""
+        return (*self.texts, *(self.indicators or (self.label,)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +59,13 @@ class Row:
 
     Attributes:
         where: `file:line`, for messages.
-        text: The text.
-        label: The label as it was written: a name, or a number.
+        text: The text, or the pair.
+        label: The label as it was written, a name or a number; or a list of labels.
     """
 
     where: str
-    text: str
-    label: str
+    text: Text
+    label: str | list[str]
 
 
 def read_tables(path: Path, columns: Columns, bad_rows: BadRows) -> Iterator[Row]:
@@ -73,23 +92,70 @@ def read_tables(path: Path, columns: Columns, bad_rows: BadRows) -> Iterator[Row
             if not checked:
                 check_columns(where, list(record), columns)
                 checked = True
-            text, label = record.get(columns.text), record.get(columns.label)
-            if text is None:
-                bad_rows.add(where, f"the text is missing; expected a value in column {columns.text!r}")
-            elif label is None or str(label).strip() == "":
-                bad_rows.add(where, f"the label is missing; expected a value in column {columns.label!r}")
-            else:
-                yield Row(where=where, text=str(text), label=plain(label))
+            row = read_row(where, record, columns, bad_rows)
+            if row:
+                yield row
+
+
+def read_row(where: str, record: dict[str, Any], columns: Columns, bad_rows: BadRows) -> Row | None:
+    """Take a row's text and label from its cells; None for a bad row."""
+    texts = [record.get(name) for name in columns.texts]
+    if None in texts:
+        bad_rows.add(where, f"the text is missing; expected a value in column {columns.texts[texts.index(None)]!r}")
+        return None
+    try:
+        label = indicated(record, columns) if columns.indicators else written(record.get(columns.label), columns)
+    except ValueError as error:
+        bad_rows.add(where, str(error))
+        return None
+    first, *second = map(str, texts)
+    return Row(where=where, text=(first, *second) if second else first, label=label)  # type: ignore[arg-type]
 
 
 def check_columns(where: str, found: list[str], columns: Columns) -> None:
     """Check that a table has the columns asked for."""
-    for column in (columns.text, columns.label):
+    for column in columns.all:
         if column not in found:
             raise DataError(
                 f"{where}: there is no column {column!r}; the columns are {', '.join(found)}: "
                 "name yours with --text-column and --label-column"
             )
+
+
+def indicated(record: dict[str, Any], columns: Columns) -> list[str]:
+    """Give the labels whose column holds a 1."""
+    given = []
+    for name in columns.indicators:
+        cell = plain(record.get(name)).lower()
+        if cell not in ("0", "1", "false", "true", "0.0", "1.0"):
+            raise ValueError(
+                f"column {name!r} holds {record.get(name)!r}; expected 1 where the text has the label, else 0"
+            )
+        if cell in ("1", "true", "1.0"):
+            given.append(name)
+    return given
+
+
+def written(label: Any, columns: Columns) -> str | list[str]:
+    """Read a label, or a list of labels."""
+    if isinstance(label, str) and columns.lists:
+        label = listed(label)
+    if isinstance(label, (list, tuple)):
+        return [plain(one) for one in label]
+    if label is None or label != label or str(label).strip() == "":  # NaN is not itself
+        raise ValueError(f"the label is missing; expected a value in column {columns.label!r}")
+    return plain(label)
+
+
+def listed(cell: str) -> list[Any]:
+    """Read a cell that holds several labels; an empty one holds none."""
+    if cell.strip().startswith("["):  # as JSON and pandas write lists
+        try:
+            values = ast.literal_eval(cell.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise ValueError(f"label {cell!r:.80} is no list; expected one like ['a', 'b'], or a, b") from error
+        return list(values)
+    return [name.strip() for name in re.split(r"[,;|]", cell) if name.strip()]
 
 
 def plain(label: Any) -> str:
@@ -154,7 +220,7 @@ def find_delimiter(header: str, columns: Columns) -> str:
     """Find the delimiter under which the header has the columns asked for; else the one that it has most of."""
     for delimiter in DELIMITERS:
         names = [name.strip().strip('"') for name in header.split(delimiter)]
-        if columns.text in names and columns.label in names:
+        if set(columns.all) <= set(names):
             return delimiter
     return max(DELIMITERS, key=header.count)
 

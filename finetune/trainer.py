@@ -5,46 +5,58 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import torch
 import transformers
+from scipy.special import expit
 from tqdm import tqdm
 
 from ftx.finetune.checkpoints import CrashSafeTrainer
-from ftx.finetune.metrics import ClassificationMetrics
+from ftx.finetune.head import MULTI_LABEL, Example, Head
+from ftx.finetune.metrics import SMALLER_IS_BETTER, check_best_metric, measure_of
 from ftx.finetune.objective import freeze_layers, loss_function
 from ftx.finetune.recipe import Recipe
+from ftx.finetune.scores import Scores, score
+from ftx.finetune.thresholds import tune_thresholds
 
-__all__ = ["build_trainer", "tokenise"]
+__all__ = ["RowScores", "build_trainer", "collated", "on_cpu", "score_rows", "tokenise"]
 
 
-def tokenise(rows: list[tuple[str, int]], tokenizer: Any, max_length: int) -> Any:
+def tokenise(rows: list[Example], tokenizer: Any, max_length: int) -> Any:
     """Make a data set of token ids and labels; padding waits for the batch.
 
     Returns:
         A `datasets.Dataset` with what the tokenizer gives, `labels`, `length` (tokens kept) and `token_count` (tokens
         of the whole text).
     """
-    rows_set = datasets.Dataset.from_dict({"text": [text for text, _ in rows], "labels": [label for _, label in rows]})
+    pairs = bool(rows) and isinstance(rows[0][0], tuple)
+    columns = {"text": [text[0] if isinstance(text, tuple) else text for text, _ in rows]}
+    if pairs:
+        columns["text_pair"] = [text[1] for text, _ in rows]
+    rows_set = datasets.Dataset.from_dict({**columns, "labels": [target for _, target in rows]})
 
     def encode(batch: dict[str, Any]) -> dict[str, Any]:
-        encoded = tokenizer(batch["text"], truncation=True, max_length=max_length)
-        special = tokenizer.num_special_tokens_to_add()
-        # What was cut off comes along for free, with special tokens of its own.
-        whole = [len(one) + sum(len(rest) - special for rest in one.overflowing) for one in encoded.encodings]
+        texts = [batch[name] for name in columns]
+        encoded = tokenizer(*texts, truncation=True, max_length=max_length)
+        if pairs:  # what is cut off a pair comes in pieces that overlap
+            whole = [len(ids) for ids in tokenizer(*texts)["input_ids"]]
+        else:  # what is cut off a text comes along for free, with special tokens of its own
+            special = tokenizer.num_special_tokens_to_add()
+            whole = [len(one) + sum(len(rest) - special for rest in one.overflowing) for one in encoded.encodings]
         return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]], "token_count": whole}
 
     datasets.disable_progress_bars()
-    return rows_set.map(encode, batched=True, remove_columns=["text"], keep_in_memory=True)
+    return rows_set.map(encode, batched=True, remove_columns=list(columns), keep_in_memory=True)
 
 
 def build_trainer(
     recipe: Recipe,
     *,
+    head: Head,
     model: Any,
     tokenizer: Any,
     train_set: Any,
@@ -57,6 +69,7 @@ def build_trainer(
 
     Args:
         recipe: The values of the run.
+        head: What the model tells of a text.
         model: The model to train, in place.
         tokenizer: Its tokenizer.
         train_set: Tokenised rows to learn from.
@@ -64,7 +77,11 @@ def build_trainer(
         precision: fp32, fp16 or bf16.
         scratch: A folder for the Trainer's own files.
         history_file: Gets one JSON line a logged step.
+
+    Raises:
+        RecipeError: The head does not have the metric, weights or smoothing asked for.
     """
+    check_best_metric(recipe.best_metric, head)
     # The best checkpoint can only be kept where it is evaluated. Each is saved at the end of a line of history, so that
     # a resumed run writes the same lines as an unbroken one.
     eval_steps = recipe.eval_steps
@@ -87,6 +104,7 @@ def build_trainer(
         torch_compile=recipe.torch_compile,
         fp16=precision == "fp16",
         bf16=precision == "bf16",
+        use_cpu=on_cpu(),  # else bf16 is refused there
         group_by_length=True,
         logging_steps=recipe.logging_steps,
         eval_strategy="steps" if eval_steps else "no",
@@ -95,7 +113,7 @@ def build_trainer(
         save_steps=save_steps or 1,
         load_best_model_at_end=bool(recipe.best_metric),
         metric_for_best_model=recipe.best_metric or None,
-        greater_is_better=recipe.best_metric != "loss" if recipe.best_metric else None,
+        greater_is_better=recipe.best_metric not in SMALLER_IS_BETTER if recipe.best_metric else None,
         restore_callback_states_from_checkpoint=True,
         report_to=[],
         disable_tqdm=True,
@@ -103,15 +121,11 @@ def build_trainer(
         seed=recipe.seed,
         data_seed=recipe.seed,
     )
-    metrics = ClassificationMetrics(keep_in_memory=True)
-
-    def compute_metrics(output: Any) -> Any:
-        return metrics.compute(predictions=np.argmax(output.predictions, axis=-1), references=output.label_ids)
-
+    measure = measure_of(head)
     freeze_layers(model, recipe.freeze_layers)
     trainer = CrashSafeTrainer(
         model=model,
-        compute_loss_func=loss_function(recipe, train_set["labels"], model.config.num_labels),
+        compute_loss_func=loss_function(recipe, train_set["labels"], head),
         args=arguments,
         train_dataset=train_set,
         eval_dataset=eval_set,
@@ -120,7 +134,7 @@ def build_trainer(
         data_collator=transformers.DataCollatorWithPadding(
             tokenizer, pad_to_multiple_of=None if precision == "fp32" else 8
         ),
-        compute_metrics=compute_metrics,
+        compute_metrics=lambda output: measure(output.predictions, output.label_ids),
     )
     # Its own printer writes to stdout, which is for data.
     trainer.remove_callback(transformers.PrinterCallback)
@@ -128,6 +142,63 @@ def build_trainer(
     if recipe.early_stopping:
         trainer.add_callback(transformers.EarlyStoppingCallback(recipe.early_stopping))
     return trainer
+
+
+def on_cpu() -> bool:
+    """Tell whether there is nothing but the CPU to compute on."""
+    return torch.accelerator.current_accelerator() is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowScores:
+    """How a model does on labelled rows.
+
+    Attributes:
+        loss: Mean loss.
+        metrics: By the names in `metrics.METRICS`.
+        scores: What stands behind them.
+        thresholds: For multi-label: the probability from which each label is given.
+        logged: The Trainer's own figures, with these metrics, as its history has them.
+    """
+
+    loss: float
+    metrics: dict[str, float]
+    scores: Scores
+    thresholds: dict[str, float]
+    logged: dict[str, float]
+
+
+def score_rows(trainer: Any, rows: Any, head: Head, seed: int, *, tune: bool) -> RowScores:
+    """Score the Trainer's model on tokenised rows.
+
+    Args:
+        trainer: A Hugging Face Trainer.
+        rows: A set made by `tokenise`.
+        head: The kind of head.
+        seed: Of the bootstrap.
+        tune: Whether to tune a multi-label model's thresholds on these rows; else those of its config are used.
+    """
+    found = trainer.predict(rows, metric_key_prefix="eval")
+    thresholds = getattr(trainer.model.config, "thresholds", None) or {}
+    if tune and head.problem_type == MULTI_LABEL:
+        thresholds = tune_thresholds(expit(found.predictions), found.label_ids, head.labels)
+    metrics = measure_of(head, thresholds)(found.predictions, found.label_ids)
+    return RowScores(
+        loss=found.metrics["eval_loss"],
+        metrics=metrics,
+        scores=score(found.predictions, found.label_ids, head, seed, thresholds),
+        thresholds=thresholds,
+        logged={**found.metrics, **{f"eval_{name}": value for name, value in metrics.items()}},
+    )
+
+
+def collated(rows: Any, tokenizer: Any, model: Any, batch_size: int, count: int) -> list[Any]:
+    """Give so many batches as training would see them, with what the model takes."""
+    columns = [name for name in rows.column_names if name in {*tokenizer.model_input_names, "labels"}]
+    some = rows.select_columns(columns).select(range(min(len(rows), batch_size * count)))
+    collate = transformers.DataCollatorWithPadding(tokenizer)
+    starts = range(0, len(some), batch_size)
+    return [collate([some[n] for n in range(start, min(start + batch_size, len(some)))]) for start in starts]
 
 
 class Progress(transformers.TrainerCallback):  # type: ignore[misc]
@@ -139,15 +210,20 @@ class Progress(transformers.TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the bar."""
+        if not state.is_world_process_zero:
+            return
         seconds = 0.5 if sys.stderr.isatty() else 15  # a log file needs no film
         self.bar = tqdm(total=state.max_steps, desc="train", unit="step", mininterval=seconds, dynamic_ncols=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Advance the bar."""
-        self.bar.update(state.global_step - self.bar.n)
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """Write the history line, and show the loss."""
+        if not state.is_world_process_zero:
+            return
         with self.history_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
         if self.bar is not None and logs and "loss" in logs:
@@ -155,4 +231,5 @@ class Progress(transformers.TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the bar."""
-        self.bar.close()
+        if self.bar is not None:
+            self.bar.close()

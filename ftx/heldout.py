@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftx.errors import DataError
+from ftx.manifest import Text
 
-__all__ = ["HELD_OUT_FILE", "HeldOut", "find_held_out", "read_held_out", "write_held_out"]
+__all__ = ["HELD_OUT_FILE", "HeldOut", "Label", "find_held_out", "read_held_out", "write_held_out"]
 
 HELD_OUT_FILE = "eval.jsonl"
-
 
 Label = str | list[str] | float
 
@@ -22,30 +22,32 @@ class HeldOut:
     """Labelled texts that no training saw.
 
     Attributes:
-        texts: The texts.
+        texts: The texts, or pairs of them.
         labels: As many as texts: a label name each, a list of names (multi-label) or a number (regression).
     """
 
-    texts: list[str]
+    texts: list[Text]
     labels: list[Label]
 
     def __len__(self) -> int:
         return len(self.texts)
 
 
-def write_held_out(path: Path, rows: Iterable[tuple[str, Label]]) -> None:
-    """Write (text, label) rows as `{"text": ..., "label": ...}` lines."""
+def write_held_out(path: Path, rows: Iterable[tuple[Text, Label]]) -> None:
+    """Write (text, label) rows as `{"text": ..., "label": ...}` lines, pairs with a `text_pair` between."""
     with path.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
+        for text, label in rows:
+            one = {"text": text} if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}
+            file.write(json.dumps({**one, "label": label}) + "\n")
 
 
 def read_held_out(path: Path) -> HeldOut:
-    """Read a file of `{"text": ..., "label": ...}` lines.
+    """Read a file of `{"text": ..., "label": ...}` lines, with a `text_pair` where a model judges two texts together.
 
     Raises:
         DataError: The file can't be read, is empty, or a line is not such an object.
     """
-    texts: list[str] = []
+    texts: list[Text] = []
     labels: list[Label] = []
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -56,12 +58,14 @@ def read_held_out(path: Path) -> HeldOut:
             continue
         try:
             row = json.loads(line)
-            text, label = row["text"], row["label"]
-            if not isinstance(text, str) or not isinstance(label, (str, list, int, float)):
-                raise TypeError("a text or a label of another kind")
-            texts.append(text)
+            text, pair, label = row["text"], row.get("text_pair"), row["label"]
+            if not isinstance(text, str) or not isinstance(pair, str | None):
+                raise TypeError("a text of another kind")
+            if not isinstance(label, (str, list, int, float)):
+                raise TypeError("a label of another kind")
+            texts.append(text if pair is None else (text, pair))
             labels.append(label)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f'{path}:{number}: expected an object like {{"text": "...", "label": "..."}}, got {line[:80]!r}'
             ) from error

@@ -13,17 +13,28 @@ from typing import Any
 from ftx.errors import OnnxFileError
 from ftx.onnx_metadata import append_metadata, read_metadata
 
-__all__ = ["MANIFEST_KEY", "PROBLEM_TYPES", "TOKENIZER_KEY", "Manifest", "Probe", "read_manifest", "write_manifest"]
+__all__ = [
+    "MANIFEST_KEY",
+    "PROBLEM_TYPES",
+    "TOKENIZER_KEY",
+    "Manifest",
+    "Probe",
+    "Text",
+    "read_manifest",
+    "write_manifest",
+]
 
 FORMAT_VERSION = 1
 MANIFEST_KEY = "ftx.manifest"
 TOKENIZER_KEY = "ftx.tokenizer"
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
 
+Text = str | tuple[str, str]  # a text, or a pair of them, for models that judge two together
+
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """A text with the answers that the file gave, alone in its batch, where it was exported.
+    """A text, or a pair, with the answers that the file gave, alone in its batch, where it was exported.
 
     Attributes:
         text: The text.
@@ -31,7 +42,7 @@ class Probe:
         reference: PyTorch's logits for the same text. *Shape:* `(num_labels,)`.
     """
 
-    text: str
+    text: Text
     logits: tuple[float, ...]
     reference: tuple[float, ...]
 
@@ -46,6 +57,7 @@ class Manifest:
         thresholds: For multi-label: the probability from which a label is given, by label name.
         max_length: Tokens a text is cut to, special tokens included.
         input_names: The graph's inputs.
+        text_pair: Whether the model judges two texts together; None: the file's maker did not say, both are taken.
         pad_token_id: The token that fills a batch.
         quantization: Scheme, the MatMuls left in fp32, and the instruction sets on which the weights are safe.
         metrics: The checkpoint's own metrics on held-out text.
@@ -60,6 +72,7 @@ class Manifest:
     id2label: dict[int, str]
     max_length: int
     input_names: tuple[str, ...]
+    text_pair: bool | None = None
     pad_token_id: int = 0
     thresholds: dict[str, float] = field(default_factory=dict)
     quantization: dict[str, Any] = field(default_factory=lambda: {"scheme": "unknown"})
@@ -112,12 +125,22 @@ class Manifest:
             values["id2label"] = {int(column): str(label) for column, label in values["id2label"].items()}
             values["input_names"] = tuple(values["input_names"])
             values["probes"] = tuple(
-                Probe(text=probe["text"], logits=tuple(probe["logits"]), reference=tuple(probe["reference"]))
+                Probe(
+                    text=one_or_pair(probe["text"]), logits=tuple(probe["logits"]), reference=tuple(probe["reference"])
+                )
                 for probe in values.get("probes", ())
             )
             return cls(**values)
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"a field is missing or of the wrong kind: {error}") from error
+
+
+def one_or_pair(text: str | list[str]) -> Text:
+    """Give a text as it was before JSON made a list of a pair."""
+    if isinstance(text, str):
+        return text
+    first, second = text
+    return first, second
 
 
 def read_manifest(path: Path) -> tuple[Manifest, str] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ftx.errors import OutputError
 
-__all__ = ["check_free", "staged_folder"]
+__all__ = ["check_free", "staged_folder", "staging_of"]
 
 
 Resumable = Callable[[Path], int]
@@ -46,7 +46,7 @@ def check_free(
             raise OutputError(f"{target} is the folder you stand in: go one up to overwrite it, or choose another")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging = beside(target, "partial")
+        staging = staging_of(target)
         steps = resumable(staging)
         if steps and not resume and not overwrite:
             raise OutputError(
@@ -90,7 +90,7 @@ def staged_folder(
         OutputError: See `check_free`; or the disk is full.
     """
     check_free(target, overwrite=overwrite, what=what, resume=resume, resumable=resumable)
-    staging = beside(target, "partial")
+    staging = staging_of(target)
     staging.mkdir(exist_ok=True)
     try:
         yield staging
@@ -126,6 +126,11 @@ def restore(target: Path) -> None:
     old = beside(target, "old")
     if old.exists() and not target.exists():
         old.rename(target)
+
+
+def staging_of(target: Path) -> Path:
+    """Name the folder in which what is to stand at `target` is written."""
+    return beside(target, "partial")
 
 
 def beside(target: Path, role: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.manifest import Manifest
+from ftx.manifest import Manifest, Text
 
 __all__ = ["Prediction", "decode", "probabilities"]
 
@@ -20,7 +20,7 @@ class Prediction:
     """What the model says of one text.
 
     Attributes:
-        text: The text.
+        text: The text, or the pair.
         label: Single label: the most probable one.
         score: Single label: its probability.
         labels: Multi-label: those whose probability reaches their threshold.
@@ -28,7 +28,7 @@ class Prediction:
         scores: Probability by label name; empty for regression.
     """
 
-    text: str
+    text: Text
     label: str | None = None
     score: float | None = None
     labels: list[str] | None = None
@@ -37,11 +37,12 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the fields that this kind of prediction has, as `ftx predict --json` prints them."""
+        text = {"text": self.text} if isinstance(self.text, str) else {"text": self.text[0], "text_pair": self.text[1]}
         if self.value is not None:
-            return {"text": self.text, "value": self.value}
+            return {**text, "value": self.value}
         if self.labels is not None:
-            return {"text": self.text, "labels": self.labels, "scores": self.scores}
-        return {"text": self.text, "label": self.label, "score": self.score, "scores": self.scores}
+            return {**text, "labels": self.labels, "scores": self.scores}
+        return {**text, "label": self.label, "score": self.score, "scores": self.scores}
 
 
 def probabilities(logits: NDArray[np.float32], problem_type: str) -> NDArray[np.float32]:
@@ -64,11 +65,11 @@ def probabilities(logits: NDArray[np.float32], problem_type: str) -> NDArray[np.
     return logits
 
 
-def decode(texts: list[str], logits: NDArray[np.float32], manifest: Manifest) -> list[Prediction]:
+def decode(texts: list[Text], logits: NDArray[np.float32], manifest: Manifest) -> list[Prediction]:
     """Name what the logits say.
 
     Args:
-        texts: The texts.
+        texts: The texts, or pairs.
         logits: *Shape:* `(num_texts, num_labels)`.
         manifest: Labels, head and thresholds.
     """

@@ -61,6 +61,7 @@ def describe_by_siblings(path: Path) -> tuple[Manifest, str]:
             id2label=id2label,
             max_length=min(int(length), positions) if length else positions,
             input_names=(),
+            text_pair=config.get("text_pair"),
             pad_token_id=int(config.get("pad_token_id") or 0),
             thresholds=config.get("thresholds") or {},
         )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import OnnxFileError
+from ftx.manifest import Text
 from ftx.runtime.heads import Prediction, decode, probabilities
 from ftx.runtime.model_file import describe, find_onnx
 from ftx.runtime.session import first_line, open_session
@@ -58,12 +59,12 @@ class Predictor:
         if isinstance(columns, int) and columns != len(self.manifest.id2label):
             raise OnnxFileError(f"{self.path} gives {columns} logits for {len(self.manifest.id2label)} labels")
 
-    def __call__(self, texts: Sequence[str]) -> list[Prediction]:
+    def __call__(self, texts: Sequence[Text]) -> list[Prediction]:
         """Predict the label, labels or value of each text, in the order given."""
-        texts = checked(texts)
+        texts = checked(texts, self.manifest.text_pair)
         return decode(texts, self.logits(texts), self.manifest)
 
-    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def predict_proba(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Compute probabilities (for regression, values).
 
         Returns:
@@ -71,11 +72,12 @@ class Predictor:
         """
         return probabilities(self.logits(texts), self.manifest.problem_type)
 
-    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
         """Compute logits.
 
         Args:
-            texts: Any strings; an empty one has logits too, one longer than `max_length` tokens is cut.
+            texts: Any strings, or pairs of them for a model that judges two together. An empty one has logits
+                too; what is longer than `max_length` tokens is cut.
 
         Returns:
             *Shape:* `(len(texts), num_labels)`.
@@ -83,7 +85,7 @@ class Predictor:
         Raises:
             OnnxFileError: The graph fails on these inputs.
         """
-        texts = checked(texts)
+        texts = checked(texts, self.manifest.text_pair)
         result = np.empty((len(texts), len(self.manifest.id2label)), dtype=np.float32)
         encodings = encode(self._tokenizer, texts)
         # Batch-mates of the same length waste nothing on padding.
@@ -98,11 +100,15 @@ class Predictor:
         return result
 
 
-def checked(texts: Sequence[str]) -> list[str]:
-    """Refuse what is no sequence of strings; a lone string would be read letter by letter."""
+def checked(texts: Sequence[Text], text_pair: bool | None) -> list[Text]:
+    """Refuse what is no sequence of strings, or of pairs; a lone string would be read letter by letter."""
     if isinstance(texts, str):
         raise TypeError("expected a sequence of texts, got one string: write predictor([text])")
     for text in texts:
-        if not isinstance(text, str):
-            raise TypeError(f"expected strings, got {type(text).__name__}")
+        is_pair = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
+        if not is_pair and not isinstance(text, str):
+            raise TypeError(f"expected strings, or tuples of two, got {type(text).__name__}")
+        if text_pair is not None and is_pair != text_pair:
+            expected = "pairs of texts, as tuples" if text_pair else "one text at a time, as strings"
+            raise TypeError(f"expected {expected}: this model was trained on them; got {text!r:.80}")
     return list(texts)

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import FtxError
+from ftx.manifest import Text
 
 __all__ = ["Engine", "EngineSpec", "start_engine"]
 
 PYTORCH = "PyTorch eager"
-Infer = Callable[[list[str], int], NDArray[np.float32]]
+Infer = Callable[[list[Text], int], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +53,15 @@ class Engine:
     load_ms: float
     connection: Any
 
-    def latencies_ms(self, texts: list[str]) -> NDArray[np.float64]:
+    def latencies_ms(self, texts: list[Text]) -> NDArray[np.float64]:
         """Answer each text alone and time it, from text to logits. *Shape:* `(len(texts),)`."""
         return np.asarray(self.ask("latencies", texts))
 
-    def batch_sec(self, texts: list[str], batch_size: int) -> float:
+    def batch_sec(self, texts: list[Text], batch_size: int) -> float:
         """Answer all texts in one call, in batches, and time it."""
         return float(self.ask("batch", texts, batch_size))
 
-    def logits(self, texts: list[str], batch_size: int) -> NDArray[np.float32]:
+    def logits(self, texts: list[Text], batch_size: int) -> NDArray[np.float32]:
         """Answer all texts. *Shape:* `(len(texts), num_labels)`."""
         return np.asarray(self.ask("logits", texts, batch_size))
 
@@ -120,7 +121,7 @@ def serve(connection: Connection, spec: EngineSpec) -> None:
         connection.send(error)
 
 
-def answer(infer: Infer, request: str, texts: list[str] | None = None, batch_size: int = 1) -> Any:
+def answer(infer: Infer, request: str, texts: list[Text] | None = None, batch_size: int = 1) -> Any:
     """Do what the parent asks."""
     if request == "peak_rss":
         return peak_rss_bytes()
@@ -145,7 +146,7 @@ def load_onnx(spec: EngineSpec) -> Infer:
 
     predictor = Predictor(spec.path, intra_op_num_threads=spec.threads)
 
-    def infer(texts: list[str], batch_size: int) -> NDArray[np.float32]:
+    def infer(texts: list[Text], batch_size: int) -> NDArray[np.float32]:
         predictor.batch_size = batch_size
         return predictor.logits(texts)
 

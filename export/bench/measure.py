@@ -15,10 +15,10 @@ from ftx.export.bench.engine import PYTORCH, Engine, EngineSpec, start_engine
 from ftx.export.bench.report import BenchReport, EngineFigures
 from ftx.export.environment import environment
 from ftx.export.parity import check_labels, compare_logits
-from ftx.export.reference import find_checkpoint
 from ftx.heldout import HeldOut, find_held_out, read_held_out
 from ftx.machine import usable_cores
-from ftx.manifest import Manifest
+from ftx.manifest import Manifest, Text
+from ftx.run_folder import find_checkpoint
 from ftx.runtime.model_file import describe, find_onnx
 
 __all__ = ["bench"]
@@ -108,7 +108,7 @@ def engine_name(path: Path) -> str:
 
 
 def take_turns(
-    engines: list[Engine], timed: list[str], rounds: int
+    engines: list[Engine], timed: list[Text], rounds: int
 ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
     """Time every engine in every round, another one first each time.
 

@@ -9,7 +9,7 @@ import click
 
 from ftx import __version__
 from ftx.cli.group import ExplainingGroup
-from ftx.cli.measuring import bench, verify
+from ftx.cli.measuring import bench, evaluate, verify
 from ftx.cli.predicting import predict
 from ftx.cli.telling import doctor, inspect
 from ftx.cli.training import export, train
@@ -29,5 +29,5 @@ def ftx() -> None:
     """
 
 
-for command in (train, export, verify, predict, bench, inspect, doctor):
+for command in (train, evaluate, export, verify, predict, bench, inspect, doctor):
     ftx.add_command(command)

@@ -1,4 +1,4 @@
-"""`ftx verify` and `ftx bench`."""
+"""`ftx evaluate`, `ftx verify` and `ftx bench`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,70 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-__all__ = ["bench", "verify"]
+__all__ = ["bench", "evaluate", "metric_lines", "verify"]
+
+
+@click.command(epilog="Example: ftx evaluate --run runs/starter --data test.csv")
+@click.option("--run", type=click.Path(path_type=Path), help="A run or checkpoint folder.")
+@click.option("--onnx", type=click.Path(path_type=Path), help="Or an .onnx file, or a folder with one.")
+@click.option("--data", type=click.Path(path_type=Path), help="Labelled rows.  [default: the run's held-out ones]")
+@click.option("--text-column", "text", help="The column of the texts.  [default: the run's]")
+@click.option("--text-pair-column", "text_pair", help="The column of the second texts.")
+@click.option("--label-column", "label", help="The column of the labels, or of lists of them.")
+@click.option("--label-columns", "indicators", help="For multi-label, instead: columns with 1 or 0, by commas.")
+@click.option("--delimiter", help="What separates the cells of a .csv, .tsv or .txt file; else found out.")
+@click.option("--skip-bad-rows", type=click.IntRange(0), default=0, help="Rows that may be unusable.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, the confusion matrix too.")
+def evaluate(
+    run: Path | None,
+    onnx: Path | None,
+    data: Path | None,
+    indicators: str | None,
+    skip_bad_rows: int,
+    as_json: bool,
+    **columns: str | None,
+) -> None:
+    """Score a checkpoint or an ONNX file on labelled rows, as training scores its held-out ones."""
+    if (run is None) == (onnx is None):
+        raise click.UsageError("give either --run or --onnx")
+    given: dict[str, Any] = {name: value for name, value in columns.items() if value is not None}
+    if indicators is not None:
+        given["indicators"] = tuple(part.strip() for part in indicators.split(",") if part.strip())
+    with contextlib.redirect_stdout(sys.stderr):
+        from ftx import finetune
+        from ftx.runtime import Predictor
+
+        model = Predictor(onnx) if onnx else run
+        report = finetune.evaluate(model, data, columns=given, skip_bad_rows=skip_bad_rows)  # type: ignore[arg-type]
+    if as_json:
+        click.echo(json.dumps(report.to_dict()))
+        return
+    click.echo(f"model      {report.model}")
+    skipped = f", {report.bad_rows} bad ones skipped" if report.bad_rows else ""
+    click.echo(f"data       {report.data}, {report.rows} rows{skipped}")
+    for line in metric_lines(report.metrics, report.scores):
+        click.echo(line)
+    classes = getattr(report.scores, "classes", {})
+    if classes:
+        width = max(map(len, (*classes, "label")))
+        click.echo(f"\n{'label':<{width}}  precision  recall  F1      rows")
+    for name, one in classes.items():
+        click.echo(f"{name:<{width}}  {one.precision:<9.4f}  {one.recall:.4f}  {one.f1:.4f}  {one.support}")
+
+
+def metric_lines(metrics: dict[str, float], scores: Any) -> list[str]:
+    """Write metrics, a line each, the one that has an interval with it."""
+    intervals = {name: getattr(scores, f"{name}_interval", None) for name in metrics}
+    lines = []
+    for name, value in metrics.items():
+        interval = intervals[name]
+        said = f", 95 % interval {interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+        lines.append(f"{name:<10} {value:.4f}{said}")
+    return lines
 
 
 @click.command(epilog="Example: ftx verify --onnx model.onnx")

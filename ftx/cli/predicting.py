@@ -14,6 +14,7 @@ import click
 from ftx.errors import DataError
 
 if TYPE_CHECKING:
+    from ftx.manifest import Text
     from ftx.runtime import Prediction
 
 __all__ = ["predict"]
@@ -30,24 +31,44 @@ SHOWN_CHARACTERS = 100
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts that run together.")
 @click.argument("texts", nargs=-1)
 def predict(onnx: Path, as_json: bool, threads: int | None, batch_size: int, texts: tuple[str, ...]) -> None:
-    """Predict the label of each TEXT, or of each line of standard input when no TEXT is given."""
+    """Predict the label of each TEXT, or of each line of standard input when no TEXT is given.
+
+    For a model that judges two texts together, the TEXTs come two by two, and a line holds both, with a tab between.
+    """
     if not texts and sys.stdin.isatty():
         raise click.UsageError("give one or more texts, or pipe them in, one a line")
     from ftx.runtime import Predictor
 
     predictor = Predictor(onnx, intra_op_num_threads=threads, batch_size=batch_size)
-    lines = iter(texts) if texts else stdin_lines()
+    if predictor.manifest.text_pair:
+        if len(texts) % 2:
+            raise click.UsageError("this model judges two texts together: give them two by two")
+        lines: Iterator[Text] = zip(texts[::2], texts[1::2], strict=True) if texts else map(pair, stdin_lines())
+    else:
+        lines = iter(texts) if texts else (line for _, line in stdin_lines())
     while some := list(islice(lines, LINES_AT_A_TIME)):
         for prediction in predictor(some):
             click.echo(json.dumps(prediction.to_dict()) if as_json else readable(prediction))
 
 
-def stdin_lines() -> Iterator[str]:
-    """Read standard input, one text a line; only line feeds (and CR LF) end a line."""
+def pair(numbered_line: tuple[int, str]) -> tuple[str, str]:
+    """Read the two texts of a line of standard input."""
+    number, line = numbered_line
+    cells = line.split("\t")
+    if len(cells) != 2:
+        raise DataError(
+            f"standard input, line {number}: {len(cells) - 1} tabs, expected one, between the two texts that this "
+            "model judges together"
+        )
+    return cells[0], cells[1]
+
+
+def stdin_lines() -> Iterator[tuple[int, str]]:
+    """Read standard input, one numbered text a line; only line feeds (and CR LF) end a line."""
     stream: Iterable[bytes] = sys.stdin.buffer
     for number, line in enumerate(stream, 1):
         try:
-            yield line.rstrip(b"\r\n").decode("utf-8-sig" if number == 1 else "utf-8")
+            yield number, line.rstrip(b"\r\n").decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise DataError(
                 f"standard input, line {number} is not UTF-8 (byte {error.start}): convert it, with iconv for example"
@@ -62,6 +83,7 @@ def readable(prediction: Prediction) -> str:
         said = ", ".join(f"{label} {prediction.scores[label]:.4f}" for label in prediction.labels) or "-"
     else:
         said = f"{prediction.label}\t{prediction.score:.4f}"
-    text = prediction.text[: SHOWN_CHARACTERS + 1]
+    whole = prediction.text if isinstance(prediction.text, str) else " | ".join(prediction.text)
+    text = whole[: SHOWN_CHARACTERS + 1]
     shown = "".join(character if character.isprintable() else " " for character in text[:SHOWN_CHARACTERS])
     return f"{said}\t{shown}{'…' if len(text) > SHOWN_CHARACTERS else ''}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+
+from ftx.cli.measuring import metric_lines
 
 __all__ = ["export", "train"]
 
@@ -22,10 +23,13 @@ __all__ = ["export", "train"]
 @click.option("--output", type=click.Path(path_type=Path), help="The run folder.  [default: runs/RECIPE]")
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of an unfinished run.")
-@click.option("--model", help="'starter', a hub id, or a folder in Hugging Face layout.")
-@click.option("--dataset", help="'starter', a file (.csv .tsv .txt .jsonl .parquet), a folder of them, or a hub id.")
+@click.option("--model", help="'starter', a hub id (NAME@REVISION pins it), or a folder in Hugging Face layout.")
+@click.option("--dataset", help="'starter', a .csv .tsv .txt .jsonl .parquet, a folder of them, or a hub id.")
 @click.option("--text-column", help="The column of the texts.")
-@click.option("--label-column", help="The column of the labels.")
+@click.option("--text-pair-column", help="The column of the second texts, to judge two together.")
+@click.option("--label-column", help="The column of the labels, or of lists of them.")
+@click.option("--label-columns", help="For multi-label, instead: columns with 1 or 0, a column a label, by commas.")
+@click.option("--problem-type", help="auto, single_label_classification, multi_label_classification or regression.")
 @click.option("--labels", help="Label names by number, separated by commas; else found in the data.")
 @click.option("--delimiter", help="What separates the cells of a .csv, .tsv or .txt file; else found out.")
 @click.option("--skip-bad-rows", type=int, help="Rows that may be unusable; they go to RUN/bad_rows.jsonl.")
@@ -47,7 +51,7 @@ __all__ = ["export", "train"]
 @click.option("--gradient-accumulation-steps", type=int, help="Batches whose gradients make one step.")
 @click.option("--gradient-checkpointing/--no-gradient-checkpointing", default=None, help="Less memory, more time.")
 @click.option("--eval-steps", type=int, help="Steps between two evaluations; 0: one at the end.")
-@click.option("--best-metric", help="Keep the best checkpoint by accuracy, f1_macro, mcc or loss.")
+@click.option("--best-metric", help="Keep the best checkpoint by loss, accuracy, f1_macro, mcc, map, mae, pearson, ...")
 @click.option("--early-stopping", type=int, help="Stop after so many evaluations without a better one; 0: never.")
 @click.option("--torch-compile/--no-torch-compile", default=None, help="Compile the model before training.")
 @click.option("--precision", help="auto (fp16 on CUDA, fp32 on a CPU), fp32, fp16 or bf16.")
@@ -62,6 +66,7 @@ def train(
     overwrite: bool,
     resume: bool,
     labels: str | None,
+    label_columns: str | None,
     validation: str | None,
     as_json: bool,
     **values: Any,
@@ -85,21 +90,23 @@ def train(
         overrides = {name: value for name, value in values.items() if value is not None}
         if validation is not None:
             overrides |= share_or_file(validation)
-        if labels is not None:
-            overrides["labels"] = tuple(name.strip() for name in labels.split(",") if name.strip())
+        for name, given in (("labels", labels), ("label_columns", label_columns)):
+            if given is not None:
+                overrides[name] = tuple(part.strip() for part in given.split(",") if part.strip())
         recipe = finetune.load_recipe(recipe_name, quick=quick).override(overrides)
         output = output or Path("runs") / Path(recipe_name).stem
         report = finetune.train(recipe, output, overwrite=overwrite, resume=resume)
+    if not finetune.is_first_process():
+        return
     if as_json:
-        click.echo(json.dumps(asdict(report)))
+        click.echo(json.dumps(report.to_dict()))
         return
     click.echo(f"run        {report.run}")
     click.echo(f"rows       {report.train_rows} to learn from, {report.eval_rows} held out")
     click.echo(f"steps      {report.steps} in {report.train_sec:.0f} s ({report.train_samples_per_sec:.0f} rows/s)")
     click.echo(f"device     {report.device}, {report.precision} ({report.precision_reason})")
-    low, high = report.scores.accuracy_interval
-    click.echo(f"accuracy   {report.accuracy:.4f} on the held-out rows, 95 % interval {low:.4f} to {high:.4f}")
-    click.echo(f"macro F1   {report.f1_macro:.4f}")
+    for line in metric_lines(report.metrics, report.scores):
+        click.echo(line)
     click.echo(f"next       ftx export {report.run}")
 
 

@@ -16,8 +16,9 @@ from ftx.errors import DataError, OutputError, ParityError
 from ftx.export import compare, export, exporting, quantize
 from ftx.export.graph import export_graph
 from ftx.export.parity import INT8_MIN_AGREEMENT
-from ftx.export.reference import Reference, find_checkpoint
+from ftx.export.reference import Reference
 from ftx.heldout import read_held_out, write_held_out
+from ftx.run_folder import find_checkpoint
 
 
 def test_the_export_folder_holds_what_is_promised(tiny_export: Path) -> None:

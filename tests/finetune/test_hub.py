@@ -19,6 +19,7 @@ SCRIPT = """
 import json, sys
 from ftx.errors import FtxError
 from ftx.finetune.bad_rows import BadRows
+from ftx.finetune.head import SINGLE_LABEL, Head
 from ftx.finetune.hub import hub_rows, load_model, load_tokenizer
 from ftx.finetune.table import Columns
 
@@ -26,7 +27,7 @@ def attempt(kind, name):
     try:
         if kind == "model":
             load_tokenizer(name)
-            return sorted(load_model(name, ["a", "b"], "single_label_classification").config.id2label.values())
+            return sorted(load_model(name, Head(problem_type=SINGLE_LABEL, labels=["a", "b"])).config.id2label.values())
         sides = hub_rows(name, Columns(text="sentence", label="label"), BadRows(limit=1))
         return [[(row.text, row.label) for row in side] for side in sides]
     except FtxError as error:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ftx.errors import DataError
 from ftx.finetune.bad_rows import BadRows
-from ftx.finetune.labelled_text import known_labels, load_labelled_text, number_labels
+from ftx.finetune.head import Example, find_head
+from ftx.finetune.labelled_text import examples, load_labelled_text
 from ftx.finetune.recipe import Recipe
 from ftx.finetune.sentence_split import sample, sentence_key, split
 from ftx.finetune.table import Row
@@ -19,36 +20,41 @@ def rows_of(*pairs: tuple[str, str]) -> list[Row]:
     return [Row(where=f"data:{number}", text=text, label=label) for number, (text, label) in enumerate(pairs, 1)]
 
 
-texts = st.text(alphabet="aAbB .!é", max_size=6)
-tables = st.lists(st.tuples(texts, st.sampled_from(["x", "y", "z"])), max_size=60).map(lambda pairs: rows_of(*pairs))
+def sides(rows: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    return split(rows, [str(target) for _, target in rows], share, seed)
+
+
+one_text = st.text(alphabet="aAbB .!é", max_size=6)
+tables = st.lists(st.tuples(one_text | st.tuples(one_text, one_text), st.integers(0, 2)), max_size=60)
 
 
 @given(rows=tables, share=st.floats(0.05, 0.9), seed=st.integers(0, 5))
-def test_no_sentence_stands_on_both_sides_and_none_is_lost(rows: list[Row], share: float, seed: int) -> None:
-    train, held_out = split(rows, share, seed)
-    assert not {sentence_key(row.text) for row in train} & {sentence_key(row.text) for row in held_out}
-    assert sorted(train + held_out, key=lambda row: row.where) == sorted(rows, key=lambda row: row.where)
+def test_no_sentence_stands_on_both_sides_and_none_is_lost(rows: list[Example], share: float, seed: int) -> None:
+    train, held_out = sides(rows, share, seed)
+    assert not {sentence_key(text) for text, _ in train} & {sentence_key(text) for text, _ in held_out}
+    assert sorted(map(str, train + held_out)) == sorted(map(str, rows))
 
 
 @given(rows=tables, chance=st.randoms())
-def test_the_split_does_not_depend_on_the_order_of_the_rows(rows: list[Row], chance: random.Random) -> None:
+def test_the_split_does_not_depend_on_the_order_of_the_rows(rows: list[Example], chance: random.Random) -> None:
     shuffled = rows.copy()
     chance.shuffle(shuffled)
-    assert set(map(str, split(rows, 0.3, 1)[1])) == set(map(str, split(shuffled, 0.3, 1)[1]))
+    assert set(map(str, sides(rows, 0.3, 1)[1])) == set(map(str, sides(shuffled, 0.3, 1)[1]))
 
 
 def test_the_split_holds_each_label_out_in_its_share() -> None:
-    rows = rows_of(*[(f"common {n}", "x") for n in range(900)], *[(f"rare {n}", "y") for n in range(100)])
-    _, held_out = split(rows, 0.2, 0)
-    assert [row.label for row in held_out].count("x") == 180
-    assert [row.label for row in held_out].count("y") == 20
-    assert split(rows, 0.2, 1)[1] != held_out
+    rows: list[Example] = [*[(f"common {n}", 0) for n in range(900)], *[(f"rare {n}", 1) for n in range(100)]]
+    _, held_out = sides(rows, 0.2, 0)
+    assert [target for _, target in held_out].count(0) == 180
+    assert [target for _, target in held_out].count(1) == 20
+    assert sides(rows, 0.2, 1)[1] != held_out
 
 
 def test_a_sentence_is_the_same_in_another_case_and_punctuation() -> None:
     assert sentence_key("It's GREAT!") == sentence_key("its great") == sentence_key("It ’s great .")
     assert sentence_key("Straße") == sentence_key("STRASSE")
     assert sentence_key("?!") != sentence_key("...")
+    assert sentence_key(("A b", "c")) == sentence_key(("ab!", "C")) != sentence_key(("a", "bc"))
 
 
 @pytest.mark.parametrize(
@@ -61,14 +67,15 @@ def test_a_sentence_is_the_same_in_another_case_and_punctuation() -> None:
     ],
 )
 def test_labels_are_found_or_given(labels: list[str], names: list[str], expected: list[str]) -> None:
-    found, number = number_labels(rows_of(*[("t", label) for label in labels]), names)
-    assert found == expected
-    assert {number[label] for label in labels} <= set(range(len(expected)))
+    head = find_head("auto", names, rows_of(*[("t", label) for label in labels]), "label")
+    assert head.problem_type == "single_label_classification"
+    assert head.labels == expected
+    assert {head.target(label) for label in labels} <= set(range(len(expected)))
 
 
 def test_a_number_means_the_name_at_that_place() -> None:
-    _, number = number_labels(rows_of(("t", "1"), ("t", "negative")), ["negative", "positive"])
-    assert (number["1"], number["negative"]) == (1, 0)
+    head = find_head("auto", ["negative", "positive"], rows_of(("t", "1"), ("t", "negative")), "label")
+    assert (head.target("1"), head.target("negative")) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +89,7 @@ def test_a_number_means_the_name_at_that_place() -> None:
 def test_a_label_that_does_not_fit_names_its_row(labels: list[str], names: list[str], reason: str) -> None:
     rows = rows_of(*[("t", label) for label in labels])
     with pytest.raises(DataError, match=reason):
-        known_labels(rows, *number_labels(rows, names), BadRows())
+        examples(rows, find_head("auto", names, rows, "label"), BadRows())
 
 
 @pytest.mark.parametrize(
@@ -140,7 +147,7 @@ def test_labels_that_are_not_in_the_list_are_bad_rows(tmp_path: Path) -> None:
 
 
 def test_a_sample_is_the_same_each_time_and_keeps_the_order() -> None:
-    rows = rows_of(*[(f"text {n}", "x") for n in range(100)])
+    rows: list[Example] = [(f"text {n}", 0) for n in range(100)]
     some = sample(rows, 10, 42)
     assert len(some) == 10
     assert some == sample(rows, 10, 42) != sample(rows, 10, 43)

@@ -13,12 +13,14 @@ import torch
 
 from ftx.errors import ModelError, RecipeError
 from ftx.finetune import Recipe, train
+from ftx.finetune.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head
 from ftx.finetune.hub import load_model
-from ftx.finetune.objective import balanced_weights, freeze_layers, loss_function
+from ftx.finetune.objective import balanced_weights, freeze_layers, loss_function, positive_weights
 from tests.conftest import tiny_recipe
 
 NUMBERS = [0] * 70 + [1] * 20 + [2] * 10
 LOGITS = torch.randn(16, 3, generator=torch.Generator().manual_seed(1))
+HEAD = Head(problem_type=SINGLE_LABEL, labels=["a", "b", "c"])
 TARGETS = torch.arange(16) % 3
 
 
@@ -29,12 +31,12 @@ def test_balanced_weights_are_scikit_learns() -> None:
 
 
 def test_the_loss_is_the_models_own_unless_asked() -> None:
-    assert loss_function(Recipe(model="m", dataset="d"), NUMBERS, 3) is None
+    assert loss_function(Recipe(model="m", dataset="d"), [*NUMBERS], HEAD) is None
 
 
 def test_class_weights_and_smoothing_make_the_loss() -> None:
     recipe = Recipe(model="m", dataset="d", class_weights="balanced", label_smoothing=0.1)
-    loss = loss_function(recipe, NUMBERS, 3)
+    loss = loss_function(recipe, [*NUMBERS], HEAD)
     assert loss is not None
     weight = torch.tensor(balanced_weights(NUMBERS, 3))
     expected = torch.nn.functional.cross_entropy(LOGITS, TARGETS, weight=weight, label_smoothing=0.1, reduction="sum")
@@ -42,6 +44,24 @@ def test_class_weights_and_smoothing_make_the_loss() -> None:
     assert loss(SimpleNamespace(logits=LOGITS), TARGETS, num_items_in_batch=32).item() == pytest.approx(
         expected.item() / 32
     )
+
+
+def test_each_of_several_labels_has_its_weight_and_smoothing() -> None:
+    recipe = Recipe(model="m", dataset="d", class_weights="balanced", label_smoothing=0.2)
+    rows = [[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0]]
+    assert positive_weights(rows) == [3.0, 3.0, 1.0]  # all rows have the last one: nothing to balance
+    loss = loss_function(recipe, [*rows], Head(problem_type=MULTI_LABEL, labels=["a", "b", "c"]))
+    assert loss is not None
+    truth, weight = torch.tensor(rows), torch.tensor([3.0, 3.0, 1.0])
+    smooth = torch.where(truth == 1, 0.9, 0.1)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(LOGITS[:4], smooth, pos_weight=weight)
+    assert loss(SimpleNamespace(logits=LOGITS[:4]), truth).item() == pytest.approx(expected.item())
+
+
+def test_a_regression_has_no_labels_to_weigh() -> None:
+    recipe = Recipe(model="m", dataset="d", class_weights="balanced")
+    with pytest.raises(RecipeError, match="a regression has none"):
+        loss_function(recipe, [0.5, 1.5], Head(problem_type=REGRESSION, labels=["stars"]))
 
 
 def test_frozen_layers_keep_their_weights(tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path) -> None:
@@ -56,7 +76,7 @@ def test_frozen_layers_keep_their_weights(tiny_model: Callable[[str], Path], rev
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert not [name for name in moved if "embeddings" in name or "encoder.layer.0" in name]
     assert [name for name in moved if "encoder.layer.1" in name]
-    model = load_model(str(checkpoint), ["a", "b"], "single_label_classification")
+    model = load_model(str(checkpoint), Head(problem_type=SINGLE_LABEL, labels=["a", "b"]))
     with pytest.raises(ModelError, match="freeze_layers is 9, but BertModel has 2 layers"):
         freeze_layers(model, 9)
 

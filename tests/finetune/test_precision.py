@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from ftx.errors import RecipeError
-from ftx.finetune import precision
-from ftx.finetune.precision import choose_precision
+from ftx.finetune import Recipe, load_recipe, precision, train
+from ftx.finetune.bf16_trial import Bf16Trial, try_bf16
+from ftx.finetune.precision import BF16_FLAGS, choose_precision
+from ftx.machine import cpu_flags
+from tests.conftest import tiny_recipe
 
 
 @pytest.mark.parametrize(
@@ -34,3 +41,56 @@ def test_what_is_not_possible_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_bf16_on_a_cpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16"})
     assert choose_precision("bf16", cuda=False, cuda_bf16=False)[0] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("speedup", "loss_change", "cosine", "chosen"),
+    [
+        (1.5, 0.001, 0.999, "bf16"),
+        (1.1, 0.001, 0.999, "fp32"),
+        (1.5, 0.05, 0.999, "fp32"),
+        (1.5, 0.001, 0.9, "fp32"),
+        (1.5, float("nan"), 0.999, "fp32"),
+    ],
+)
+def test_a_cpu_trains_in_bf16_only_where_a_trial_is_faster_and_as_good(
+    monkeypatch: pytest.MonkeyPatch, speedup: float, loss_change: float, cosine: float, chosen: str
+) -> None:
+    tried = Bf16Trial(step_sec=0.1, speedup=speedup, loss_change=loss_change, gradient_cosine=cosine)
+    monkeypatch.setattr(precision, "cpu_flags", lambda: {"amx_bf16"})
+    found, reason = choose_precision("auto", cuda=False, cuda_bf16=False, trial=lambda: tried)
+    assert found == chosen
+    assert f"{speedup:.2f} times as fast" in reason
+    short = replace(tried, step_sec=0.01)
+    assert choose_precision("auto", cuda=False, cuda_bf16=False, trial=lambda: short)[0] == "fp32"
+    monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_vnni"})
+    assert choose_precision("auto", cuda=False, cuda_bf16=False, trial=lambda: tried)[0] == "fp32"
+
+
+def test_a_trial_moves_nothing(tiny_model: Callable[[str], Path]) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_model("single_label_classification"))
+    model.train()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    state = torch.get_rng_state()
+    ids = torch.randint(5, 40, (8, 12), generator=torch.Generator().manual_seed(1))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.arange(8) % 2}
+    tried = try_bf16(model, [batch] * 3)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters())
+    assert 0 < tried.loss_change < 0.02  # bf16 has 8 bits: another loss, but nearly the same
+    assert 0.99 < tried.gradient_cosine < 1.0001
+    assert tried.speedup > 0
+
+
+@pytest.mark.skipif(not cpu_flags() & BF16_FLAGS, reason="this CPU does not compute in bf16")
+def test_bf16_trains_on_a_cpu(tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(tiny_model("single_label_classification"), reviews, Recipe, precision="bf16")
+    report = train(recipe, tmp_path / "run")
+    assert report.precision == "bf16"
+    assert report.metrics["accuracy"] >= 0.9
+    assert load_recipe(str(tmp_path / "run/recipe.toml")).precision == "bf16"

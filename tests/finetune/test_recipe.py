@@ -75,8 +75,8 @@ def test_the_quick_look_of_sst2() -> None:
 def test_the_emotion_table_has_its_thirteen_labels_in_eight_rows_or_more() -> None:
     recipe = load_recipe("emotion")
     data = load_labelled_text(recipe)
-    assert data.labels == list(recipe.labels)
-    assert len(data.labels) == 13
+    assert data.head.labels == list(recipe.labels)
+    assert len(data.head.labels) == 13
     counts = [sum(number == label for _, number in data.train + data.held_out) for label in range(13)]
     assert min(counts) >= 8
     assert (data.duplicates, data.two_labels) == (0, 0)

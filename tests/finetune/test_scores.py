@@ -4,16 +4,26 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from ftx.finetune.scores import bootstrap_interval, calibration_error, score
+from ftx.finetune.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head
+from ftx.finetune.scores import (
+    MultiLabelScores,
+    RegressionScores,
+    SingleLabelScores,
+    bootstrap_interval,
+    calibration_error,
+    score,
+)
 
 LABELS = ["a", "b", "c"]
+HEAD = Head(problem_type=SINGLE_LABEL, labels=LABELS)
 CHANCE = np.random.default_rng(0)
 LOGITS = CHANCE.normal(size=(500, 3)).astype(np.float32)
 REFERENCES = np.where(CHANCE.random(500) < 0.7, LOGITS.argmax(axis=1), CHANCE.integers(0, 3, 500))
 
 
 def test_scores_are_scikit_learns() -> None:
-    found = score(LOGITS, REFERENCES, LABELS, 0)
+    found = score(LOGITS, REFERENCES, HEAD, 0, {})
+    assert isinstance(found, SingleLabelScores)
     predictions = LOGITS.argmax(axis=1)
     assert found.f1_weighted == pytest.approx(sklearn.metrics.f1_score(REFERENCES, predictions, average="weighted"))
     assert found.confusion_matrix == sklearn.metrics.confusion_matrix(REFERENCES, predictions).tolist()
@@ -45,7 +55,33 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
 
 
 def test_a_class_without_rows_scores_nothing() -> None:
-    found = score(LOGITS[:4], np.zeros(4, dtype=np.int64), LABELS, 0)
+    found = score(LOGITS[:4], np.zeros(4, dtype=np.int64), HEAD, 0, {})
+    assert isinstance(found, SingleLabelScores)
     assert found.classes["c"].support == 0
     assert found.classes["c"].recall == 0
     assert found.f1_weighted == pytest.approx(found.classes["a"].f1)
+
+
+def test_each_of_several_labels_is_scored_from_its_threshold() -> None:
+    truth = (CHANCE.random((500, 3)) < 0.3).astype(np.float32)
+    found = score(LOGITS, truth, Head(problem_type=MULTI_LABEL, labels=LABELS), 0, {"b": 0.9})
+    assert isinstance(found, MultiLabelScores)
+    shares = 1 / (1 + np.exp(-LOGITS.astype(np.float64)))
+    given = shares >= [0.5, 0.9, 0.5]
+    report = sklearn.metrics.classification_report(truth, given, target_names=LABELS, output_dict=True, zero_division=0)
+    for name in LABELS:
+        assert found.classes[name].f1 == pytest.approx(report[name]["f1-score"])
+        assert found.classes[name].support == report[name]["support"]
+    assert found.classes["b"].threshold == 0.9
+    assert found.brier == pytest.approx(np.square(shares - truth).mean())
+    assert found.accuracy_interval[0] <= (given == truth).all(axis=1).mean() <= found.accuracy_interval[1]
+
+
+def test_values_are_scored_with_bias_and_interval() -> None:
+    truth = CHANCE.normal(size=3000)
+    found = score((truth + 0.5)[:, None].astype(np.float32), truth, Head(problem_type=REGRESSION, labels=["v"]), 0, {})
+    assert isinstance(found, RegressionScores)
+    assert found.bias == pytest.approx(0.5, abs=1e-5)
+    assert found.p90_abs_error == pytest.approx(0.5, abs=1e-5)
+    assert found.mae_interval == pytest.approx((0.5, 0.5), abs=1e-5)
+    assert len(found.points) == 1000

@@ -1,0 +1,190 @@
+"""Score a checkpoint, or anything else that gives logits, on labelled rows, as training scores its held-out ones."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftx.errors import DataError
+from ftx.finetune.bad_rows import BadRows
+from ftx.finetune.head import MULTI_LABEL, Head
+from ftx.finetune.labelled_text import columns_of, examples
+from ftx.finetune.metrics import measure_of
+from ftx.finetune.recipe import load_recipe
+from ftx.finetune.scores import Scores, score
+from ftx.finetune.table import Columns, read_tables
+from ftx.heldout import find_held_out
+from ftx.manifest import Manifest, Text
+from ftx.run_folder import find_checkpoint
+
+__all__ = ["Classifier", "Evaluation", "evaluate"]
+
+SEED = 42  # of the bootstrap
+HELD_OUT_COLUMNS = Columns(text="text", label="label")
+
+
+class Classifier(Protocol):
+    """What `evaluate` needs of a model; an `ftx.Predictor` is one."""
+
+    path: Path
+    manifest: Manifest
+
+    def logits(self, texts: Any) -> NDArray[np.float32]:
+        """Compute logits. *Shape:* `(len(texts), num_labels)`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How a model does on labelled rows.
+
+    Attributes:
+        model: The checkpoint or the file.
+        data: The rows' file or folder.
+        rows: How many.
+        bad_rows: How many were skipped.
+        problem_type: The kind of head.
+        metrics: By the names in `metrics.METRICS`.
+        scores: What stands behind them.
+        thresholds: For multi-label: the probability from which each label is given, as the model carries them.
+    """
+
+    model: str
+    data: str
+    rows: int
+    bad_rows: int
+    problem_type: str
+    metrics: dict[str, float]
+    scores: Scores
+    thresholds: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as JSON values, the metrics beside the rest."""
+        values = asdict(self)
+        return {**values, **values.pop("metrics")}
+
+
+def evaluate(
+    model: str | Path | Classifier,
+    data: str | Path | None = None,
+    *,
+    columns: dict[str, Any] | None = None,
+    skip_bad_rows: int = 0,
+) -> Evaluation:
+    """Score a model on labelled rows.
+
+    Args:
+        model: A run folder, a checkpoint folder, or a `Classifier` such as `ftx.Predictor("model.onnx")`.
+        data: A file (CSV, TSV, JSON lines, Parquet) or a folder of them; default: the run's held-out rows.
+        columns: Fields of `Columns` that differ from the run's own, or, without a run, from `text` and `label`.
+        skip_bad_rows: Rows that may be unusable without being an error.
+
+    Raises:
+        ModelError, DataError, OnnxFileError: See there.
+    """
+    if isinstance(model, (str, Path)):
+        asked = checkpoint_model(find_checkpoint(Path(model)))
+        own = HELD_OUT_COLUMNS if data is None else columns_of_run(asked.path)
+        data = data or find_held_out(asked.path)
+    elif data is None:
+        raise DataError("There is nothing to evaluate on: name labelled rows with --data FILE")
+    else:
+        asked, own = classifier_model(model), HELD_OUT_COLUMNS
+    if own is HELD_OUT_COLUMNS and asked.text_pair:
+        own = replace(own, text_pair="text_pair")
+    where = replace(own, **(columns or {}), lists=asked.head.problem_type == MULTI_LABEL)
+    if asked.text_pair is not None and asked.text_pair != bool(where.text_pair):
+        asks = "two texts together: name" if asked.text_pair else "one text at a time: leave out"
+        raise DataError(f"{asked.path} judges {asks} the second's column, --text-pair-column")
+    bad_rows = BadRows(limit=skip_bad_rows)
+    rows = examples(list(read_tables(Path(data), where, bad_rows)), asked.head, bad_rows)
+    if not rows:
+        raise DataError(f"{data} is empty; expected rows of labelled text")
+    logits = asked.logits([text for text, _ in rows])
+    targets = np.asarray([target for _, target in rows])
+    return Evaluation(
+        model=str(asked.path),
+        data=str(data),
+        rows=len(rows),
+        bad_rows=len(bad_rows.rows),
+        problem_type=asked.head.problem_type,
+        metrics=measure_of(asked.head, asked.thresholds)(logits, targets),
+        scores=score(logits, targets, asked.head, SEED, asked.thresholds),
+        thresholds=asked.thresholds,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What is asked of a model, whether PyTorch or ONNX answers."""
+
+    path: Path
+    head: Head
+    thresholds: dict[str, float]
+    text_pair: bool | None  # None: its maker did not say
+    logits: Callable[[list[Text]], NDArray[np.float32]]
+
+
+def classifier_model(classifier: Classifier) -> Model:
+    """Take what is asked from a predictor."""
+    manifest = classifier.manifest
+    return Model(
+        path=classifier.path,
+        head=Head(problem_type=manifest.problem_type, labels=manifest.labels),
+        thresholds=manifest.thresholds,
+        text_pair=manifest.text_pair,
+        logits=classifier.logits,
+    )
+
+
+def checkpoint_model(checkpoint: Path) -> Model:
+    """Load a checkpoint."""
+    from ftx.finetune.hub import load_checkpoint, load_tokenizer
+
+    tokenizer, model = load_tokenizer(str(checkpoint)), load_checkpoint(checkpoint)
+    config = model.config
+    guessed = "regression" if config.num_labels == 1 else "single_label_classification"  # as transformers does
+    return Model(
+        path=checkpoint,
+        head=Head(
+            problem_type=config.problem_type or guessed, labels=[config.id2label[n] for n in range(config.num_labels)]
+        ),
+        thresholds=getattr(config, "thresholds", None) or {},
+        text_pair=getattr(config, "text_pair", None),
+        logits=lambda texts: trainer_logits(model, tokenizer, texts),
+    )
+
+
+def columns_of_run(checkpoint: Path) -> Columns:
+    """Give the columns of the data that a run was trained on; other data of its owner is likely to have them too."""
+    recipe = checkpoint.resolve().parent / "recipe.toml"
+    return columns_of(load_recipe(str(recipe))) if recipe.is_file() else HELD_OUT_COLUMNS
+
+
+def trainer_logits(model: Any, tokenizer: Any, texts: list[Text]) -> NDArray[np.float32]:
+    """Compute logits with the Trainer, on a GPU if there is one. *Shape:* `(len(texts), num_labels)`."""
+    import transformers
+
+    from ftx.finetune.trainer import on_cpu, tokenise
+
+    transformers.logging.set_verbosity_error()
+    max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+    rows = tokenise([(text, 0) for text in texts], tokenizer, max_length)
+    order = np.argsort(rows["length"], kind="stable")
+    logits = np.empty((len(texts), model.config.num_labels), dtype=np.float32)
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = transformers.Trainer(
+            model=model,
+            args=transformers.TrainingArguments(
+                output_dir=scratch, per_device_eval_batch_size=64, report_to=[], disable_tqdm=True, use_cpu=on_cpu()
+            ),
+            processing_class=tokenizer,
+            data_collator=transformers.DataCollatorWithPadding(tokenizer),
+        )
+        logits[order] = trainer.predict(rows.remove_columns("labels").select(order)).predictions
+    return logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,8 @@ def hub_rows(dataset: str, columns: Columns, bad_rows: BadRows) -> tuple[list[Ro
     name, _, config = whole.partition(":")
     try:
         loaded = datasets.load_dataset(name, config or None, revision=revision)
+        if revision:
+            check_revision(loaded, name, revision)
     except Exception as error:  # the hub's, fsspec's and datasets' errors have no common base
         raise DataError(
             f"Data set {dataset!r} is no file or folder here, and no hub data set that can be reached: "
@@ -142,6 +145,22 @@ def hub_rows(dataset: str, columns: Columns, bad_rows: BadRows) -> tuple[list[Ro
             if row:
                 rows.append(row)
     return sides["train"], sides["validation"]
+
+
+def check_revision(loaded: Any, name: str, revision: str) -> None:
+    """Check that a pinned revision was loaded: where the hub does not answer, datasets takes what its cache has of any.
+
+    Raises:
+        DataError: It was another one.
+    """
+    import huggingface_hub
+
+    commit = revision
+    if not re.fullmatch("[0-9a-f]{40}", revision):
+        commit = str(huggingface_hub.HfApi().dataset_info(name, revision=revision).sha)
+    places = [file["filename"] for rows in loaded.values() for file in rows.cache_files]
+    if not all(commit in place for place in places):
+        raise DataError(f"the hub did not answer, and the cache holds another revision than {revision}")
 
 
 def label_names(feature: Any) -> list[str]:

@@ -36,10 +36,11 @@ class ClassificationMetrics(evaluate.Metric):  # type: ignore[misc]
         return info("label numbers", datasets.Value("int64"), datasets.Value("int64"))
 
     def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
+        varied = len({*predictions, *references}) > 1  # else scikit-learn warns, and says 0
         return {
             "accuracy": float(sklearn.metrics.accuracy_score(references, predictions)),
             "f1_macro": float(sklearn.metrics.f1_score(references, predictions, average="macro", zero_division=0)),
-            "mcc": float(sklearn.metrics.matthews_corrcoef(references, predictions)),
+            "mcc": float(sklearn.metrics.matthews_corrcoef(references, predictions)) if varied else 0.0,
         }
 
 

@@ -189,12 +189,13 @@ def recipe_path(name: str) -> Path:
     return path
 
 
-def load_recipe(name: str, *, quick: bool = False) -> Recipe:
+def load_recipe(name: str, *, quick: bool = False, starter: bool = False) -> Recipe:
     """Read a recipe.
 
     Args:
         name: See `recipe_path`.
         quick: Whether its `[quick]` values replace those above them.
+        starter: Whether its `[starter]` values do: they suit the starter's small model, where it replaces the recipe's.
 
     Raises:
         RecipeError: There is no such recipe, it holds what it should not, or it has no quick values.
@@ -205,10 +206,10 @@ def load_recipe(name: str, *, quick: bool = False) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"Recipe {name} is not TOML: {error}") from error
     values.pop("versions", None)  # a run's recipe.toml records them
-    quick_values = values.pop("quick", {})
+    quick_values, starter_values = values.pop("quick", {}), values.pop("starter", {})
     if quick and not quick_values:
         raise RecipeError(f"Recipe {name} has no [quick] values: try --max-steps, --train-rows and --eval-rows")
-    values |= quick_values if quick else {}
+    values |= (quick_values if quick else {}) | (starter_values if starter else {})
     kinds = {field.name: field.type for field in fields(Recipe)}
     if unknown := sorted(set(values) - set(kinds)):
         raise RecipeError(f"Recipe {name} has unknown values {', '.join(unknown)}; expected {', '.join(kinds)}")

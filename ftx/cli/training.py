@@ -93,7 +93,8 @@ def train(
         for name, given in (("labels", labels), ("label_columns", label_columns)):
             if given is not None:
                 overrides[name] = tuple(part.strip() for part in given.split(",") if part.strip())
-        recipe = finetune.load_recipe(recipe_name, quick=quick).override(overrides)
+        recipe = finetune.load_recipe(recipe_name, quick=quick, starter=values["model"] == "starter")
+        recipe = recipe.override(overrides)
         output = output or Path("runs") / Path(recipe_name).stem
         report = finetune.train(recipe, output, overwrite=overwrite, resume=resume)
     if not finetune.is_first_process():

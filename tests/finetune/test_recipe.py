@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,13 @@ def test_values_out_of_range_are_refused(values: dict[str, Any]) -> None:
 def test_three_recipes_ship_and_say_what_they_are_for() -> None:
     assert list(recipes()) == ["emotion", "sst2", "starter"]
     assert all(len(purpose) > 20 for purpose in recipes().values())
+
+
+@pytest.mark.parametrize("name", ["sst2", "emotion"])
+def test_the_starters_model_has_values_of_its_own(name: str) -> None:
+    given, starter = load_recipe(name), load_recipe(name, starter=True)
+    assert starter.learning_rate > given.learning_rate
+    assert replace(starter, learning_rate=given.learning_rate) == given
 
 
 def test_the_quick_look_of_sst2() -> None:

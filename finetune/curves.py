@@ -79,7 +79,7 @@ def draw_confusion(axes: Any, labels: list[str], matrix: list[list[int]]) -> Non
 def draw_labels(axes: Any, scores: MultiLabelScores) -> None:
     """Draw each label's F1, with the rows that have it and the threshold from which it is given."""
     names = list(scores.classes)
-    axes.barh(names, [scores.classes[name].f1 for name in names])
+    axes.barh(names, [scores.classes[name].f1 for name in names], color="lightsteelblue")
     for place, name in enumerate(names):
         one = scores.classes[name]
         said = f" {one.f1:.2f}, {one.support} rows, from {one.threshold:.2f}"

@@ -170,9 +170,10 @@ def trainer_logits(model: Any, tokenizer: Any, texts: list[Text]) -> NDArray[np.
     """Compute logits with the Trainer, on a GPU if there is one. *Shape:* `(len(texts), num_labels)`."""
     import transformers
 
-    from ftx.finetune.trainer import on_cpu, tokenise
+    from ftx.finetune.trainer import forget_earlier_runs, on_cpu, tokenise
 
     transformers.logging.set_verbosity_error()
+    forget_earlier_runs()
     max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
     rows = tokenise([(text, 0) for text in texts], tokenizer, max_length)
     order = np.argsort(rows["length"], kind="stable")

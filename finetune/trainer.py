@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from ftx.finetune.recipe import Recipe
 from ftx.finetune.scores import Scores, score
 from ftx.finetune.thresholds import tune_thresholds
 
-__all__ = ["RowScores", "build_trainer", "collated", "on_cpu", "score_rows", "tokenise"]
+__all__ = ["RowScores", "build_trainer", "collated", "forget_earlier_runs", "on_cpu", "score_rows", "tokenise"]
 
 
 def tokenise(rows: list[Example], tokenizer: Any, max_length: int) -> Any:
@@ -82,6 +83,7 @@ def build_trainer(
         RecipeError: The head does not have the metric, weights or smoothing asked for.
     """
     check_best_metric(recipe.best_metric, head)
+    forget_earlier_runs()
     # The best checkpoint can only be kept where it is evaluated. Each is saved at the end of a line of history, so that
     # a resumed run writes the same lines as an unbroken one.
     eval_steps = recipe.eval_steps
@@ -142,6 +144,12 @@ def build_trainer(
     if recipe.early_stopping:
         trainer.add_callback(transformers.EarlyStoppingCallback(recipe.early_stopping))
     return trainer
+
+
+def forget_earlier_runs() -> None:
+    """Clear what TrainingArguments leave in the environment: a later run of this process would be bf16, or compiled."""
+    for name in [name for name in os.environ if name.startswith(("ACCELERATE_MIXED_PRECISION", "ACCELERATE_DYNAMO_"))]:
+        del os.environ[name]
 
 
 def on_cpu() -> bool:

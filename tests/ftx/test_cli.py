@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from ftx import __version__
 from ftx.cli import ftx
 
-COMMANDS = ["train", "export", "verify", "predict", "bench", "inspect", "doctor"]
+COMMANDS = ["train", "evaluate", "export", "verify", "predict", "bench", "inspect", "doctor"]
 
 
 def run(*arguments: str | Path, stdin: str | bytes | None = None) -> Result:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ftx.export.reference import Reference
-from ftx.manifest import Manifest, Probe, Text
+from ftx.manifest import Manifest, Probe
 from ftx.runtime import Predictor
+from ftx.text import Text
 
 __all__ = ["add_probes"]
 

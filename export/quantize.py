@@ -14,7 +14,7 @@ from ftx.export.parity import Parity, measure
 from ftx.export.quiet import quiet
 from ftx.export.sensitivity import OP_TYPES, Sensitivity, rank
 from ftx.heldout import HeldOut
-from ftx.manifest import Text
+from ftx.text import Text
 
 __all__ = ["Attempt", "QuantizationSearch", "describe_quantization", "quantize"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ftx.errors import ModelError
 from ftx.export.quiet import quiet
-from ftx.manifest import Text
+from ftx.text import Text
 
 __all__ = ["Reference"]
 

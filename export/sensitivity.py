@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import ModelError
-from ftx.manifest import Text
 from ftx.runtime.model_file import describe
 from ftx.runtime.session import open_session
 from ftx.runtime.tokenization import Batch, encode, load_tokenizer, pad
+from ftx.text import Text
 
 __all__ = ["OP_TYPES", "Sensitivity", "rank"]
 

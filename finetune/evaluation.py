@@ -20,8 +20,9 @@ from ftx.finetune.recipe import load_recipe
 from ftx.finetune.scores import Scores, score
 from ftx.finetune.table import Columns, read_tables
 from ftx.heldout import find_held_out
-from ftx.manifest import Manifest, Text
+from ftx.manifest import Manifest
 from ftx.run_folder import find_checkpoint
+from ftx.text import Text
 
 __all__ = ["Classifier", "Evaluation", "evaluate"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from ftx.errors import DataError
 from ftx.finetune.table import Row
 from ftx.heldout import Label
-from ftx.manifest import Text
+from ftx.text import Text
 
 __all__ = ["MULTI_LABEL", "REGRESSION", "SINGLE_LABEL", "Example", "Head", "Target", "find_head", "strata"]
 

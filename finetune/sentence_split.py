@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter, defaultdict
 
 from ftx.finetune.head import Example
-from ftx.manifest import Text
+from ftx.text import Text
 
 __all__ = ["sample", "sentence_key", "split"]
 

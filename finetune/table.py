@@ -13,7 +13,7 @@ from typing import Any
 
 from ftx.errors import DataError
 from ftx.finetune.bad_rows import BadRows
-from ftx.manifest import Text
+from ftx.text import Text, clean
 
 __all__ = ["Columns", "Row", "check_columns", "read_row", "read_tables"]
 
@@ -108,7 +108,7 @@ def read_row(where: str, record: dict[str, Any], columns: Columns, bad_rows: Bad
     except ValueError as error:
         bad_rows.add(where, str(error))
         return None
-    first, *second = map(str, texts)
+    first, *second = (clean(str(text)) for text in texts)
     return Row(where=where, text=(first, *second) if second else first, label=label)  # type: ignore[arg-type]
 
 
@@ -162,7 +162,7 @@ def plain(label: Any) -> str:
     """Write a label as text; a whole float, as tables make of integers with gaps, as the integer it was."""
     if isinstance(label, float) and label.is_integer():
         return str(int(label))
-    return str(label).strip()
+    return clean(str(label)).strip()
 
 
 def records(path: Path, columns: Columns, bad_rows: BadRows) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -176,7 +176,7 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume
             processes=processes.num_processes,
             precision=precision,
             precision_reason=why,
-            train_loss=mean_loss(trainer.state.log_history),
+            train_loss=mean_loss(trainer.state.log_history, outcome.training_loss),
             eval_loss=held_out.loss,
             metrics=held_out.metrics,
             scores=held_out.scores,
@@ -267,9 +267,14 @@ def cut_history(path: Path, last_step: int) -> None:
     path.write_text("".join(kept), encoding="utf-8")
 
 
-def mean_loss(lines: list[dict[str, Any]]) -> float:
-    """Average the losses of a history; each stands for as many steps as lie between it and the one before."""
+def mean_loss(lines: list[dict[str, Any]], unlogged: float) -> float:
+    """Average the losses of a history; each stands for as many steps as lie between it and the one before.
+
+    The Trainer's own mean, `unlogged`, counts from a resumption on: it serves where no loss was logged.
+    """
     points = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    if not points:
+        return unlogged
     weights = [step - before for (step, _), before in zip(points, [0, *(step for step, _ in points)], strict=False)]
     return float(sum(w * loss for w, (_, loss) in zip(weights, points, strict=True)) / max(1, sum(weights)))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftx.errors import DataError
-from ftx.manifest import Text
+from ftx.text import Text
 
 __all__ = ["HELD_OUT_FILE", "HeldOut", "Label", "find_held_out", "read_held_out", "write_held_out"]
 

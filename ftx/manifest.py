@@ -12,6 +12,7 @@ from typing import Any
 
 from ftx.errors import OnnxFileError
 from ftx.onnx_metadata import append_metadata, read_metadata
+from ftx.text import Text
 
 __all__ = [
     "MANIFEST_KEY",
@@ -19,7 +20,6 @@ __all__ = [
     "TOKENIZER_KEY",
     "Manifest",
     "Probe",
-    "Text",
     "read_manifest",
     "write_manifest",
 ]
@@ -28,8 +28,6 @@ FORMAT_VERSION = 1
 MANIFEST_KEY = "ftx.manifest"
 TOKENIZER_KEY = "ftx.tokenizer"
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
-
-Text = str | tuple[str, str]  # a text, or a pair of them, for models that judge two together
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.manifest import Manifest, Text
+from ftx.manifest import Manifest
+from ftx.text import Text
 
 __all__ = ["Prediction", "decode", "probabilities"]
 

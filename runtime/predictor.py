@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import OnnxFileError
-from ftx.manifest import Text
 from ftx.runtime.heads import Prediction, decode, probabilities
 from ftx.runtime.model_file import describe, find_onnx
 from ftx.runtime.session import first_line, open_session
 from ftx.runtime.tokenization import encode, load_tokenizer, pad
+from ftx.text import Text
 
 __all__ = ["Predictor"]
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from ftx.errors import OnnxFileError
-from ftx.manifest import Manifest, Text
+from ftx.manifest import Manifest
+from ftx.text import Text, clean
 
 __all__ = ["Batch", "encode", "load_tokenizer", "pad"]
 
@@ -38,11 +39,6 @@ def encode(tokenizer: Tokenizer, texts: list[Text]) -> list[Encoding]:
     whole = [clean(text) if isinstance(text, str) else (clean(text[0]), clean(text[1])) for text in texts]
     encodings: list[Encoding] = tokenizer.encode_batch(whole)
     return encodings
-
-
-def clean(text: str) -> str:
-    """Read half of a surrogate pair, which is no character, as U+FFFD, the replacement character."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def pad(encodings: list[Encoding], manifest: Manifest, input_names: list[str]) -> Batch:

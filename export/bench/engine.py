@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import FtxError
-from ftx.manifest import Text
+from ftx.text import Text
 
 __all__ = ["Engine", "EngineSpec", "start_engine"]
 

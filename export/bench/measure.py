@@ -17,9 +17,10 @@ from ftx.export.environment import environment
 from ftx.export.parity import check_labels, compare_logits
 from ftx.heldout import HeldOut, find_held_out, read_held_out
 from ftx.machine import usable_cores
-from ftx.manifest import Manifest, Text
+from ftx.manifest import Manifest
 from ftx.run_folder import find_checkpoint
 from ftx.runtime.model_file import describe, find_onnx
+from ftx.text import Text
 
 __all__ = ["bench"]
 

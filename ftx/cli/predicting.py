@@ -14,8 +14,8 @@ import click
 from ftx.errors import DataError
 
 if TYPE_CHECKING:
-    from ftx.manifest import Text
     from ftx.runtime import Prediction
+    from ftx.text import Text
 
 __all__ = ["predict"]
 

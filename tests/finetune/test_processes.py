@@ -89,12 +89,3 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, arguments: list[str],
     steps = [json.loads(line)["step"] for line in (output / "history.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
     assert len(steps) == len((alone / "history.jsonl").read_text().splitlines())
-
-
-@pytest.mark.slow
-def test_an_error_is_a_clear_line_and_nothing_is_left(tmp_path: Path, arguments: list[str]) -> None:
-    status, _, errors = launch(TORCHRUN, *arguments, "--output", str(tmp_path / "run"), "--text-column", "nowhere")
-    assert status == 1
-    assert "Error: " in errors
-    assert "there is no column 'nowhere'" in errors
-    assert list(tmp_path.iterdir()) == []

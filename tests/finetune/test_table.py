@@ -99,6 +99,10 @@ def test_a_cell_may_hold_several_labels(tmp_path: Path) -> None:
     assert rows_by(tmp_path / "a.jsonl", '{"text": "a", "label": ["x", 1]}\n') == [("a", ["x", "1"])]
 
 
+def test_half_a_surrogate_pair_is_read_as_the_runtime_reads_it(tmp_path: Path) -> None:
+    assert rows_by(tmp_path / "a.jsonl", '{"text": "a\\ud800", "label": "b\\udc00"}\n') == [("a\ufffd", "b\ufffd")]
+
+
 def test_pairs_need_both_texts(tmp_path: Path) -> None:
     columns = {"text_pair": "other"}
     assert rows_by(tmp_path / "a.csv", "text,other,label\na,b,1\n", **columns) == [(("a", "b"), "1")]

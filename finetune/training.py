@@ -127,6 +127,7 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume
         model = load_model(recipe.model, data.head)
     head = data.head
     model.config.text_pair = bool(recipe.text_pair_column)
+    vars(model.config).pop("thresholds", None)  # those of the head that was there before
     tokenizer.model_max_length = recipe.max_length  # whoever loads the checkpoint cuts texts as training did
     train_set, eval_set = (tokenise(rows, tokenizer, recipe.max_length) for rows in (data.train, data.held_out))
     look = profile(data, [*train_set["token_count"], *eval_set["token_count"]], recipe.max_length)

@@ -81,6 +81,19 @@ def test_a_damaged_model_is_one_clear_error_and_nothing_is_written(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
 
+def test_a_fine_tuned_model_can_be_fine_tuned_again_under_another_head(
+    tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny_model("multi_label_classification"), tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "thresholds": {"funny": 0.3}, "text_pair": True}))
+    train(tiny_recipe(model, reviews, Recipe, max_steps=1), tmp_path / "run")
+    config = json.loads((tmp_path / "run/checkpoint/config.json").read_text())
+    assert "thresholds" not in config
+    assert config["text_pair"] is False
+    assert config["id2label"] == {"0": "negative", "1": "positive"}
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's compiler about torch itself
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")

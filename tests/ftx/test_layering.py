@@ -32,7 +32,9 @@ def modules(*arguments: str) -> set[str]:
     return set(json.loads(done.stderr.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("command", ["", "train", "export", "verify", "predict", "bench", "inspect", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["", "train", "evaluate", "export", "verify", "predict", "bench", "inspect", "doctor"]
+)
 def test_help_loads_nothing_heavy(command: str) -> None:
     loaded = modules(*command.split(), "--help")
     assert not loaded & (HEAVY | {"onnxruntime", "numpy", "tokenizers"})

@@ -51,7 +51,7 @@ bench: $(READY)  ## Measure int8, fp32 and PyTorch side by side, into RUN/bench
 test: $(READY)  ## Run the tests
 	@$(BIN)/python -m pytest -m "not slow"
 
-proof: $(READY)  ## Run the slow tests: kills at random moments
+proof: $(READY)  ## Run the slow tests: kills, a model hub, two processes
 	@$(BIN)/python -m pytest -m slow
 
 lint: $(READY)  ## Check style and formatting

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["Bf16Trial", "try_bf16"]
+from ftx.machine import cache_home, cpu_model
+
+__all__ = ["Bf16Trial", "remembered", "try_bf16"]
 
 STEPS = 4  # pairs that are timed, after one that is not
 
@@ -68,3 +73,41 @@ def step(model: Any, batch: Any, *, bf16: bool) -> tuple[float, float, torch.Ten
     gradient = torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
     model.zero_grad(set_to_none=True)
     return seconds, loss.item(), gradient
+
+
+def remembered(model: Any, batch_size: int, trial: Callable[[], Bf16Trial]) -> Bf16Trial:
+    """Try once for each kind of model on a machine, so that a repeat of a run takes the format that the run took.
+
+    What was found is kept in `bf16_trials.json` in the cache folder; where that can't be written, it is found again.
+
+    Args:
+        model: Its kind and sizes count, its weights do not.
+        batch_size: Texts a step.
+        trial: Finds out.
+    """
+    config = model.config
+    sizes = [getattr(config, name, None) for name in ("num_hidden_layers", "hidden_size", "vocab_size")]
+    key = json.dumps([cpu_model(), torch.__version__, torch.get_num_threads(), config.model_type, *sizes, batch_size])
+    path = cache_home() / "bf16_trials.json"
+    known = read(path)
+    try:
+        return Bf16Trial(**known[key])
+    except (KeyError, TypeError):
+        found = trial()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps({**known, key: asdict(found)}, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        pass
+    return found
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read what was found before; nothing where it can't be read."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

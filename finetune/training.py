@@ -215,12 +215,15 @@ def precision_for(recipe: Recipe, model: Any, tokenizer: Any, train_set: Any) ->
     """Choose the number format, and say why."""
     import torch
 
-    from ftx.finetune.bf16_trial import STEPS, try_bf16
+    from ftx.finetune.bf16_trial import STEPS, remembered, try_bf16
     from ftx.finetune.precision import choose_precision
     from ftx.finetune.trainer import collated, on_cpu
 
     def trial() -> Any:
-        return try_bf16(model, collated(train_set, tokenizer, model, recipe.train_batch_size, STEPS + 1))
+        batch_size = recipe.train_batch_size
+        return remembered(
+            model, batch_size, lambda: try_bf16(model, collated(train_set, tokenizer, model, batch_size, STEPS + 1))
+        )
 
     cuda = torch.cuda.is_available()
     cuda_bf16 = cuda and torch.cuda.is_bf16_supported()

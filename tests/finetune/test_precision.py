@@ -3,12 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ftx.errors import RecipeError
 from ftx.finetune import Recipe, load_recipe, precision, train
-from ftx.finetune.bf16_trial import Bf16Trial, try_bf16
+from ftx.finetune.bf16_trial import Bf16Trial, remembered, try_bf16
 from ftx.finetune.precision import BF16_FLAGS, choose_precision
 from ftx.machine import cpu_flags
 from tests.conftest import tiny_recipe
@@ -85,6 +86,25 @@ def test_a_trial_moves_nothing(tiny_model: Callable[[str], Path]) -> None:
     assert 0 < tried.loss_change < 0.02  # bf16 has 8 bits: another loss, but nearly the same
     assert 0.99 < tried.gradient_cosine < 1.0001
     assert tried.speedup > 0
+
+
+def test_a_trial_is_made_once_for_a_kind_of_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FTX_HOME", str(tmp_path / "cache"))
+    model = SimpleNamespace(config=SimpleNamespace(model_type="bert", num_hidden_layers=2, hidden_size=8, vocab_size=9))
+    found = [
+        Bf16Trial(step_sec=0.1 * number, speedup=1.5, loss_change=0.001, gradient_cosine=0.999)
+        for number in range(1, 5)
+    ]
+    left = iter(found)
+    assert remembered(model, 8, lambda: next(left)) == found[0]
+    assert remembered(model, 8, lambda: next(left)) == found[0]
+    assert remembered(model, 16, lambda: next(left)) == found[1]
+    assert remembered(model, 8, lambda: next(left)) == found[0]
+    for damage in ("{", "[]", "{}"):
+        (tmp_path / "cache/bf16_trials.json").write_text(damage)
+        assert remembered(model, 8, lambda: found[3]) == found[3]
+    monkeypatch.setenv("FTX_HOME", "/proc/nowhere")
+    assert remembered(model, 8, lambda: found[2]) == found[2]
 
 
 @pytest.mark.skipif(not cpu_flags() & BF16_FLAGS, reason="this CPU does not compute in bf16")

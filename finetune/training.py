@@ -139,7 +139,7 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume
         checkpoint_to_resume = newest_checkpoint(scratch)
         if checkpoint_to_resume:
             recipe = begun_recipe(staging / "recipe.toml", recipe)
-        precision, why = agreed(precision_for(recipe, model, tokenizer, train_set))
+        precision, why = agreed(is_first_process() and precision_for(recipe, model, tokenizer, train_set))
         say(f"Training {recipe.model} in {precision} ({why}) on {device}{several(processes.num_processes)}")
         if is_first_process():
             if checkpoint_to_resume:

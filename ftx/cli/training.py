@@ -23,7 +23,7 @@ __all__ = ["export", "train"]
 @click.option("--output", type=click.Path(path_type=Path), help="The run folder.  [default: runs/RECIPE]")
 @click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of an unfinished run.")
-@click.option("--model", help="'starter', a hub id (NAME@REVISION pins it), or a folder in Hugging Face layout.")
+@click.option("--model", help="'starter' (with the recipe's values for it), a hub id or NAME@REVISION, or a folder.")
 @click.option("--dataset", help="'starter', a .csv .tsv .txt .jsonl .parquet, a folder of them, or a hub id.")
 @click.option("--text-column", help="The column of the texts.")
 @click.option("--text-pair-column", help="The column of the second texts, to judge two together.")
@@ -54,7 +54,9 @@ __all__ = ["export", "train"]
 @click.option("--best-metric", help="Keep the best checkpoint by loss, accuracy, f1_macro, mcc, map, mae, pearson, ...")
 @click.option("--early-stopping", type=int, help="Stop after so many evaluations without a better one; 0: never.")
 @click.option("--torch-compile/--no-torch-compile", default=None, help="Compile the model before training.")
-@click.option("--precision", help="auto (fp16 on CUDA, fp32 on a CPU), fp32, fp16 or bf16.")
+@click.option(
+    "--precision", help="auto (fp16 on CUDA; on a CPU bf16 where a trial is faster, else fp32), fp32, fp16 or bf16."
+)
 @click.option("--seed", type=int, help="Of the split, the new weights and the order of the rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def train(

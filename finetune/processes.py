@@ -22,6 +22,9 @@ def say(line: str) -> None:
 
 def agreed(value: Any) -> Any:
     """Give every process the first one's value."""
-    from accelerate.utils import broadcast_object_list
+    from torch import distributed
 
-    return broadcast_object_list([value])[0]
+    values = [value]
+    if distributed.is_initialized():  # accelerate's own broadcast leaves processes on a CPU with what each has
+        distributed.broadcast_object_list(values, src=0)
+    return values[0]

@@ -4,6 +4,7 @@ The rooms: `ftx.finetune` (text and labels to a checkpoint), `ftx.export` (check
 (ONNX to predictions, without PyTorch).
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from ftx.errors import FtxError
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FtxError", "Prediction", "Predictor", "__version__"]
 __version__ = "0.1.0"
+
+# onnxruntime sends usage data when it is imported, unless it is told not to before. Whoever sets it decides.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

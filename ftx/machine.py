@@ -8,7 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["cache_home", "cpu_features", "cpu_model", "cpu_quota", "int8_can_saturate", "usable_cores"]
+__all__ = [
+    "INSTRUCTION_SETS",
+    "cache_home",
+    "cpu_features",
+    "cpu_model",
+    "cpu_quota",
+    "instruction_sets",
+    "int8_can_saturate",
+    "usable_cores",
+]
 
 # What decides how fast and how safely int8 runs, by the names the kernel (/proc/cpuinfo) and macOS (sysctl) give them.
 FEATURE_NAMES = {
@@ -18,6 +27,8 @@ FEATURE_NAMES = {
     "AMX": {"amx_int8"},
     "NEON": {"asimd", "neon", "advsimd"},
 }
+# What a file's `safe_on` speaks of: the instructions that onnxruntime has int8 kernels for.
+INSTRUCTION_SETS = ("avx2", "avx512", "avx512_vnni", "avx_vnni", "amx_int8", "arm64")
 
 
 def usable_cores() -> int:
@@ -53,6 +64,14 @@ def cpu_features() -> dict[str, bool]:
     return {feature: bool(names & found) for feature, names in FEATURE_NAMES.items()}
 
 
+def instruction_sets() -> set[str]:
+    """Tell which of `INSTRUCTION_SETS` this CPU has; none where the system does not tell an x86 CPU's features."""
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return {"arm64"}
+    flags = cpu_flags()
+    return {name for name in INSTRUCTION_SETS if ("avx512f" if name == "avx512" else name) in flags}
+
+
 def int8_can_saturate() -> bool:
     """Tell whether onnxruntime's fast u8 x s8 kernel may be wrong here: an x86-64 CPU without VNNI.
 
@@ -60,7 +79,7 @@ def int8_can_saturate() -> bool:
     Where the system does not tell the CPU's features, the answer is yes, which costs speed only.
     """
     x86_64 = platform.machine().lower() in ("x86_64", "amd64")
-    return x86_64 and not cpu_flags() & {"avx512_vnni", "avx_vnni"}
+    return x86_64 and not instruction_sets() - {"avx2", "avx512"}
 
 
 def cpu_flags() -> set[str]:

@@ -16,14 +16,14 @@ MAX_POSITIONS = 512
 
 
 def find_onnx(path: str | Path) -> Path:
-    """Resolve `--onnx`: a file, or a folder (then its `model_quantized.onnx`, else its `model.onnx`).
+    """Resolve `--onnx`: a file, or a folder: its `model_quantized.onnx`, else `model_fp16.onnx`, else `model.onnx`.
 
     Raises:
         OnnxFileError: Neither is there.
     """
     path = Path(path)
     if path.is_dir():
-        for name in ("model_quantized.onnx", "model.onnx"):
+        for name in ("model_quantized.onnx", "model_fp16.onnx", "model.onnx"):
             if (path / name).is_file():
                 return path / name
         raise OnnxFileError(f"{path} holds no model_quantized.onnx and no model.onnx; name the .onnx file itself")

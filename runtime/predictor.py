@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import OnnxFileError
+from ftx.manifest import Manifest
 from ftx.runtime.heads import Prediction, decode, probabilities
 from ftx.runtime.model_file import describe, find_onnx
+from ftx.runtime.portability import NOTICE, needs_exact_kernel
 from ftx.runtime.session import first_line, open_session
 from ftx.runtime.tokenization import encode, load_tokenizer, pad
 from ftx.text import Text
@@ -33,21 +35,38 @@ class Predictor:
         path: The `.onnx` file, or a folder with `model_quantized.onnx` or `model.onnx`.
         intra_op_num_threads: Threads that share one batch; default: the cores this process may use.
         batch_size: Texts that run together, sorted by length. Dynamic int8 scales activations over the whole batch, so
-            a text's probabilities can move a little with its batch-mates; 1 rules that out.
+            a text's probabilities can move a little with its batch-mates.
+        invariant: Rule that out: where the file scales activations so, or does not say how, every text runs alone.
+
+    Attributes:
+        notice: A line for the user where this CPU needs onnxruntime's slower int8 kernel; else None.
+        alone: Whether every text runs alone, for `invariant`.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
-        OnnxFileError: The file can't be used.
+        OnnxFileError: The file can't be used, or would be wrong on this CPU.
     """
 
-    def __init__(self, path: str | Path, *, intra_op_num_threads: int | None = None, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        intra_op_num_threads: int | None = None,
+        batch_size: int = 32,
+        invariant: bool = False,
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size {batch_size}, expected at least 1")
         self.path = find_onnx(path)
-        self.batch_size = batch_size
         self.manifest, tokenizer_json = describe(self.path)
+        self.alone = invariant and depends_on_batch(self.manifest)
+        self.batch_size = 1 if self.alone else batch_size
+        exact_kernel = needs_exact_kernel(self.manifest, self.path)
+        self.notice = NOTICE if exact_kernel else None
         self._tokenizer = load_tokenizer(tokenizer_json, self.manifest, self.path)
-        self._session: Any = open_session(self.path, intra_op_num_threads=intra_op_num_threads)
+        self._session: Any = open_session(
+            self.path, intra_op_num_threads=intra_op_num_threads, exact_kernel=exact_kernel
+        )
         self._input_names = [node.name for node in self._session.get_inputs()]
         outputs = self._session.get_outputs()
         if "input_ids" not in self._input_names or not INPUTS.issuperset(self._input_names) or len(outputs) != 1:
@@ -98,6 +117,13 @@ class Predictor:
             except Exception as error:  # onnxruntime raises a dozen kinds, RuntimeError among them
                 raise OnnxFileError(f"{self.path} failed on its input: {first_line(error)}; export it again") from error
         return result
+
+
+def depends_on_batch(manifest: Manifest) -> bool:
+    """Tell whether a text's scales may be those of its batch: not in a file with none, fixed ones, or each token's."""
+    if str(manifest.quantization.get("scheme")).startswith("none"):
+        return False
+    return manifest.quantization.get("activations") not in ("static", "blockwise", "none")
 
 
 def checked(texts: Sequence[Text], text_pair: bool | None) -> list[Text]:

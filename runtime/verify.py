@@ -24,6 +24,7 @@ class ProbeReport:
         max_abs_diff: Largest |difference| to the logits recorded at export.
         atol: Largest one that is allowed.
         passed: Whether every probe came out as recorded.
+        notice: A line for the user where this CPU needs onnxruntime's slower int8 kernel; else None.
     """
 
     path: str
@@ -31,6 +32,7 @@ class ProbeReport:
     max_abs_diff: float
     atol: float
     passed: bool
+    notice: str | None = None
 
 
 def verify(path: str | Path) -> ProbeReport:
@@ -53,4 +55,5 @@ def verify(path: str | Path) -> ProbeReport:
         atol=atol,
         # A NaN must not pass.
         passed=bool(max_abs_diff <= atol),
+        notice=predictor.notice,
     )

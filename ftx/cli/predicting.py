@@ -14,7 +14,7 @@ import click
 from ftx.errors import DataError
 
 if TYPE_CHECKING:
-    from ftx.runtime import Prediction
+    from ftx.runtime import Prediction, Predictor
     from ftx.text import Text
 
 __all__ = ["predict"]
@@ -29,8 +29,11 @@ SHOWN_CHARACTERS = 100
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text, with all probabilities.")
 @click.option("--threads", type=click.IntRange(1), help="Threads.  [default: the cores this process may use]")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts that run together.")
+@click.option("--invariant", is_flag=True, help="Answer each text as if it were alone, whatever else is asked.")
 @click.argument("texts", nargs=-1)
-def predict(onnx: Path, as_json: bool, threads: int | None, batch_size: int, texts: tuple[str, ...]) -> None:
+def predict(
+    onnx: Path, as_json: bool, threads: int | None, batch_size: int, invariant: bool, texts: tuple[str, ...]
+) -> None:
     """Predict the label of each TEXT, or of each line of standard input when no TEXT is given.
 
     For a model that judges two texts together, the TEXTs come two by two, and a line holds both, with a tab between.
@@ -39,7 +42,11 @@ def predict(onnx: Path, as_json: bool, threads: int | None, batch_size: int, tex
         raise click.UsageError("give one or more texts, or pipe them in, one a line")
     from ftx.runtime import Predictor
 
-    predictor = Predictor(onnx, intra_op_num_threads=threads, batch_size=batch_size)
+    predictor = Predictor(onnx, intra_op_num_threads=threads, batch_size=batch_size, invariant=invariant)
+    if predictor.notice:
+        click.echo(predictor.notice, err=True)
+    if invariant:
+        click.echo(cost_of_invariance(predictor), err=True)
     if predictor.manifest.text_pair:
         if len(texts) % 2:
             raise click.UsageError("this model judges two texts together: give them two by two")
@@ -49,6 +56,20 @@ def predict(onnx: Path, as_json: bool, threads: int | None, batch_size: int, tex
     while some := list(islice(lines, LINES_AT_A_TIME)):
         for prediction in predictor(some):
             click.echo(json.dumps(prediction.to_dict()) if as_json else readable(prediction))
+
+
+def cost_of_invariance(predictor: Predictor) -> str:
+    """Say what it costs that no answer depends on batch-mates, as far as that was measured at export."""
+    if not predictor.alone:
+        return "--invariant: this file's answers do not depend on batch-mates; it costs nothing"
+    measured = predictor.manifest.parity.get("batch_invariance")
+    speedup = measured.get("batched_speedup") if isinstance(measured, dict) else None
+    cost = (
+        f", batches would answer {speedup:.1f} times as many texts a second (measured at export)"
+        if isinstance(speedup, (int, float))
+        else ""
+    )
+    return f"--invariant: every text runs alone{cost}"
 
 
 def pair(numbered_line: tuple[int, str]) -> tuple[str, str]:

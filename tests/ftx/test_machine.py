@@ -53,6 +53,28 @@ def test_int8_saturates_on_x86_without_vnni(
     assert machine.int8_can_saturate() is saturates
 
 
+@pytest.mark.parametrize(
+    ("arch", "flags", "found"),
+    [
+        ("x86_64", {"sse4_1", "avx"}, set()),
+        ("x86_64", {"avx2", "fma"}, {"avx2"}),
+        ("AMD64", {"avx2", "avx_vnni"}, {"avx2", "avx_vnni"}),
+        ("x86_64", {"avx2", "avx512f", "avx512_vnni", "amx_int8"}, {"avx2", "avx512", "avx512_vnni", "amx_int8"}),
+        ("AMD64", set(), set()),
+        ("aarch64", {"asimd"}, {"arm64"}),
+        ("arm64", set(), {"arm64"}),
+        ("ppc64le", set(), set()),
+    ],
+)
+def test_instruction_sets_have_the_names_that_files_use(
+    monkeypatch: pytest.MonkeyPatch, arch: str, flags: set[str], found: set[str]
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: arch)
+    monkeypatch.setattr(machine, "cpu_flags", lambda: flags)
+    assert machine.instruction_sets() == found
+    assert found <= set(machine.INSTRUCTION_SETS)
+
+
 def test_cpuinfo_is_read_by_field(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: sse avx2\n")
     assert machine.cpuinfo_field("model name", tmp_path / "cpuinfo") == "Some CPU"

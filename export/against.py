@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import ParityError
-from ftx.export.parity import FP32_ATOL, INT8_MAX_ACCURACY_LOSS, INT8_MIN_AGREEMENT, Parity, check_labels, measure
+from ftx.export.parity import FP32_ATOL, Gate, check_labels
+from ftx.export.proof import Proof, measure
 from ftx.export.reference import Reference
 from ftx.heldout import find_held_out, read_held_out
 from ftx.run_folder import find_checkpoint
@@ -24,19 +25,24 @@ class Comparison:
         path: The file.
         checkpoint: The checkpoint.
         gate: What was asked of the file: the same numbers (fp32), or the same answers (int8).
-        parity: What was measured, at each batch size.
-        passed: Whether the file passes.
+        proof: What was measured.
+        verdict: `passes`, `near` (an int8 file with up to twice the flips of its gate) or `fails`.
     """
 
     path: str
     checkpoint: str
     gate: str
-    parity: list[Parity]
-    passed: bool
+    proof: Proof
+    verdict: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the file does not fail."""
+        return self.verdict != "fails"
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as JSON values."""
-        return asdict(self)
+        return {"passed": self.passed, **asdict(self)}
 
 
 def compare(onnx: str | Path, checkpoint: str | Path, *, data: str | Path | None = None) -> Comparison:
@@ -63,11 +69,10 @@ def compare(onnx: str | Path, checkpoint: str | Path, *, data: str | Path | None
             f"{path} has the labels {', '.join(manifest.labels)}; {folder} has "
             f"{', '.join(reference.id2label.values())}: they are not the same model"
         )
-    parity = list(measure(path, reference.logits(held_out.texts), held_out))
-    gate = (
-        f"label agreement at least {INT8_MIN_AGREEMENT}, accuracy loss at most {INT8_MAX_ACCURACY_LOSS}"
-        if manifest.is_int8
-        else f"max |Δlogit| at most {FP32_ATOL:g}"
-    )
-    passed = all(result.same_answers() if manifest.is_int8 else result.same_numbers() for result in parity)
-    return Comparison(path=str(path), checkpoint=str(folder), gate=gate, parity=parity, passed=passed)
+    proof = measure(path, reference.logits(held_out.texts), held_out)
+    if manifest.is_int8 or manifest.is_fp16:
+        asked = Gate(**manifest.quantization.get("gate", {}))
+        gate, verdict = asked.to_text(), proof.verdict(asked)
+    else:
+        gate, verdict = f"max |Δlogit| at most {FP32_ATOL:g}", "passes" if proof.same_numbers() else "fails"
+    return Comparison(path=str(path), checkpoint=str(folder), gate=gate, proof=proof, verdict=verdict)

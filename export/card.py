@@ -11,7 +11,7 @@ import jinja2
 from ftx.manifest import Manifest
 
 if TYPE_CHECKING:
-    from ftx.export.exporting import ExportReport
+    from ftx.export.report import ExportReport
 
 __all__ = ["write_card"]
 

@@ -4,125 +4,106 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ftx.errors import ParityError
 from ftx.export.environment import environment, versions
-from ftx.export.graph import export_graph
-from ftx.export.parity import (
-    FP32_ATOL,
-    INT8_MAX_ACCURACY_LOSS,
-    INT8_MIN_AGREEMENT,
-    Parity,
-    check_labels,
-    measure,
-)
+from ftx.export.flips import find_flips
+from ftx.export.graph import export_graph, optimise
+from ftx.export.half_precision import write_half
+from ftx.export.parity import FP32_ATOL, Gate, check_labels, largest_prob_diff
+from ftx.export.portability import portability
 from ftx.export.probes import add_probes
-from ftx.export.quantize import Attempt, describe_quantization, quantize
+from ftx.export.proof import Proof, measure
+from ftx.export.quantization.scheme import SCHEMES, TARGETS
+from ftx.export.quantization.search import Search, Searcher
 from ftx.export.reference import Reference
-from ftx.export.sensitivity import Sensitivity
+from ftx.export.report import ExportReport, Reduced
 from ftx.heldout import HeldOut, find_held_out, read_held_out
+from ftx.machine import int8_can_saturate
 from ftx.manifest import Manifest, write_manifest
 from ftx.output import check_free, staged_folder
 from ftx.run_folder import find_checkpoint
-from ftx.runtime import verify
+from ftx.runtime import Predictor, verify
+from ftx.runtime.model_file import describe as describe_file
 
-__all__ = ["ExportReport", "export"]
+__all__ = ["QUANTIZE", "ChoiceError", "export"]
 
 # What an export folder holds; a later export replaces these and keeps anything else.
 OWNED = {
-    "model.onnx", "model_quantized.onnx", "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt",
-    "special_tokens_map.json", "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model", "added_tokens.json",
-    "parity.json", "README.md", "SHA256SUMS",
+    "model.onnx", "model_quantized.onnx", "model_fp16.onnx", "config.json", "tokenizer.json", "tokenizer_config.json",
+    "vocab.txt", "special_tokens_map.json", "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model",
+    "added_tokens.json", "parity.json", "parity.html", "README.md", "SHA256SUMS",
 }  # fmt: skip
 # What the manifest tells of the checkpoint's metrics.json.
 METRICS = (
     "accuracy", "f1_macro", "f1_micro", "mcc", "map", "mae", "rmse", "pearson", "spearman", "eval_rows",
 )  # fmt: skip
 NOT_QUANTIZED = {"scheme": "none: fp32", "safe_on": ["any"]}
+QUANTIZE = ("auto", "fast", "none", *SCHEMES)
+# More texts than this make the search slow and its choice hardly better.
+MAX_CHOOSING = 1000
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportReport:
-    """What an export made and how it was proven; `parity.json`.
-
-    Attributes:
-        folder: The export folder.
-        checkpoint: What was exported.
-        held_out: The file the proofs were made on.
-        fp32: The fp32 file against PyTorch, at each batch size.
-        int8: The int8 file that passed, or None.
-        attempts: Every int8 model that was tried.
-        ranking: Operators by how much int8 hurts them, the worst first.
-        size_bytes: Size by file.
-        environment: Where it was measured, and with which versions.
-    """
-
-    folder: str
-    checkpoint: str
-    held_out: str
-    fp32: list[Parity]
-    int8: Attempt | None
-    attempts: list[Attempt]
-    ranking: list[Sensitivity]
-    size_bytes: dict[str, int]
-    environment: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give everything as JSON values, with the gates that were applied."""
-        gates = {
-            "fp32_max_abs_logit_diff": FP32_ATOL,
-            "int8_min_label_agreement": INT8_MIN_AGREEMENT,
-            "int8_max_accuracy_loss": INT8_MAX_ACCURACY_LOSS,
-        }
-        return {"format_version": 1, "passed": self.int8 is not None, "gates": gates, **asdict(self)}
-
-    def to_text(self) -> str:
-        """Write the report for a person."""
-        lines = [f"export     {self.folder}"]
-        int8 = self.int8.parity if self.int8 else []
-        for name, results in (("model.onnx", self.fp32), ("model_quantized.onnx", int8)):
-            for result in results:
-                lines.append(f"{name:<20} {self.size_bytes[name] / 2**20:6.1f} MiB, {result.to_text()}")
-        if self.int8:
-            lines.append(f"in fp32    {len(self.int8.fp32_nodes)} operators that int8 would hurt most")
-            lines.append(f'next       ftx predict --onnx {self.folder} "your text"')
-        else:
-            lines.append(
-                f"int8       none of {len(self.attempts)} attempts agreed with PyTorch on {INT8_MIN_AGREEMENT:.0%} of "
-                f"the texts within {INT8_MAX_ACCURACY_LOSS:.1%} of its accuracy: use model.onnx (fp32)"
-            )
-        return "\n".join(lines)
+class ChoiceError(ValueError):
+    """An option has a value that is no choice."""
 
 
 def export(
-    run: str | Path, output: str | Path | None = None, *, data: str | Path | None = None, overwrite: bool = False
+    run: str | Path,
+    output: str | Path | None = None,
+    *,
+    data: str | Path | None = None,
+    overwrite: bool = False,
+    quantize: str = "auto",
+    search_budget_sec: float = 120.0,
+    target: str | None = None,
+    min_agreement: float = Gate.min_agreement,
+    device: str = "cpu",
+    compare: bool = False,
 ) -> ExportReport:
-    """Export a checkpoint to fp32 ONNX, quantise it to int8, and prove both against PyTorch on held-out text.
+    """Export a checkpoint to fp32 ONNX, find its fastest faithful int8 form, and prove both against PyTorch.
 
     Args:
         run: A run folder, or a checkpoint folder.
         output: The export folder; default: `RUN/onnx`.
-        data: Held-out texts as JSON lines; default: the run's `eval.jsonl`.
+        data: Held-out texts as JSON lines; default: the run's `eval.jsonl`. One half of them chooses among int8 forms,
+            the other reports on the chosen one.
         overwrite: Whether an export that is there may be replaced.
+        quantize: `auto`: search; `fast`: the first scheme that passes, not timed; `none`: fp32 alone; or one of
+            `SCHEMES`.
+        search_budget_sec: Seconds that the search may take.
+        target: The kind of CPU the file is for, one of `TARGETS`; default: this one's.
+        min_agreement: Share of the texts that must get PyTorch's label.
+        device: `cpu`, or `cuda`: fp16 for a GPU in place of int8.
+        compare: Whether the search measures other toolkits' models, too.
 
     Returns:
-        What was measured. Its `int8` is None when no int8 model passed: then only the fp32 file is there.
+        What was measured. Its `failed` says why a smaller file is missing: then only the fp32 file is there.
 
     Raises:
         ParityError: The fp32 graph does not say what PyTorch says; nothing is left.
+        ChoiceError: An option has a value that is no choice.
         ModelError, DataError, OutputError: See there.
     """
+    check_choices(quantize, target, min_agreement, device)
     checkpoint = find_checkpoint(Path(run))
     folder = Path(output) if output else Path(run) / "onnx"
     held_out_file = Path(data) if data else find_held_out(checkpoint)
     held_out = read_held_out(held_out_file)
     check_free(folder, overwrite=overwrite, what="export")
+    target = target or ("avx2" if int8_can_saturate() else "vnni")
+    gate = Gate(min_agreement=min_agreement)
 
     from ftx.export.card import write_card
+    from ftx.export.page import write_page
 
     with staged_folder(folder, overwrite=overwrite, owned=OWNED, what="export") as staging:
         say(f"Loading {checkpoint}")
@@ -130,32 +111,101 @@ def export(
         manifest = describe(reference, checkpoint)
         check_labels(held_out, manifest, held_out_file)
         say(f"Asking PyTorch about {len(held_out)} held-out texts")
-        reference_logits = reference.logits(held_out.texts)
+        logits = reference.logits(held_out.texts)
         say("Exporting to ONNX with Optimum")
         model = export_graph(reference, staging)
-        fp32 = prove_fp32(model, reference_logits, held_out)
-        quantized = staging / "model_quantized.onnx"
-        search = quantize(model, quantized, reference_logits=reference_logits, held_out=held_out)
-        passed = search.attempts[-1] if search.passed else None
-        seal(model, replace(manifest, parity=by_batch(fp32)), reference)
-        if passed:
-            quantization = describe_quantization(passed.fp32_nodes)
-            seal(quantized, replace(manifest, parity=by_batch(passed.parity), quantization=quantization), reference)
+        choosing, reporting = halves(len(held_out))
+        work = staging / "search"
+        work.mkdir()
+        optimised = work / "optimised.onnx"
+        fusion = optimise(model, optimised, reference, held_out.take(choosing).texts, logits[choosing])
+        fp32 = prove_fp32(model, logits, held_out)
+        search, path, made = None, None, {}
+        if device == "cuda":
+            path = staging / "model_fp16.onnx"
+            made = write_half(optimised, path)
+        elif quantize != "none":
+            searcher = Searcher(
+                model, optimised, work, held_out=held_out.take(choosing), reference_logits=logits[choosing],
+                gate=gate, target=target,
+            )  # fmt: skip
+            search = searcher.search(quantize, search_budget_sec, compare=compare)
+            if search.chosen in searcher.schemes:
+                path = searcher.file(search.chosen).rename(staging / "model_quantized.onnx")
+                made = {**searcher.schemes[search.chosen].describe(), **portability(path), "target": target}
+        shutil.rmtree(work)
+        reduced = None
+        if path:
+            made["gate"] = asdict(gate)
+            reduced = prove(path, made, logits[reporting], held_out.take(reporting), gate)
+            if reduced.verdict == "fails":
+                path.unlink()
+            else:
+                parity = figures(reduced.proof, search)
+                seal(path, replace(manifest, parity=parity, quantization=made), reference)
+        seal(model, replace(manifest, parity=figures(fp32)), reference)
         report = ExportReport(
             folder=str(folder),
             checkpoint=str(checkpoint),
             held_out=str(held_out_file),
+            device=device,
+            gate=gate,
+            fusion=fusion,
             fp32=fp32,
-            int8=passed,
-            attempts=search.attempts,
-            ranking=search.ranking,
+            search=search,
+            int8=None if device == "cuda" else reduced,
+            fp16=reduced if device == "cuda" else None,
             size_bytes={path.name: path.stat().st_size for path in sorted(staging.glob("*.onnx"))},
             environment=environment(),
         )
         (staging / "parity.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_page(staging / "parity.html", report)
         write_card(staging / "README.md", report, manifest)
         write_checksums(staging)
     return report
+
+
+def check_choices(quantize: str, target: str | None, min_agreement: float, device: str) -> None:
+    """Refuse what is no choice.
+
+    Raises:
+        ChoiceError: One is not.
+    """
+    for name, value, known in (
+        ("--quantize", quantize, QUANTIZE),
+        ("--target", target or "any", tuple(TARGETS)),
+        ("--device", device, ("cpu", "cuda")),
+    ):
+        if value not in known:
+            raise ChoiceError(f"{name} {value}: expected one of {', '.join(known)}")
+    if not 0.5 <= min_agreement <= 1:
+        raise ChoiceError(f"--min-agreement {min_agreement:g}: expected a share from 0.5 to 1, like 0.995")
+
+
+def halves(texts: int) -> tuple[list[int], list[int]]:
+    """Split rows into those that choose and those that report, in turn; a lone text does both."""
+    choosing, reporting = list(range(0, texts, 2)), list(range(1, texts, 2))
+    places = np.linspace(0, len(choosing) - 1, min(MAX_CHOOSING, len(choosing)))
+    return [choosing[int(place)] for place in places], reporting or choosing
+
+
+def prove(
+    path: Path, made: dict[str, Any], reference_logits: NDArray[np.float32], held_out: HeldOut, gate: Gate
+) -> Reduced:
+    """Measure the file that was chosen on texts that had no part in the choice."""
+    proof = measure(path, reference_logits, held_out)
+    verdict = proof.verdict(gate)
+    say(f"On {len(held_out)} other held-out texts: {proof.worst.to_text()}: {verdict}")
+    logits, manifest = Predictor(path).logits(held_out.texts), describe_file(path)[0]
+    return Reduced(
+        file=path.name,
+        quantization=made,
+        parity=proof.parity,
+        batch_invariance=proof.batch_invariance,
+        verdict=verdict,
+        flips=find_flips(held_out, reference_logits, logits, manifest),
+        prob_diffs=sorted(map(float, largest_prob_diff(logits, reference_logits, manifest))),
+    )
 
 
 def describe(reference: Reference, checkpoint: Path) -> Manifest:
@@ -177,26 +227,32 @@ def describe(reference: Reference, checkpoint: Path) -> Manifest:
     )
 
 
-def prove_fp32(model: Path, reference_logits: Any, held_out: HeldOut) -> list[Parity]:
+def prove_fp32(model: Path, reference_logits: NDArray[np.float32], held_out: HeldOut) -> Proof:
     """Hold the exported graph against PyTorch on every held-out text.
 
     Raises:
         ParityError: A logit differs by more than `FP32_ATOL`.
     """
-    results = list(measure(model, reference_logits, held_out))
-    worst = max(results, key=lambda result: result.max_abs_logit_diff)
-    if not all(result.same_numbers() for result in results):
+    proof = measure(model, reference_logits, held_out)
+    worst = max(proof.parity, key=lambda result: result.max_abs_logit_diff)
+    if not proof.same_numbers():
         raise ParityError(
             f"The ONNX graph does not say what PyTorch says: max |Δlogit| {worst.max_abs_logit_diff:.3g} on "
             f"{worst.texts} held-out texts, expected at most {FP32_ATOL:g}; nothing was exported"
         )
     say(f"fp32: max |Δlogit| {worst.max_abs_logit_diff:.2g} on {worst.texts} held-out texts: passes")
-    return results
+    return proof
 
 
-def by_batch(parity: list[Parity]) -> dict[str, Any]:
-    """Arrange parity figures for the manifest."""
-    return {f"batch_{result.batch_size}": asdict(result) for result in parity}
+def figures(proof: Proof, search: Search | None = None) -> dict[str, Any]:
+    """Arrange a proof's figures for the manifest."""
+    found: dict[str, Any] = {f"batch_{result.batch_size}": asdict(result) for result in proof.parity}
+    found["batch_invariance"] = asdict(proof.batch_invariance)
+    chosen = [one for one in search.candidates if one.name == search.chosen] if search else []
+    if chosen and chosen[0].speed:
+        speed = chosen[0].speed
+        found["batch_invariance"]["batched_speedup"] = speed.texts_per_sec * speed.latency_ms / 1000
+    return found
 
 
 def seal(path: Path, manifest: Manifest, reference: Reference) -> None:

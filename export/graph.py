@@ -1,14 +1,26 @@
-"""Export a checkpoint to an fp32 ONNX graph with Optimum."""
+"""Export a checkpoint to fp32 ONNX graphs: a plain one with Optimum, and an optimised one to quantise."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ftx.errors import ModelError
+from ftx.export.batches import Batches
+from ftx.export.fusion import Fusion, fuse, keep_first_token
+from ftx.export.parity import FP32_ATOL
 from ftx.export.quiet import quiet
 from ftx.export.reference import Reference
+from ftx.runtime.session import first_line, open_session
+from ftx.text import Text
 
-__all__ = ["export_graph"]
+__all__ = ["export_graph", "optimise"]
+
+BATCH_SIZE = 32
 
 
 def export_graph(reference: Reference, folder: Path) -> Path:
@@ -43,3 +55,38 @@ def export_graph(reference: Reference, folder: Path) -> Path:
             f"Optimum can't export a {reference.model.config.model_type} model: {str(error).strip().splitlines()[0]}"
         ) from error
     return folder / "model.onnx"
+
+
+def optimise(
+    plain: Path, target: Path, reference: Reference, texts: list[Text], reference_logits: NDArray[np.float32]
+) -> Fusion:
+    """Write the graph with fused operators, if it says what PyTorch says; else the plain one again.
+
+    The plain one loses in place what no answer needs, the last layer's other tokens: fusion must come first, for it
+    knows whole layers only.
+
+    Args:
+        plain: The graph from `export_graph`, tokenizer and configuration beside it.
+        target: Where the optimised one goes.
+        reference: The model.
+        texts: What to prove it on.
+        reference_logits: PyTorch's on them. *Shape:* `(len(texts), num_labels)`.
+    """
+    import onnx
+
+    try:
+        fusion = fuse(plain, target, reference.model.config)
+        session = open_session(target)
+        batches = Batches(texts, plain, [node.name for node in session.get_inputs()])
+        worst = float(np.abs(batches.logits(session, BATCH_SIZE) - reference_logits).max())
+        problem = "" if worst <= FP32_ATOL else f"max |Δlogit| {worst:.3g}, expected at most {FP32_ATOL:g}"
+    except Exception as error:  # the optimiser and onnxruntime raise what they like on a layout they do not know
+        problem = first_line(error)
+    model = onnx.load(str(plain))
+    if keep_first_token(model):
+        onnx.save(model, str(plain))
+    if problem:
+        shutil.copyfile(plain, target)
+        fusion = Fusion(found={}, expected={}, first_token_nodes=0, problem=problem)
+    print(f"Graph: {fusion.to_text()}", file=sys.stderr)
+    return fusion

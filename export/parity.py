@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,28 +11,53 @@ from numpy.typing import NDArray
 from ftx.errors import DataError
 from ftx.heldout import HeldOut
 from ftx.manifest import Manifest
-from ftx.runtime import Predictor
 from ftx.runtime.heads import decode, probabilities
 
 __all__ = [
     "FP32_ATOL",
-    "GATE_BATCH_SIZES",
-    "INT8_MAX_ACCURACY_LOSS",
-    "INT8_MIN_AGREEMENT",
+    "SLACK",
+    "Gate",
     "Parity",
     "check_labels",
     "compare_logits",
-    "measure",
+    "largest_prob_diff",
+    "same",
 ]
 
 # fp32 arithmetic in another order moves BERT's logits by some 1e-6; a wrong graph, by far more than this.
 FP32_ATOL = 1e-4
-INT8_MIN_AGREEMENT = 0.99
-INT8_MAX_ACCURACY_LOSS = 0.005
 # A regression model's values count as the same answer within this share of their own spread (standard deviation).
 SAME_VALUE = 0.1
-# Dynamic int8 scales activations over the batch, so that a file must pass alone and in batches.
-GATE_BATCH_SIZES = (32, 1)
+Z_95 = 1.959964  # the normal distribution's 97.5 % quantile
+# The gates compare shares of whole numbers; the slack is for their last binary digits only.
+SLACK = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What is asked of a file that is smaller or faster than fp32.
+
+    Attributes:
+        min_agreement: Share of the texts that must get PyTorch's label.
+        max_accuracy_loss: How much accuracy may be lost, as a share.
+        max_batch_flips: Share of the texts whose label may depend on their batch-mates.
+    """
+
+    min_agreement: float = 0.995
+    max_accuracy_loss: float = 0.003
+    max_batch_flips: float = 0.005
+
+    @property
+    def floor(self) -> float:
+        """The agreement below which no file is kept: twice the flips that the gate allows."""
+        return 1 - 2 * (1 - self.min_agreement)
+
+    def to_text(self) -> str:
+        """Say what is asked."""
+        return (
+            f"label agreement at least {self.min_agreement:g}, accuracy loss at most {self.max_accuracy_loss:.1%}, "
+            f"at most {self.max_batch_flips:.1%} of the labels hanging on batch-mates"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +75,8 @@ class Parity:
         flips: How many do not.
         accuracy: Share of the texts that get the right label; None for regression.
         reference_accuracy: The same for PyTorch.
+        accuracy_loss_interval: 95 % interval of what is lost, the texts being the same on both sides; None for
+            regression.
     """
 
     texts: int
@@ -63,39 +88,44 @@ class Parity:
     flips: int
     accuracy: float | None
     reference_accuracy: float | None
+    accuracy_loss_interval: tuple[float, float] | None
+
+    @property
+    def accuracy_loss(self) -> float:
+        """How much accuracy is lost; negative when it is won; 0 for regression."""
+        return (self.reference_accuracy or 0.0) - (self.accuracy or 0.0)
 
     def to_text(self) -> str:
         """Write the figures on a line."""
-        accuracy = "" if self.accuracy is None else f", accuracy {self.accuracy:.4f}"
-        return (
+        line = (
             f"batch {self.batch_size:>2}: label agreement {self.label_agreement:.4f}, "
-            f"max |Δlogit| {self.max_abs_logit_diff:.2g}{accuracy}"
+            f"max |Δlogit| {self.max_abs_logit_diff:.2g}"
         )
+        if self.accuracy is None or self.accuracy_loss_interval is None:
+            return line
+        low, high = self.accuracy_loss_interval
+        loss = f"{self.accuracy_loss:+.2%} ({low:+.2%} to {high:+.2%})"
+        return f"{line}, accuracy {self.accuracy:.4f}, lost {loss}"
 
     def same_numbers(self) -> bool:
         """Tell whether it passes as fp32. A NaN does not."""
         return self.max_abs_logit_diff <= FP32_ATOL
 
-    def same_answers(self) -> bool:
-        """Tell whether it passes as int8. A NaN does not."""
-        loss = (self.reference_accuracy or 0.0) - (self.accuracy or 0.0)
+    def same_answers(self, gate: Gate) -> bool:
+        """Tell whether it meets a gate. A NaN does not."""
         finite = bool(np.isfinite(self.max_abs_logit_diff))
-        # The share of flips is a ratio of whole numbers; the slack is for its last binary digit only.
-        return finite and self.label_agreement >= INT8_MIN_AGREEMENT and loss <= INT8_MAX_ACCURACY_LOSS + 1e-12
+        return (
+            finite
+            and self.label_agreement >= gate.min_agreement - SLACK
+            and self.accuracy_loss <= gate.max_accuracy_loss + SLACK
+        )
 
-
-def measure(path: Path, reference_logits: NDArray[np.float32], held_out: HeldOut) -> Iterator[Parity]:
-    """Compare an ONNX file with PyTorch at each of `GATE_BATCH_SIZES`, one at each step.
-
-    Args:
-        path: The file.
-        reference_logits: PyTorch's. *Shape:* `(len(held_out), num_labels)`.
-        held_out: The texts and their labels.
-    """
-    for batch_size in GATE_BATCH_SIZES:
-        predictor = Predictor(path, batch_size=batch_size)
-        logits = predictor.logits(held_out.texts)
-        yield compare_logits(logits, reference_logits, held_out, predictor.manifest, batch_size)
+    def nearly_same_answers(self, gate: Gate) -> bool:
+        """Tell whether it is near: at most twice the flips, and no loss of accuracy that chance would not explain."""
+        finite = bool(np.isfinite(self.max_abs_logit_diff))
+        lost = self.accuracy_loss > gate.max_accuracy_loss + SLACK
+        explained = self.accuracy_loss_interval is None or self.accuracy_loss_interval[0] <= 0
+        return finite and self.label_agreement >= gate.floor - SLACK and (explained or not lost)
 
 
 def compare_logits(
@@ -106,16 +136,9 @@ def compare_logits(
     batch_size: int,
 ) -> Parity:
     """Compare two sets of logits for the same texts. *Shape of each:* `(len(held_out), num_labels)`."""
-    found = answers(logits, held_out, manifest)
-    expected = answers(reference_logits, held_out, manifest)
-    if manifest.problem_type == "regression":
-        # Written so that a NaN is a flip.
-        flips = int((~(np.abs(logits - reference_logits) <= SAME_VALUE * reference_logits.std())).any(axis=1).sum())
-    else:
-        flips = sum(one != other for one, other in zip(found, expected, strict=True))
-    prob_diff = np.abs(
-        probabilities(logits, manifest.problem_type) - probabilities(reference_logits, manifest.problem_type)
-    ).max(axis=1)
+    flips = int((~same(logits, reference_logits, manifest)).sum())
+    prob_diff = largest_prob_diff(logits, reference_logits, manifest)
+    right, reference_right = (which_right(given, held_out, manifest) for given in (logits, reference_logits))
     return Parity(
         texts=len(held_out),
         batch_size=batch_size,
@@ -124,26 +147,59 @@ def compare_logits(
         p99_abs_prob_diff=float(np.quantile(prob_diff, 0.99)),
         label_agreement=1 - flips / len(held_out),
         flips=flips,
-        accuracy=share_right(found, held_out, manifest),
-        reference_accuracy=share_right(expected, held_out, manifest),
+        accuracy=None if right is None else float(right.mean()),
+        reference_accuracy=None if reference_right is None else float(reference_right.mean()),
+        accuracy_loss_interval=None
+        if right is None or reference_right is None
+        else paired_interval(right, reference_right),
     )
 
 
-def answers(logits: NDArray[np.float32], held_out: HeldOut, manifest: Manifest) -> list[Any]:
-    """Give what a user would be told of each text: a label, a set of labels, or a value."""
-    predictions = decode(held_out.texts, logits, manifest)
+def largest_prob_diff(
+    logits: NDArray[np.float32], reference_logits: NDArray[np.float32], manifest: Manifest
+) -> NDArray[np.float32]:
+    """Compute each text's largest |difference| of a probability. *Shape:* `(num_texts,)`."""
+    head = manifest.problem_type
+    return np.asarray(np.abs(probabilities(logits, head) - probabilities(reference_logits, head)).max(axis=1))
+
+
+def same(logits: NDArray[np.float32], reference_logits: NDArray[np.float32], manifest: Manifest) -> NDArray[np.bool_]:
+    """Tell which texts get the same answer; for regression, a value as good as the same. *Shape:* `(num_texts,)`."""
     if manifest.problem_type == "regression":
-        return [p.value for p in predictions]
+        # Written so that a NaN is not the same.
+        near = np.abs(logits - reference_logits) <= SAME_VALUE * reference_logits.std()
+        return np.asarray(near.all(axis=1))
+    pairs = zip(answers(logits, manifest), answers(reference_logits, manifest), strict=True)
+    return np.array([one == other for one, other in pairs], dtype=bool)
+
+
+def answers(logits: NDArray[np.float32], manifest: Manifest) -> list[str | frozenset[str] | None]:
+    """Give what a user would be told of each text: a label, or a set of labels."""
+    predictions = decode([""] * len(logits), logits, manifest)
     return [p.label if p.labels is None else frozenset(p.labels) for p in predictions]
 
 
-def share_right(found: list[Any], held_out: HeldOut, manifest: Manifest) -> float | None:
-    """Give the share of right answers; a set of labels is right when it is the same set."""
+def which_right(logits: NDArray[np.float32], held_out: HeldOut, manifest: Manifest) -> NDArray[np.bool_] | None:
+    """Tell which answers are right; a set of labels is when it is the same set. None for regression."""
     if manifest.problem_type == "regression":
         return None
     expected = [frozenset(label) if isinstance(label, list) else label for label in held_out.labels]
-    right = [one == other for one, other in zip(found, expected, strict=True)]
-    return right.count(True) / len(right)
+    pairs = zip(answers(logits, manifest), expected, strict=True)
+    return np.array([one == other for one, other in pairs], dtype=bool)
+
+
+def paired_interval(right: NDArray[np.bool_], reference_right: NDArray[np.bool_]) -> tuple[float, float]:
+    """Compute the 95 % interval of the accuracy that is lost between two sides of the same texts.
+
+    Wald's interval for paired proportions with half a text added to each cell of the table (Agresti and Min 2005,
+    "Simple improved confidence intervals for comparing matched proportions").
+    """
+    lost = float((reference_right & ~right).sum()) + 0.5
+    won = float((right & ~reference_right).sum()) + 0.5
+    texts = len(right) + 2
+    mean = (lost - won) / texts
+    width = Z_95 * float(np.sqrt(lost + won - (lost - won) ** 2 / texts)) / texts
+    return mean - width, mean + width
 
 
 def check_labels(held_out: HeldOut, manifest: Manifest, where: Path) -> None:

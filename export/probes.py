@@ -42,4 +42,4 @@ def add_probes(manifest: Manifest, path: Path, reference: Reference) -> Manifest
         Probe(text=text, logits=tuple(map(float, own)), reference=tuple(map(float, other)))
         for text, own, other in zip(texts, found, expected, strict=True)
     )
-    return replace(manifest, probes=probes, probe_atol=INT8_ATOL if manifest.is_int8 else FP32_ATOL)
+    return replace(manifest, probes=probes, probe_atol=INT8_ATOL if manifest.is_int8 or manifest.is_fp16 else FP32_ATOL)

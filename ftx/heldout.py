@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,10 @@ class HeldOut:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def take(self, rows: Sequence[int]) -> HeldOut:
+        """Give some of the rows."""
+        return HeldOut(texts=[self.texts[row] for row in rows], labels=[self.labels[row] for row in rows])
 
 
 def write_held_out(path: Path, rows: Iterable[tuple[Text, Label]]) -> None:

@@ -101,6 +101,11 @@ class Manifest:
         """Whether the weights were quantised to int8."""
         return "int8" in str(self.quantization.get("scheme"))
 
+    @property
+    def is_fp16(self) -> bool:
+        """Whether the weights are in half precision, for a GPU."""
+        return "fp16" in str(self.quantization.get("scheme"))
+
     def to_json(self) -> str:
         """Write the manifest as one line of JSON."""
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))

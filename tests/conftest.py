@@ -127,7 +127,7 @@ def tiny_export(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Pat
     from ftx.export import export
 
     output = tmp_path_factory.mktemp("exports") / "onnx"
-    export(tiny_run, output)
+    export(tiny_run, output, quantize="fast")
     return output
 
 

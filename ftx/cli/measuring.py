@@ -93,6 +93,8 @@ def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -
     import ftx.runtime
 
     probes = ftx.runtime.verify(onnx)
+    if probes.notice:
+        click.echo(probes.notice, err=True)
     comparison = None
     if against:
         with contextlib.redirect_stdout(sys.stderr):
@@ -109,9 +111,11 @@ def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -
             f"(at most {probes.atol:g})"
         )
         if comparison:
-            for result in comparison.parity:
+            for result in comparison.proof.parity:
                 click.echo(f"{said(comparison.passed)}  PyTorch, {result.texts} texts, {result.to_text()}")
-            click.echo(f"asked for: {comparison.gate}")
+            click.echo(f"{said(comparison.passed)}  {comparison.proof.batch_invariance.to_text()}")
+            near = " (near it, not through it)" if comparison.verdict == "near" else ""
+            click.echo(f"asked for: {comparison.gate}{near}")
     if not passed:
         raise click.exceptions.Exit(1)
 

@@ -126,20 +126,60 @@ def share_or_file(validation: str) -> dict[str, Any]:
 @click.option("--output", type=click.Path(path_type=Path), help="The export folder.  [default: RUN/onnx]")
 @click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
 @click.option("--data", type=click.Path(path_type=Path), help="Held-out text to prove on.  [default: RUN/eval.jsonl]")
-@click.option("--json", "as_json", is_flag=True, help="Print the parity figures as JSON.")
-def export(run: Path, output: Path | None, overwrite: bool, data: Path | None, as_json: bool) -> None:
-    """Export a checkpoint to ONNX, quantise it to int8, and prove both on held-out text.
+@click.option(
+    "--quantize",
+    default="auto",
+    show_default=True,
+    help="auto: the fastest int8 that passes the gate; fast: the first, not timed; none: fp32; or a scheme's name.",
+)
+@click.option(
+    "--search-budget", type=click.FloatRange(0), default=120, show_default=True, help="Seconds the search may take."
+)
+@click.option("--min-agreement", type=float, default=0.995, show_default=True, help="Share of labels to keep.")
+@click.option("--target", help="The CPU it is for: vnni, avx2, avx512, arm64 or any.  [default: like this one]")
+@click.option("--device", default="cpu", show_default=True, help="cpu, or cuda: fp16 for a GPU in place of int8.")
+@click.option("--compare", is_flag=True, help="Race Optimum's presets and OpenVINO, too (extra: peers).")
+@click.option("--json", "as_json", is_flag=True, help="Print parity.json.")
+def export(
+    run: Path,
+    output: Path | None,
+    overwrite: bool,
+    data: Path | None,
+    quantize: str,
+    search_budget: float,
+    min_agreement: float,
+    target: str | None,
+    device: str,
+    compare: bool,
+    as_json: bool,
+) -> None:
+    """Export a checkpoint to ONNX, find its fastest faithful int8 form, and prove both on held-out text.
 
-    RUN is a run folder of ftx train, or a checkpoint folder (with --data). Exit status 1 when a proof fails: when
-    only int8 fails, the proven fp32 file is left.
+    RUN is a run folder of ftx train, or a checkpoint folder (with --data). One half of the held-out text chooses among
+    the forms, the other reports on the chosen one. Exit status 1 when a proof fails: when only int8 fails, the proven
+    fp32 file is left.
     """
     with contextlib.redirect_stdout(sys.stderr):
         import ftx.export
 
-        report = ftx.export.export(run, output, data=data, overwrite=overwrite)
+        try:
+            report = ftx.export.export(
+                run,
+                output,
+                data=data,
+                overwrite=overwrite,
+                quantize=quantize,
+                search_budget_sec=search_budget,
+                min_agreement=min_agreement,
+                target=target,
+                device=device,
+                compare=compare,
+            )
+        except ftx.export.ChoiceError as error:
+            raise click.UsageError(str(error)) from error
     if as_json:
         click.echo(json.dumps(report.to_dict()))
     else:
         click.echo(report.to_text())
-    if report.int8 is None:
+    if report.failed:
         raise click.exceptions.Exit(1)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ftx.export.parity import Parity, compare_logits
+from ftx.export.margins import expected_agreement
+from ftx.export.parity import Gate, Parity, compare_logits, paired_interval
 from ftx.heldout import HeldOut
 from ftx.manifest import Manifest
 
@@ -21,7 +22,7 @@ def test_the_same_logits_agree_wholly() -> None:
     assert (parity.max_abs_logit_diff, parity.flips, parity.label_agreement) == (0, 0, 1)
     assert parity.accuracy == parity.reference_accuracy == 0.75
     assert parity.same_numbers()
-    assert parity.same_answers()
+    assert parity.same_answers(Gate())
 
 
 def test_a_flip_is_counted_though_accuracy_rises() -> None:
@@ -32,7 +33,8 @@ def test_a_flip_is_counted_though_accuracy_rises() -> None:
     assert parity.max_abs_logit_diff == 1
     assert parity.max_abs_prob_diff == pytest.approx(1 / (1 + np.exp(-1)) - 1 / (1 + np.exp(1)), abs=1e-6)
     assert not parity.same_numbers()
-    assert not parity.same_answers()
+    assert not parity.same_answers(Gate())
+    assert not parity.nearly_same_answers(Gate())
 
 
 def test_not_a_number_never_passes() -> None:
@@ -40,26 +42,88 @@ def test_not_a_number_never_passes() -> None:
     logits[0] = np.nan
     parity = compare_logits(logits, REFERENCE, HELD_OUT, MANIFEST, 32)
     assert not parity.same_numbers()
-    assert not parity.same_answers()
+    assert not parity.same_answers(Gate(min_agreement=0.5))
+    assert not parity.nearly_same_answers(Gate(min_agreement=0.5))
 
 
 @pytest.mark.parametrize(
-    ("agreement", "accuracy", "passes"),
-    [(0.99, 0.86, True), (0.9899, 0.86, False), (1.0, 0.855, True), (1.0, 0.8549, False), (1.0, 0.9, True)],
+    ("agreement", "accuracy", "passes", "near"),
+    [
+        (0.995, 0.86, True, True),
+        (0.9949, 0.86, False, True),
+        (0.99, 0.86, False, True),
+        (0.9899, 0.86, False, False),
+        (1.0, 0.857, True, True),
+        (1.0, 0.8569, False, False),
+        (1.0, 0.9, True, True),
+    ],
 )
-def test_the_int8_gate(agreement: float, accuracy: float, passes: bool) -> None:
+def test_the_gate(agreement: float, accuracy: float, passes: bool, near: bool) -> None:
     parity = Parity(
-        texts=1000,
+        texts=10_000,
         batch_size=1,
         max_abs_logit_diff=0.5,
         max_abs_prob_diff=0.1,
         p99_abs_prob_diff=0.05,
         label_agreement=agreement,
-        flips=round(1000 * (1 - agreement)),
+        flips=round(10_000 * (1 - agreement)),
         accuracy=accuracy,
         reference_accuracy=0.86,
+        accuracy_loss_interval=(0.86 - accuracy - 0.001, 0.86 - accuracy + 0.001),
     )
-    assert parity.same_answers() is passes
+    assert parity.same_answers(Gate()) is passes
+    assert parity.nearly_same_answers(Gate()) is near
+    assert parity.same_answers(Gate(min_agreement=0.98, max_accuracy_loss=0.1))
+
+
+def test_a_loss_that_chance_explains_is_near_the_gate() -> None:
+    labels = ["no"] * 400
+    held_out = HeldOut(texts=["a"] * 400, labels=[*labels])
+    reference = np.tile(np.array([[1.0, 0.0]], dtype=np.float32), (400, 1))
+    two, ten = reference.copy(), reference.copy()
+    two[:2] = ten[:10] = [0, 1]
+    for logits, explained in ((two, True), (ten, False)):
+        parity = compare_logits(logits, reference, held_out, MANIFEST, 32)
+        assert parity.accuracy_loss > 0.003
+        assert not parity.same_answers(Gate(min_agreement=0.9))
+        assert parity.nearly_same_answers(Gate(min_agreement=0.9)) is explained
+
+
+def test_the_paired_interval_is_agresti_and_mins() -> None:
+    # Their adjusted Wald interval, worked by hand: 2 lost, 0 won, of 100.
+    right = np.array([False, False] + [True] * 98)
+    low, high = paired_interval(right, np.ones(100, dtype=bool))
+    mean, deviation = 2 / 102, np.sqrt(3 - 4 / 102) / 102
+    assert (low, high) == pytest.approx((mean - 1.959964 * deviation, mean + 1.959964 * deviation))
+    same_side = paired_interval(right, right)
+    assert same_side[0] == -same_side[1] < 0
+
+
+def test_expected_agreement_foretells_what_flips_on_more_text() -> None:
+    random = np.random.default_rng(3)
+
+    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
+        reference = random.normal(scale=2, size=(count, 2)).astype(np.float32)
+        return reference, reference + random.normal(scale=0.02, size=(count, 2)).astype(np.float32)
+
+    reference, logits = draw(600)
+    foretold = expected_agreement(logits, reference, MANIFEST)
+    reference, logits = draw(200_000)
+    held_out = HeldOut(texts=[""] * 200_000, labels=["no"] * 200_000)
+    counted = compare_logits(logits, reference, held_out, MANIFEST, 32).label_agreement
+    assert 1 - foretold == pytest.approx(1 - counted, rel=0.3)
+    assert expected_agreement(reference, reference, MANIFEST) == 1
+
+
+@pytest.mark.parametrize("head", ["multi_label_classification", "regression"])
+def test_expected_agreement_of_other_heads(head: str) -> None:
+    random = np.random.default_rng(3)
+    columns = {0: "stars"} if head == "regression" else {0: "a", 1: "b", 2: "c"}
+    manifest = replace(MANIFEST, problem_type=head, id2label=columns)
+    reference = random.normal(size=(500, len(columns))).astype(np.float32)
+    assert expected_agreement(reference, reference, manifest) == 1
+    moved = reference + random.normal(scale=0.1, size=reference.shape).astype(np.float32)
+    assert 0.5 < expected_agreement(moved, reference, manifest) < 0.99
 
 
 def test_sets_of_labels_and_values_are_compared_whole() -> None:

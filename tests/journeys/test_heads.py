@@ -68,7 +68,7 @@ def trained(tmp_path: Path, tiny_model: Callable[[str], Path]) -> Callable[..., 
         model = str(tiny_model("single_label_classification"))  # its head has another shape: a new one is made
         done = run("train", "--model", model, "--dataset", str(data), "--output", str(folder), *TRAINING, *options)
         assert done.exit_code == 0, done.stderr
-        done = run("export", str(folder))
+        done = run("export", str(folder), "--quantize", "fast")
         assert done.exit_code == 0, done.output
         return folder, json.loads((folder / "metrics.json").read_text())
 

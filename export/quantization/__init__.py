@@ -1,0 +1,1 @@
+"""Find, by measurement, the fastest form of a model that still says what PyTorch says."""

@@ -1,0 +1,127 @@
+"""Find out which operators suffer most from int8: one graph holds each of them twice, with a switch between.
+
+`Where(switch, int8 result, fp32 result)` after each operator lets one session measure every operator alone, and any of
+them together, where building one model an attempt would take minutes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftx.errors import ModelError
+from ftx.export.batches import Batches
+from ftx.export.onnx_graph import sort_nodes
+from ftx.runtime.session import open_session
+
+__all__ = ["Sensitivity", "Switched", "write_switched"]
+
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """What int8 does to one operator.
+
+    Attributes:
+        node: The operator's name in the graph.
+        rms_logit_error: Root mean square over texts and labels of the logits' change when it alone is int8.
+    """
+
+    node: str
+    rms_logit_error: float
+
+
+class Switched:
+    """A graph in which every quantised operator can be had in int8 or in fp32.
+
+    Args:
+        fp32: The fp32 graph.
+        int8: The same graph, quantised.
+        batches: Texts to measure on.
+        texts: How many of them to take: enough for an order, few enough for seconds.
+    """
+
+    def __init__(self, fp32: Path, int8: Path, batches: Batches, texts: int = 64) -> None:
+        path = int8.with_name("switched.onnx")
+        self._switches = write_switched(fp32, int8, path)
+        self._session = open_session(path)
+        path.unlink()
+        self._batches = batches.of(BATCH_SIZE, batches.spread(texts))
+        self._exact = self.logits(set())
+
+    def rank(self) -> list[Sensitivity]:
+        """Measure each operator's error alone; the worst first."""
+        ranked = [Sensitivity(node=node, rms_logit_error=self.error({node})) for node in self._switches]
+        return sorted(ranked, key=lambda entry: (-entry.rms_logit_error, entry.node))
+
+    def worst_together(self, ranking: list[Sensitivity], count: int, among: int = 6) -> list[str]:
+        """Choose operators to leave in fp32, one after the other, each the one that helps most with those before it.
+
+        Args:
+            ranking: What `rank` found.
+            count: How many to choose.
+            among: How many of the worst ones left are tried at each step.
+        """
+        chosen: list[str] = []
+        for _ in range(count):
+            candidates = [entry.node for entry in ranking if entry.node not in chosen][:among]
+            if not candidates:
+                break
+            chosen.append(min(candidates, key=lambda node: self.error({*self._switches} - {*chosen, node})))
+        return chosen
+
+    def error(self, int8: set[str]) -> float:
+        """Compute the root mean square change of the logits when these operators are int8."""
+        return float(np.sqrt(np.mean(np.square(self.logits(int8) - self._exact))))
+
+    def logits(self, int8: set[str]) -> NDArray[np.float32]:
+        """Compute the logits with some operators in int8. *Shape:* `(num_texts, num_labels)`."""
+        positions = {switch: np.array(node in int8) for node, switch in self._switches.items()}
+        return np.concatenate([self._session.run(None, {**batch, **positions})[0] for batch in self._batches])
+
+
+def write_switched(fp32: Path, int8: Path, target: Path) -> dict[str, str]:
+    """Write the int8 graph with each quantised operator's fp32 original beside it and a boolean input to choose.
+
+    Returns:
+        The switch's name by operator.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    original, graph_model = onnx.load(str(fp32)), onnx.load(str(int8))
+    graph = graph_model.graph
+    have = {tensor.name for tensor in graph.initializer}
+    weights = {tensor.name: tensor for tensor in original.graph.initializer}
+    producer: dict[str, Any] = {output: node for node in graph.node for output in node.output}
+    switches: dict[str, str] = {}
+    for node in original.graph.node:
+        result = node.output[0]
+        maker = producer.get(result)
+        if maker is None or maker.op_type == node.op_type:
+            continue
+        maker.output[list(maker.output).index(result)] = f"{result}/int8_side"
+        twin = onnx.NodeProto()
+        twin.CopyFrom(node)
+        twin.name += "/fp32_side"
+        twin.output[0] = f"{result}/fp32_side"
+        switch = f"switch/{len(switches)}"
+        switches[node.name] = switch
+        graph.input.append(helper.make_tensor_value_info(switch, TensorProto.BOOL, []))
+        sides = [switch, f"{result}/int8_side", f"{result}/fp32_side"]
+        graph.node.extend([twin, helper.make_node("Where", sides, [result])])
+        for name in node.input:
+            if name in weights and name not in have:
+                graph.initializer.append(weights[name])
+                have.add(name)
+    if not switches:
+        raise ModelError(f"{int8.name} has no quantised operator: int8 has nothing to offer for this architecture")
+    del graph.value_info[:]
+    sort_nodes(graph)
+    onnx.save(graph_model, str(target))
+    return switches

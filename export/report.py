@@ -1,0 +1,117 @@
+"""What an export made and how it was proven: parity.json, and the lines for a person."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ftx.export.flips import Flip
+from ftx.export.fusion import Fusion
+from ftx.export.parity import FP32_ATOL, Gate, Parity
+from ftx.export.proof import BatchInvariance, Proof
+from ftx.export.quantization.search import Search
+
+__all__ = ["ExportReport", "Reduced"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduced:
+    """The file that is smaller or faster, as it was found on the texts that report.
+
+    Attributes:
+        file: Its name in the folder.
+        quantization: How it was made, and on which CPUs it is safe.
+        parity: Against PyTorch, at each batch size.
+        batch_invariance: Alone, batched, and padded.
+        verdict: By the gate: `passes`, `near` or `fails`.
+        flips: The texts that get another label.
+        prob_diffs: Each text's largest |Δp|, ascending.
+    """
+
+    file: str
+    quantization: dict[str, Any]
+    parity: list[Parity]
+    batch_invariance: BatchInvariance
+    verdict: str
+    flips: list[Flip]
+    prob_diffs: list[float]
+
+    @property
+    def proof(self) -> Proof:
+        """Parity and batch invariance together."""
+        return Proof(parity=self.parity, batch_invariance=self.batch_invariance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """What an export made and how it was proven; `parity.json`.
+
+    Attributes:
+        folder: The export folder.
+        checkpoint: What was exported.
+        held_out: The file the proofs were made on.
+        device: `cpu` or `cuda`.
+        gate: What was asked of the int8 (or fp16) file.
+        fusion: What the graph optimiser found.
+        fp32: The fp32 file against PyTorch, on all held-out texts.
+        search: What was tried on the texts that choose; None where nothing was searched.
+        int8: The int8 form that was chosen, on the texts that report; its file is there unless its verdict is `fails`.
+            None where none was asked for or chosen.
+        fp16: Likewise, for `device="cuda"`.
+        size_bytes: Size by file.
+        environment: Where it was measured, and with which versions.
+    """
+
+    folder: str
+    checkpoint: str
+    held_out: str
+    device: str
+    gate: Gate
+    fusion: Fusion
+    fp32: Proof
+    search: Search | None
+    int8: Reduced | None
+    fp16: Reduced | None
+    size_bytes: dict[str, int]
+    environment: dict[str, Any]
+
+    @property
+    def reduced(self) -> Reduced | None:
+        """The smaller file that was kept, if one was."""
+        made = self.int8 or self.fp16
+        return made if made and made.verdict != "fails" else None
+
+    @property
+    def failed(self) -> str:
+        """Why a smaller file was asked for and is not there; empty where it is, or where fp32 is as fast."""
+        made = self.int8 or self.fp16
+        if made and made.verdict == "fails":
+            return f"{made.file} failed on the texts that report ({made.proof.worst.to_text()}): use model.onnx (fp32)"
+        if self.search and self.search.chosen is None:
+            return f"none of {len(self.search.candidates)} forms comes near the gate: use model.onnx (fp32)"
+        return ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as JSON values."""
+        found = {"format_version": 2, "passed": not self.failed, "failed": self.failed}
+        return {**found, "fp32_max_abs_logit_diff": FP32_ATOL, **asdict(self)}
+
+    def to_text(self) -> str:
+        """Write the report for a person."""
+        lines = [f"export     {self.folder}"]
+        proofs = {"model.onnx": self.fp32} | ({self.reduced.file: self.reduced.proof} if self.reduced else {})
+        for name, proof in proofs.items():
+            for result in proof.parity:
+                lines.append(f"{name:<20} {self.size_bytes[name] / 2**20:6.1f} MiB, {result.to_text()}")
+        if self.reduced:
+            lines.append(f"scheme     {self.reduced.quantization['name']}: {self.reduced.quantization['scheme']}")
+            lines.append(f"batches    {self.reduced.batch_invariance.to_text()}")
+            lines.append(f"safe on    {', '.join(self.reduced.quantization['safe_on'])}")
+            if self.reduced.verdict == "near":
+                lines.append(f"WARNING    near the gate, not through it; asked for: {self.gate.to_text()}")
+        elif self.failed:
+            lines.append(f"FAILED     {self.failed}; asked for: {self.gate.to_text()}")
+        elif self.search:
+            lines.append("int8       fp32 is as fast here as any int8 that says the same: use model.onnx")
+        lines.append(f'next       ftx predict --onnx {self.folder} "your text"')
+        return "\n".join(lines)

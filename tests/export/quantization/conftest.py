@@ -1,0 +1,49 @@
+"""Graphs of the tiny model, plain and optimised, with what quantisation needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ftx.export.batches import Batches
+from ftx.export.graph import export_graph, optimise
+from ftx.export.quantization.linear import Range, calibrate
+from ftx.export.quantization.scheme import Scheme
+from ftx.export.quantization.write import write_quantized
+from ftx.export.reference import Reference
+from tests.conftest import review_rows
+
+TEXTS = [*[text for text, _ in review_rows()][::2], "a", "", "The plot was awful, and the cast was poor. " * 2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graphs:
+    """What a test of quantisation works on."""
+
+    folder: Path
+    plain: Path
+    optimised: Path
+    batches: Batches
+    ranges: dict[str, Range]
+
+    def write(self, scheme: Scheme, *, fold_biases: bool = True) -> Path:
+        target = self.folder / f"{scheme.name}.onnx"
+        write_quantized(self.optimised, target, scheme, self.ranges, fold_biases=fold_biases)
+        return target
+
+
+@pytest.fixture(scope="session")
+def graphs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Graphs:
+    folder = tmp_path_factory.mktemp("graphs")
+    reference = Reference(tiny_model("single_label_classification"))
+    plain = export_graph(reference, folder)
+    optimised = folder / "optimised.onnx"
+    fusion = optimise(plain, optimised, reference, TEXTS, reference.logits(TEXTS))
+    assert not fusion.missed
+    batches = Batches(TEXTS, plain, ["input_ids", "attention_mask", "token_type_ids"])
+    return Graphs(
+        folder=folder, plain=plain, optimised=optimised, batches=batches, ranges=calibrate(optimised, batches)
+    )

@@ -1,0 +1,149 @@
+"""Other layouts than BERT's, built from their configurations: fused as far as can be, quantised, proven."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from ftx import Predictor
+from ftx.export import export, graph
+from ftx.export.fusion import Fusion
+from ftx.export.reference import Reference
+from ftx.heldout import write_held_out
+from ftx.runtime import verify
+from tests.conftest import NEGATIVE, NOUNS, POSITIVE, build_tiny
+
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 66,
+    "initializer_range": 0.1,
+}
+# By model_type: more of the configuration, and what onnxruntime's optimiser makes of two layers.
+WHOLE = {"Attention": 2, "SkipLayerNormalization": 4, "BiasGelu": 2}
+LAYOUTS: dict[str, tuple[dict[str, Any], dict[str, int]]] = {
+    "bert": ({}, WHOLE),
+    "distilbert": ({"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}, WHOLE),
+    "roberta": ({}, WHOLE),
+    "electra": ({"embedding_size": 16}, WHOLE),
+    "deberta-v2": (
+        {
+            "relative_attention": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_buckets": 16,
+            "share_att_key": True,
+            "norm_rel_ebd": "layer_norm",
+        },
+        {"SkipLayerNormalization": 4, "BiasGelu": 2},
+    ),
+}
+
+
+def build(folder: Path, model_type: str) -> Path:
+    """A checkpoint with random weights; the tokenizer is the tiny BERT's."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    build_tiny(folder, "single_label_classification", ["negative", "positive"])
+    more, _ = LAYOUTS[model_type]
+    sizes = {} if model_type == "distilbert" else SIZES
+    common = {"vocab_size": 200, "pad_token_id": 0, "max_position_embeddings": 66, "initializer_range": 0.1}
+    config = AutoConfig.for_model(model_type, **{**sizes, **common, **more})
+    config.id2label, config.label2id = {0: "negative", 1: "positive"}, {"negative": 0, "positive": 1}
+    torch.manual_seed(5)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    if model_type == "distilbert":  # it has no token types
+        settings = folder / "tokenizer_config.json"
+        names = {"model_input_names": ["input_ids", "attention_mask"]}
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | names))
+    return folder
+
+
+def held_out(folder: Path, checkpoint: Path) -> Path:
+    """Sentences, labelled by the model itself, that it is not in two minds about."""
+    draw = random.Random(2)
+    words = [*POSITIVE, *NEGATIVE, *NOUNS, "the", "was", "and", "not"]
+    texts = [" ".join(draw.choices(words, k=draw.randint(2, 20))) for _ in range(150)]
+    reference = Reference(checkpoint)
+    logits = reference.logits(texts)
+    margin = np.abs(logits[:, 0] - logits[:, 1])
+    rows = np.argsort(-margin)[:100]
+    labels = [reference.id2label[int(column)] for column in logits.argmax(axis=1)]
+    write_held_out(folder / "data.jsonl", [(texts[row], labels[row]) for row in sorted(rows)])
+    return folder / "data.jsonl"
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # transformers' DeBERTa
+@pytest.mark.parametrize("model_type", LAYOUTS)
+def test_a_layout_is_fused_quantised_and_proven(tmp_path: Path, model_type: str) -> None:
+    checkpoint = build(tmp_path / "checkpoint", model_type)
+    data = held_out(tmp_path, checkpoint)
+    report = export(checkpoint, tmp_path / "onnx", data=data, quantize="fast")
+    expected = LAYOUTS[model_type][1]
+    assert {kind: report.fusion.found[kind] for kind in expected} == expected
+    assert (report.fusion.expected == expected) == (model_type != "deberta-v2")
+    assert not report.fusion.missed
+    # The last layer's output projection and feed-forward block work on the first token only.
+    assert report.fusion.first_token_nodes == 6
+    assert not report.failed
+    assert report.int8
+    assert report.int8.verdict in ("passes", "near")
+    assert verify(tmp_path / "onnx/model_quantized.onnx").passed
+    texts = ["The movie was great", "not the plot", ""]
+    np.testing.assert_allclose(
+        Predictor(tmp_path / "onnx/model.onnx").logits(texts), Reference(checkpoint).logits(texts), atol=1e-4
+    )
+    kinds = [node.op_type for node in onnx.load(str(tmp_path / "onnx/model_quantized.onnx")).graph.node]
+    assert kinds.count("QAttention") == expected.get("Attention", 0)
+    assert kinds.count("MatMulIntegerToFloat") + kinds.count("MatMulNBits") >= 6
+
+
+def test_an_architecture_the_optimiser_breaks_still_exports(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(plain: Path, target: Path, config: Any) -> Fusion:
+        raise ValueError("no such layout\nand more")
+
+    monkeypatch.setattr(graph, "fuse", broken)
+    report = export(tiny_run, tmp_path / "onnx", quantize="fast")
+    assert report.fusion.problem == "no such layout"
+    assert report.int8
+    assert report.int8.verdict == "passes"
+    assert "NOT optimised, slower than it could be: no such layout" in capfd.readouterr().err
+    kinds = {node.op_type for node in onnx.load(str(tmp_path / "onnx/model_quantized.onnx")).graph.node}
+    assert "QAttention" not in kinds
+    assert "MatMulIntegerToFloat" in kinds
+
+
+def test_a_fusion_that_changes_the_answers_is_not_used(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = graph.fuse
+
+    def wrong(source: Path, target: Path, config: Any) -> Fusion:
+        fusion = plain(source, target, config)
+        model = onnx.load(str(target))
+        for node in model.graph.node:
+            if node.op_type == "Attention":
+                node.attribute[0].i = 2  # heads, where the model has 4
+        onnx.save(model, str(target))
+        return fusion
+
+    monkeypatch.setattr(graph, "fuse", wrong)
+    report = export(tiny_run, tmp_path / "onnx", quantize="none")
+    assert "max |Δlogit|" in report.fusion.problem
+    assert report.fp32.same_numbers()
+
+
+def test_a_missed_fusion_is_said() -> None:
+    fusion = Fusion(found={"Attention": 1}, expected={"Attention": 2, "BiasGelu": 2}, first_token_nodes=0)
+    assert fusion.missed == {"Attention": 1, "BiasGelu": 2}
+    assert "MISSED 1 Attention, 2 BiasGelu" in fusion.to_text()

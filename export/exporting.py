@@ -27,7 +27,7 @@ from ftx.export.quantization.search import Search, Searcher
 from ftx.export.reference import Reference
 from ftx.export.report import ExportReport, Reduced
 from ftx.heldout import HeldOut, find_held_out, read_held_out
-from ftx.machine import int8_can_saturate
+from ftx.machine import instruction_sets, int8_can_saturate
 from ftx.manifest import Manifest, write_manifest
 from ftx.output import check_free, staged_folder
 from ftx.run_folder import find_checkpoint
@@ -99,7 +99,7 @@ def export(
     held_out_file = Path(data) if data else find_held_out(checkpoint)
     held_out = read_held_out(held_out_file)
     check_free(folder, overwrite=overwrite, what="export")
-    target = target or ("avx2" if int8_can_saturate() else "vnni")
+    target = target or target_here()
     gate = Gate(min_agreement=min_agreement)
 
     from ftx.export.card import write_card
@@ -180,6 +180,13 @@ def check_choices(quantize: str, target: str | None, min_agreement: float, devic
             raise ChoiceError(f"{name} {value}: expected one of {', '.join(known)}")
     if not 0.5 <= min_agreement <= 1:
         raise ChoiceError(f"--min-agreement {min_agreement:g}: expected a share from 0.5 to 1, like 0.995")
+
+
+def target_here() -> str:
+    """Name the kind of CPU that this machine has."""
+    if "arm64" in instruction_sets():
+        return "arm64"
+    return "avx2" if int8_can_saturate() else "vnni"
 
 
 def halves(texts: int) -> tuple[list[int], list[int]]:

@@ -39,7 +39,12 @@ def add_probes(manifest: Manifest, path: Path, reference: Reference) -> Manifest
     found = Predictor(path, batch_size=1).logits(texts)
     expected = reference.logits(texts, batch_size=1)
     probes = tuple(
-        Probe(text=text, logits=tuple(map(float, own)), reference=tuple(map(float, other)))
+        Probe(
+            text=text,
+            logits=tuple(map(float, own)),
+            reference=tuple(map(float, other)),
+            best=reference.id2label[int(own.argmax())],
+        )
         for text, own, other in zip(texts, found, expected, strict=True)
     )
     return replace(manifest, probes=probes, probe_atol=INT8_ATOL if manifest.is_int8 or manifest.is_fp16 else FP32_ATOL)

@@ -38,11 +38,13 @@ class Probe:
         text: The text.
         logits: This file's own logits. *Shape:* `(num_labels,)`.
         reference: PyTorch's logits for the same text. *Shape:* `(num_labels,)`.
+        best: The name of the label with this file's largest logit, so that names in another order are noticed.
     """
 
     text: Text
     logits: tuple[float, ...]
     reference: tuple[float, ...]
+    best: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +131,10 @@ class Manifest:
             values["input_names"] = tuple(values["input_names"])
             values["probes"] = tuple(
                 Probe(
-                    text=one_or_pair(probe["text"]), logits=tuple(probe["logits"]), reference=tuple(probe["reference"])
+                    text=one_or_pair(probe["text"]),
+                    logits=tuple(probe["logits"]),
+                    reference=tuple(probe["reference"]),
+                    best=probe.get("best"),
                 )
                 for probe in values.get("probes", ())
             )

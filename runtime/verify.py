@@ -23,6 +23,7 @@ class ProbeReport:
         probes: How many were replayed.
         max_abs_diff: Largest |difference| to the logits recorded at export.
         atol: Largest one that is allowed.
+        renamed: How many have another name now for the label with the largest logit.
         passed: Whether every probe came out as recorded.
         notice: A line for the user where this CPU needs onnxruntime's slower int8 kernel; else None.
     """
@@ -31,6 +32,7 @@ class ProbeReport:
     probes: int
     max_abs_diff: float
     atol: float
+    renamed: int
     passed: bool
     notice: str | None = None
 
@@ -48,12 +50,18 @@ def verify(path: str | Path) -> ProbeReport:
     found = predictor.logits([probe.text for probe in probes])
     recorded = np.asarray([probe.logits for probe in probes], dtype=np.float32)
     max_abs_diff = float(np.abs(found - recorded).max())
+    names = predictor.manifest.labels
+    renamed = sum(
+        probe.best is not None and names[int(row.argmax())] != probe.best
+        for probe, row in zip(probes, recorded, strict=True)
+    )
     return ProbeReport(
         path=str(predictor.path),
         probes=len(probes),
         max_abs_diff=max_abs_diff,
         atol=atol,
+        renamed=renamed,
         # A NaN must not pass.
-        passed=bool(max_abs_diff <= atol),
+        passed=bool(max_abs_diff <= atol) and not renamed,
         notice=predictor.notice,
     )

@@ -51,13 +51,16 @@ class Speed:
         return float(np.sqrt(self.throughput_ratio / self.latency_ratio))
 
 
-def race(runs: dict[str, Run], batches: Batches, budget_sec: float) -> dict[str, Speed]:
+def race(
+    runs: dict[str, Run], batches: Batches, budget_sec: float, *, after_turn: Callable[[], None] = lambda: None
+) -> dict[str, Speed]:
     """Time graphs in pairs with the first one, turn after turn until the time is over.
 
     Args:
         runs: What answers a batch, by name. The others are compared with the first.
         batches: The texts, whose lengths decide what is fast.
         budget_sec: Seconds to spend; three rounds are run in any case.
+        after_turn: Called after each pair.
     """
     whole = batches.of(BATCH_SIZE)
     together = [whole[int(place)] for place in np.linspace(0, len(whole) - 1, min(TURN_BATCHES, len(whole)))]
@@ -84,6 +87,7 @@ def race(runs: dict[str, Run], batches: Batches, budget_sec: float) -> dict[str,
                 theirs, mine = turn(first), turn(name)
             pairs[name].append((*mine, *theirs))
             pairs[first].append((*theirs, *theirs))
+            after_turn()
         if not others:
             pairs[first].append((*turn(first),) * 2)
         rounds += 1

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from ftx.errors import ModelError
 from ftx.export.batches import Batches
@@ -99,6 +100,8 @@ class Searcher:
         self.runs: dict[str, Run] = {}
         self.ranking: list[Sensitivity] = []
         self.began = time.perf_counter()
+        # Over the seconds of the budget; on a terminal only.
+        self.bar = tqdm(desc="Searching", unit=" s", disable=None, leave=False, file=sys.stderr)
 
     def search(self, quantize: str, budget_sec: float, *, compare: bool) -> Search:
         """Search as the user says: `auto`, `fast`, or one of `SCHEMES` by name."""
@@ -113,6 +116,7 @@ class Searcher:
             budget_sec: Seconds to spend, calibration not counted.
             compare: Whether other toolkits' models are measured, too.
         """
+        self.bar.total = round(budget_sec)
         others = islice(peers(self.plain.parent, self.work, self.calibration(), usable_cores()), None if compare else 1)
         for peer in others:
             self.try_peer(peer)
@@ -129,6 +133,7 @@ class Searcher:
                 with suppress(ModelError):  # not every layout has operators for it
                     self.try_scheme(scheme)
         self.race(budget_sec)
+        self.bar.close()
         self.candidates = mark_front(self.candidates)
         chosen = choose(self.candidates, self.gate)
         return self.result(chosen.name if chosen else None)
@@ -219,8 +224,10 @@ class Searcher:
         self.candidates.append(candidate)
         if made_by:
             self.schemes[name] = made_by
-        self.runs[name] = runner if callable(runner) else lambda batch: np.asarray(runner.run(None, batch)[0])
-        print(candidate.to_text(), file=sys.stderr)
+        if kind != "int8" or candidate.verdict != "fails":  # an open session holds the model in memory
+            self.runs[name] = runner if callable(runner) else lambda batch: np.asarray(runner.run(None, batch)[0])
+        self.bar.write(candidate.to_text(), file=sys.stderr)
+        self.tick()
         return candidate
 
     def compare(self, logits: NDArray[np.float32], reference_logits: NDArray[np.float32]) -> Parity:
@@ -255,9 +262,8 @@ class Searcher:
         verdicts = {one.verdict for one in self.candidates if one.kind == "int8"}
         fit = "passes" if "passes" in verdicts else "near"
         timed = [one for one in self.candidates if one.kind != "int8" or one.verdict == fit]
-        speeds = race(
-            {one.name: self.runs[one.name] for one in timed}, self.batches, max(0.0, budget_sec - self.spent())
-        )
+        runs = {one.name: self.runs[one.name] for one in timed}
+        speeds = race(runs, self.batches, max(0.0, budget_sec - self.spent()), after_turn=self.tick)
         self.candidates = [replace(one, speed=speeds.get(one.name)) for one in self.candidates]
 
     def time_to_try(self, budget_sec: float) -> bool:
@@ -268,6 +274,10 @@ class Searcher:
     def calibration(self) -> list[Any]:
         """Give batches of one text for peers that calibrate."""
         return self.batches.of(1, self.batches.spread(CALIBRATION_BATCHES))
+
+    def tick(self) -> None:
+        """Move the progress bar to where the clock is."""
+        self.bar.update(min(round(self.spent()), self.bar.total or 0) - self.bar.n)
 
     def spent(self) -> float:
         """Tell how many seconds are gone."""

@@ -110,6 +110,10 @@ def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -
             f"{said(probes.passed)}  {probes.probes} golden probes, max |Δlogit| {probes.max_abs_diff:.2g} "
             f"(at most {probes.atol:g})"
         )
+        if probes.renamed:
+            click.echo(
+                f"FAILED  {probes.renamed} of them have another label now: the names are not those of the export"
+            )
         if comparison:
             for result in comparison.proof.parity:
                 click.echo(f"{said(comparison.passed)}  PyTorch, {result.texts} texts, {result.to_text()}")

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -195,3 +198,16 @@ def test_a_graph_that_is_no_classifier_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}')
     with pytest.raises(OnnxFileError, match="not a text classifier: inputs image"):
         Predictor(tmp_path)
+
+
+def test_onnxruntime_keeps_nothing_about_the_user(
+    graph: Callable[[str], tuple[Reference, Path]], tmp_path: Path
+) -> None:
+    """Its telemetry leaves files in the user's cache as soon as it is imported, and sends them later."""
+    path = graph("single_label_classification")[1]
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / ".cache")}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | home
+    command = [sys.executable, "-m", "ftx", "predict", "--onnx", str(path), "great"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.endswith("\tgreat\n")
+    assert list(tmp_path.iterdir()) == []

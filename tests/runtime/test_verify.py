@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ftx.cli import ftx
 from ftx.errors import OnnxFileError
 from ftx.manifest import MANIFEST_KEY, Manifest, read_manifest, write_manifest
 from ftx.runtime import verify
@@ -54,3 +57,35 @@ def test_a_changed_weight_is_caught_by_the_seal(tiny_export: Path, tmp_path: Pat
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(OnnxFileError, match="damaged"):
         verify(tmp_path / "model.onnx")
+
+
+def test_names_in_another_order_are_caught(tiny_export: Path, tmp_path: Path) -> None:
+    def permuted(manifest: Manifest) -> Manifest:
+        return replace(manifest, id2label={0: manifest.id2label[1], 1: manifest.id2label[0]})
+
+    path = rewritten(tiny_export / "model.onnx", tmp_path / "model.onnx", permuted)
+    report = verify(path)
+    assert report.max_abs_diff <= report.atol
+    assert report.renamed == report.probes
+    assert not report.passed
+    done = CliRunner().invoke(ftx, ["verify", "--onnx", str(path)])
+    assert done.exit_code == 1
+    assert "the names are not those of the export" in done.stdout
+
+
+def test_a_wrong_tokenizer_is_caught(tiny_export: Path, tmp_path: Path) -> None:
+    source, target = tiny_export / "model.onnx", tmp_path / "model.onnx"
+    manifest, tokenizer_json = read_manifest(source) or (None, "")
+    assert isinstance(manifest, Manifest)
+    import onnx
+
+    model = onnx.load(str(source))
+    del model.metadata_props[:]
+    onnx.save(model, str(target))
+    tokenizer = json.loads(tokenizer_json)
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["movie"], vocabulary["great"] = vocabulary["great"], vocabulary["movie"]
+    write_manifest(target, manifest, json.dumps(tokenizer))
+    report = verify(target)
+    assert not report.passed
+    assert report.max_abs_diff > report.atol

@@ -8,12 +8,10 @@ from typing import Any
 from ftx.export.parity import Gate, Parity
 from ftx.export.quantization.race import Speed
 
-__all__ = ["Candidate", "by_surety", "choose", "is_sure", "judge", "mark_front"]
+__all__ = ["Candidate", "choose", "judge", "mark_front"]
 
-# What passes more surely may be this much slower than the fastest that passes.
-SURETY_KEEPS = 0.85
-# A noisy machine is no reason to take what is clearly slower.
-MAX_SPREAD = 0.03
+# How much of the fastest one's speed a surer one must have.
+KEPT_SPEED = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +60,16 @@ class Candidate:
         )
 
 
-def judge(parity: Parity, alone: Parity | None, batch_flips: int | None, gate: Gate) -> str:
-    """Judge a candidate on the texts that choose."""
-    results = [parity] if alone is None else [parity, alone]
+def judge(parity: Parity, alone: Parity | None, expected_agreement: float, batch_flips: int | None, gate: Gate) -> str:
+    """Judge a candidate on the texts that choose.
+
+    By the agreement that is expected, which is steadier than the flips that were counted; those need only be near.
+    """
     share = (batch_flips or 0) / parity.texts
-    if all(result.same_answers(gate) for result in results) and share <= gate.max_batch_flips:
+    near = all(result.nearly_same_answers(gate) for result in ([parity] if alone is None else [parity, alone]))
+    if near and expected_agreement >= gate.min_agreement and share <= gate.max_batch_flips:
         return "passes"
-    near = all(result.nearly_same_answers(gate) for result in results) and share <= 2 * gate.max_batch_flips
-    return "near" if near else "fails"
+    return "near" if near and expected_agreement >= gate.floor and share <= 2 * gate.max_batch_flips else "fails"
 
 
 def mark_front(candidates: list[Candidate]) -> list[Candidate]:
@@ -85,46 +85,24 @@ def dominates(one: Candidate, other: Candidate) -> bool:
     return all(mine >= theirs for mine, theirs in pairs) and any(mine > theirs for mine, theirs in pairs)
 
 
-def choose(candidates: list[Candidate], gate: Gate) -> Candidate | None:
-    """Choose the fastest that passes; among those as fast within the measurement's spread, the most faithful.
+def choose(candidates: list[Candidate]) -> Candidate | None:
+    """Choose the fastest that passes, but give up to a tenth of its speed for being surer to pass on other text.
 
-    What passes by a hair here would fail on other text as often as not, so one that is expected to flip half as many
-    labels as the gate allows is taken first, if that costs little speed. fp32 may win; then int8 has nothing to offer.
+    fp32 may win; then int8 has nothing to offer.
 
     Returns:
         The choice, or None where no int8 is near the gate.
     """
-    tiers = by_surety([one for one in candidates if one.kind == "int8" and one.speed], gate)
-    passing = tiers[-2] or tiers[-1]
-    if not passing:
+    ours = [one for one in candidates if one.kind == "int8" and one.speed]
+    fit = [one for one in ours if one.verdict == "passes"] or [one for one in ours if one.verdict == "near"]
+    if not fit:
         return None
-    fastest = max(passing, key=score)
+    fastest = max(fit, key=score)
     fp32 = max((one for one in candidates if one.kind == "fp32" and one.speed), key=score, default=None)
     if fp32 and score(fp32) > score(fastest):
         return fp32
-    for tier in tiers:
-        if tier and max(map(score, tier)) >= SURETY_KEEPS * score(fastest):
-            best = max(tier, key=score)
-            bar = score(best) - min(best.speed.spread if best.speed else 0.0, MAX_SPREAD)
-            return max((one for one in tier if score(one) >= bar), key=lambda one: one.expected_agreement)
-    return fastest
-
-
-def by_surety(candidates: list[Candidate], gate: Gate) -> list[list[Candidate]]:
-    """Sort candidates into those that pass surely, probably, just so, and those that are near."""
-    passing = [one for one in candidates if one.verdict == "passes"]
-    return [
-        [one for one in passing if is_sure(one, gate)],
-        [one for one in passing if one.expected_agreement >= gate.min_agreement],
-        passing,
-        [one for one in candidates if one.verdict == "near"],
-    ]
-
-
-def is_sure(candidate: Candidate, gate: Gate) -> bool:
-    """Tell whether a candidate passes and is expected to flip at most half the labels that the gate allows."""
-    sure = 1 - (1 - gate.min_agreement) / 2
-    return candidate.verdict == "passes" and candidate.expected_agreement >= sure
+    as_fast = [one for one in fit if score(one) >= KEPT_SPEED * score(fastest)]
+    return max(as_fast, key=lambda one: one.expected_agreement)
 
 
 def score(candidate: Candidate) -> float:

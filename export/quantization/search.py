@@ -22,7 +22,7 @@ from ftx.export.margins import expected_agreement
 from ftx.export.parity import Gate, Parity, compare_logits
 from ftx.export.peers import Peer, peers
 from ftx.export.proof import BATCH_SIZE
-from ftx.export.quantization.candidate import Candidate, by_surety, choose, is_sure, judge, mark_front
+from ftx.export.quantization.candidate import Candidate, choose, judge, mark_front
 from ftx.export.quantization.linear import Range, calibrate, linears
 from ftx.export.quantization.race import Run, race
 from ftx.export.quantization.scheme import SCHEMES, Scheme, for_target
@@ -135,19 +135,19 @@ class Searcher:
         self.race(budget_sec)
         self.bar.close()
         self.candidates = mark_front(self.candidates)
-        chosen = choose(self.candidates, self.gate)
+        chosen = choose(self.candidates)
         return self.result(chosen.name if chosen else None)
 
     def fast(self) -> Search:
-        """Take the first scheme that passes surely, the worst operators rescued where need be; nothing is timed."""
+        """Take the first scheme that passes, the worst operators rescued where need be; nothing is timed."""
         for name in FIRST:
-            if is_sure(self.try_scheme(SCHEMES[name]), self.gate):
+            if self.try_scheme(SCHEMES[name]).verdict == "passes":
                 return self.result(name)
         for scheme in self.rescues():
-            if is_sure(self.try_scheme(scheme), self.gate):
+            if self.try_scheme(scheme).verdict == "passes":
                 return self.result(scheme.name)
-        tier = next((tier for tier in by_surety(self.candidates, self.gate) if tier), [])
-        return self.result(max(tier, key=lambda one: one.expected_agreement).name if tier else None)
+        near = [one for one in self.candidates if one.verdict == "near"]
+        return self.result(max(near, key=lambda one: one.expected_agreement).name if near else None)
 
     def only(self, scheme: Scheme) -> Search:
         """Take one scheme, if it is near the gate."""
@@ -219,7 +219,7 @@ class Searcher:
             parity=parity,
             expected_agreement=expected,
             batch_flips=batch_flips,
-            verdict=judge(parity, parity_alone, batch_flips, self.gate),
+            verdict=judge(parity, parity_alone, expected, batch_flips, self.gate),
         )
         self.candidates.append(candidate)
         if made_by:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ftx.export.parity import Gate, Parity
-from ftx.export.quantization.candidate import Candidate, choose, is_sure, judge, mark_front
+from ftx.export.quantization.candidate import Candidate, choose, judge, mark_front
 from ftx.export.quantization.race import Speed
 
 PARITY = Parity(
@@ -46,7 +46,7 @@ def candidate(
 
 
 def chosen(*candidates: Candidate) -> str | None:
-    choice = choose(list(candidates), Gate())
+    choice = choose(list(candidates))
     return choice.name if choice else None
 
 
@@ -67,13 +67,10 @@ def test_as_fast_is_decided_by_faithfulness() -> None:
     assert chosen(candidate("a", 1.21, expected=0.998), candidate("b", 1.2, expected=0.9995)) == "b"
 
 
-def test_surety_comes_first_where_it_costs_little() -> None:
-    hair, sure = candidate("hair", 1.2, expected=0.9952), candidate("sure", 1.1)
-    assert not is_sure(hair, Gate())
-    assert chosen(hair, sure) == "sure"
-    assert chosen(hair, candidate("sure", 0.6)) == "hair"
-    lucky = candidate("lucky", 1.3, expected=0.99)
-    assert chosen(lucky, hair) == "hair"
+def test_a_tenth_of_the_speed_is_given_for_surety() -> None:
+    hair = candidate("hair", 1.2, expected=0.9952)
+    assert chosen(hair, candidate("surer", 1.1, expected=0.998)) == "surer"
+    assert chosen(hair, candidate("surer", 1.0, expected=0.998)) == "hair"
 
 
 def test_the_front_holds_what_nothing_beats() -> None:
@@ -86,6 +83,14 @@ def test_the_front_holds_what_nothing_beats() -> None:
 
 @pytest.mark.parametrize(("flips", "verdict"), [(None, "passes"), (5, "passes"), (6, "near"), (11, "fails")])
 def test_labels_that_hang_on_batch_mates_count(flips: int | None, verdict: str) -> None:
-    assert judge(PARITY, PARITY, flips, Gate()) == verdict
+    assert judge(PARITY, PARITY, 0.999, flips, Gate()) == verdict
     alone = replace(PARITY, label_agreement=0.98)
-    assert judge(PARITY, alone, flips, Gate()) == "fails"
+    assert judge(PARITY, alone, 0.999, flips, Gate()) == "fails"
+
+
+@pytest.mark.parametrize(
+    ("counted", "expected", "verdict"),
+    [(0.992, 0.996, "passes"), (1.0, 0.994, "near"), (0.989, 0.999, "fails"), (1.0, 0.989, "fails")],
+)
+def test_what_is_expected_counts_more_than_what_flipped(counted: float, expected: float, verdict: str) -> None:
+    assert judge(replace(PARITY, label_agreement=counted), None, expected, None, Gate()) == verdict

@@ -30,8 +30,8 @@ def write_half(optimised: Path, target: Path) -> dict[str, Any]:
         "scheme": "fp16: half precision for a GPU",
         "name": "fp16",
         "activations": "none",
-        "fp32_nodes": [],
-        "blockwise_nodes": [],
+        "rescued_nodes": [],
+        "rescue": None,
         "safe_on": ["any"],
         "safe_setting": None,
     }

@@ -93,9 +93,9 @@ def histogram(prob_diffs: list[float]) -> Markup:
 
 
 def sensitivity_bars(report: ExportReport) -> Markup:
-    """Draw what int8 does to each operator alone, the worst on top; those left in fp32 in another colour."""
+    """Draw what int8 does to each operator alone, the worst on top; those rescued in another colour."""
     ranking = report.search.ranking[:SHOWN_OPERATORS] if report.search else []
-    left = set(report.int8.quantization["fp32_nodes"]) if report.int8 else set()
+    left = set(report.int8.quantization["rescued_nodes"]) if report.int8 else set()
     figure, panels = new_figure(1, 1, (10, 0.6 + 0.22 * len(ranking)))
     names = [entry.node.strip("/").replace("/", " ") for entry in ranking]
     colours = [ORANGE if entry.node in left else BLUE for entry in ranking]

@@ -14,9 +14,11 @@ from ftx.export.batches import Batches
 from ftx.export.onnx_graph import constants
 from ftx.runtime.session import open_session
 
-__all__ = ["Linear", "Range", "calibrate", "linears"]
+__all__ = ["Linear", "Observed", "calibrate", "linears"]
 
 CALIBRATION_TEXTS = 256
+# Tokens kept of each activation, to measure what rounding does to its products.
+SAMPLE_TOKENS = 1024
 BATCH_SIZE = 16
 
 
@@ -38,11 +40,18 @@ class Linear:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Range:
-    """Smallest and largest value of each channel of an activation. *Shape of each:* `(channels,)`."""
+class Observed:
+    """An activation as it was on real tokens.
+
+    Attributes:
+        low: Smallest value of each channel. *Shape:* `(channels,)`.
+        high: Largest, likewise.
+        sample: Some of the tokens, of every text as many. *Shape:* `(tokens, channels)`.
+    """
 
     low: NDArray[np.float32]
     high: NDArray[np.float32]
+    sample: NDArray[np.float32]
 
     @property
     def largest(self) -> NDArray[np.float32]:
@@ -63,15 +72,15 @@ def linears(graph: Any) -> list[Linear]:
     return found
 
 
-def calibrate(path: Path, batches: Batches) -> dict[str, Range]:
-    """Measure the range of every activation that goes into a linear operator, channel by channel.
+def calibrate(path: Path, batches: Batches) -> dict[str, Observed]:
+    """Observe every activation that goes into a linear operator, channel by channel.
 
     Args:
         path: The fp32 graph.
         batches: Texts like those the model will see; up to `CALIBRATION_TEXTS` of them are taken.
 
     Returns:
-        Ranges by the activation's name. Padding does not count.
+        What was seen, by the activation's name. Padding does not count.
     """
     import onnx
 
@@ -84,12 +93,22 @@ def calibrate(path: Path, batches: Batches) -> dict[str, Range]:
     session = open_session(watched)
     lows: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
     highs: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
-    for batch in batches.of(BATCH_SIZE, batches.spread(CALIBRATION_TEXTS)):
+    samples: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
+    rows = batches.spread(CALIBRATION_TEXTS)
+    share = -(-SAMPLE_TOKENS * BATCH_SIZE // len(rows))
+    for batch in batches.of(BATCH_SIZE, rows):
         real = batch["attention_mask"].astype(bool)
         for name, values in zip(names, session.run(names, batch), strict=True):
             # In the last layer one token stands for the text.
             tokens = values[real] if values.shape[:-1] == real.shape else values.reshape(-1, values.shape[-1])
             lows[name].append(tokens.min(axis=0))
             highs[name].append(tokens.max(axis=0))
+            places = np.linspace(0, len(tokens) - 1, min(share, len(tokens))).astype(int)
+            samples[name].append(tokens[places])
     watched.unlink()
-    return {name: Range(low=np.min(lows[name], axis=0), high=np.max(highs[name], axis=0)) for name in names}
+    return {
+        name: Observed(
+            low=np.min(lows[name], axis=0), high=np.max(highs[name], axis=0), sample=np.concatenate(samples[name])
+        )
+        for name in names
+    }

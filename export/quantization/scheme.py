@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["SCHEMES", "TARGETS", "Scheme", "for_target"]
+__all__ = ["RESCUES", "SCHEMES", "TARGETS", "Scheme", "for_target"]
 
 # For which CPUs a file may be made. Without int8 dot products (VNNI) x86 adds pairs of products in int16, which weights
 # of 7 bits can't overflow; with them 8 bits are exact, as on Arm.
 TARGETS = {"vnni": 8, "arm64": 8, "avx2": 7, "avx512": 7, "any": 7}
+
+# How operators can be rescued, the cheapest way first.
+RESCUES = {"outliers": "outlying channels in fp32", "blockwise": "in blocks", "fp32": "in fp32"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,44 +24,51 @@ class Scheme:
         activations: `static`: one scale for each tensor, fixed by calibration, so that a text's answer does not depend
             on its batch-mates; `dynamic`: one for each tensor and batch, found at run time; `blockwise`: one for each
             token and block of 128 channels (onnxruntime's MatMulNBits).
-        alpha: Smoothing: how much of the activations' range moves into the weights (SmoothQuant, Xiao et al. 2022);
-            None: none.
+        smooth: Whether outlying channels of an activation move into the weights, as far as is best for each.
         per_channel: Whether each output channel of a weight has a scale of its own.
         weight_bits: 8, or 7: half the range, which no CPU's int8 product overflows.
         weight_type: `s8`; `u8`: twice the work on a CPU without VNNI, but exact there at 8 bits.
         attention: Whether fused attention's projections are int8, too (QAttention).
         embeddings: Whether embedding tables are int8, each row with a scale of its own.
-        fp32_nodes: Operators left as they are.
-        blockwise_nodes: Operators quantised blockwise, whatever the others are.
+        rescued_nodes: Operators that suffer most, and are made otherwise than the rest.
+        rescue: How: `outliers`: the channels that outlie most are multiplied in fp32; `blockwise`: as above; `fp32`:
+            wholly.
     """
 
     name: str
     activations: str = "static"
-    alpha: float | None = None
+    smooth: bool = False
     per_channel: bool = True
     weight_bits: int = 8
     weight_type: str = "s8"
     attention: bool = True
     embeddings: bool = True
-    fp32_nodes: tuple[str, ...] = ()
-    blockwise_nodes: tuple[str, ...] = ()
+    rescued_nodes: tuple[str, ...] = ()
+    rescue: str = "fp32"
+
+    def way(self, node: str) -> str:
+        """Tell how an operator is made: one of `RESCUES`, `blockwise`, or `int8` with a scale for each tensor."""
+        if node in self.rescued_nodes:
+            return self.rescue
+        return "blockwise" if self.activations == "blockwise" else "int8"
 
     def describe(self) -> dict[str, Any]:
         """Say for the manifest what was done."""
-        smoothing = "" if self.alpha is None else f", smoothing {self.alpha:g}"
+        smoothing = ", smoothed" if self.smooth else ""
+        rescued = f", {len(self.rescued_nodes)} rescued: {RESCUES[self.rescue]}" if self.rescued_nodes else ""
         grain = "channel" if self.per_channel else "tensor"
         return {
-            "scheme": f"{self.activations} int8: weights {self.weight_type} per {grain}{smoothing}",
+            "scheme": f"{self.activations} int8: weights {self.weight_type} per {grain}{smoothing}{rescued}",
             "name": self.name,
             "activations": self.activations,
-            "smoothing_alpha": self.alpha,
+            "smooth": self.smooth,
             "per_channel": self.per_channel,
             "weight_bits": self.weight_bits,
             "weight_type": self.weight_type,
             "attention": self.attention,
             "embeddings": self.embeddings,
-            "fp32_nodes": list(self.fp32_nodes),
-            "blockwise_nodes": list(self.blockwise_nodes),
+            "rescued_nodes": list(self.rescued_nodes),
+            "rescue": self.rescue if self.rescued_nodes else None,
         }
 
 
@@ -66,19 +76,13 @@ class Scheme:
 SCHEMES = {
     scheme.name: scheme
     for scheme in (
-        Scheme(name="static-0.8", alpha=0.8),
-        Scheme(name="static-0.7", alpha=0.7),
-        Scheme(name="static-0.9", alpha=0.9),
+        Scheme(name="static", smooth=True),
         Scheme(name="dynamic", activations="dynamic"),
-        Scheme(name="dynamic-0.7", activations="dynamic", alpha=0.7),
-        Scheme(name="static-fp32-attention", alpha=0.8, attention=False),
-        Scheme(name="static-fp32-embeddings", alpha=0.8, embeddings=False),
+        Scheme(name="static-fp32-attention", smooth=True, attention=False),
+        Scheme(name="static-fp32-embeddings", smooth=True, embeddings=False),
         Scheme(name="blockwise", activations="blockwise"),
-        Scheme(name="static-0.75", alpha=0.75),
-        Scheme(name="static-0.85", alpha=0.85),
-        Scheme(name="static", activations="static"),
+        Scheme(name="static-u8u8", smooth=True, weight_type="u8"),
         Scheme(name="dynamic-per-tensor", activations="dynamic", per_channel=False),
-        Scheme(name="static-u8u8", alpha=0.8, weight_type="u8"),
     )
 }
 

@@ -23,10 +23,11 @@ from ftx.export.parity import Gate, Parity, compare_logits
 from ftx.export.peers import Peer, peers
 from ftx.export.proof import BATCH_SIZE
 from ftx.export.quantization.candidate import Candidate, choose, judge, mark_front
-from ftx.export.quantization.linear import Range, calibrate, linears
+from ftx.export.quantization.linear import calibrate, linears
 from ftx.export.quantization.race import Run, race
 from ftx.export.quantization.scheme import SCHEMES, Scheme, for_target
 from ftx.export.quantization.sensitivity import Sensitivity, Switched
+from ftx.export.quantization.smoothing import Calibration
 from ftx.export.quantization.write import write_quantized
 from ftx.heldout import HeldOut
 from ftx.machine import usable_cores
@@ -39,11 +40,12 @@ __all__ = ["Search", "Searcher"]
 # How much of the budget may be gone before nothing more is tried; the race has the rest. Until something passes, it is
 # better to try on than to time well.
 TRY_UNTIL, TRY_UNTIL_ONE_PASSES = 0.6, 0.85
-# How many of the worst operators are rescued at once. A blockwise product costs less time and space than one in fp32;
-# fused attention can only be left in fp32.
-RESCUED = (1, 2, 4, 6, 8)
-# Tried first, with three strengths of smoothing: the best of them is the one to rescue.
-FIRST = list(SCHEMES)[:3]
+# How many of the worst operators are rescued at once, in each way. Fused attention can only be left in fp32.
+RESCUED = {"outliers": (1, 2, 4, 8), "blockwise": (2, 4, 8), "fp32": (1, 4, 8)}
+# How many of these are chosen by what they do together; the others follow by what they do alone.
+GREEDY = 4
+# Tried first: the best of them is the one to rescue.
+FIRST = list(SCHEMES)[:1]
 CALIBRATION_BATCHES = 300
 
 
@@ -94,7 +96,7 @@ class Searcher:
         self.held_out, self.reference_logits, self.gate, self.target = held_out, reference_logits, gate, target
         self.manifest: Manifest = describe(plain)[0]
         self.batches = Batches(held_out.texts, plain, [node.name for node in open_session(optimised).get_inputs()])
-        self.ranges: dict[str, Range] = calibrate(optimised, self.batches)
+        self.calibration = Calibration(calibrate(optimised, self.batches))
         self.candidates: list[Candidate] = []
         self.schemes: dict[str, Scheme] = {}
         self.runs: dict[str, Run] = {}
@@ -117,7 +119,9 @@ class Searcher:
             compare: Whether other toolkits' models are measured, too.
         """
         self.bar.total = round(budget_sec)
-        others = islice(peers(self.plain.parent, self.work, self.calibration(), usable_cores()), None if compare else 1)
+        others = islice(
+            peers(self.plain.parent, self.work, self.calibration_batches(), usable_cores()), None if compare else 1
+        )
         for peer in others:
             self.try_peer(peer)
         self.try_fp32("fp32", self.plain)
@@ -175,7 +179,7 @@ class Searcher:
         """
         scheme = for_target(scheme, self.target)
         path = self.file(scheme.name)
-        write_quantized(self.optimised, path, scheme, self.ranges)
+        write_quantized(self.optimised, path, scheme, self.calibration)
         session = open_session(path)
         alone = None
         logits = self.batches.logits(session, BATCH_SIZE)
@@ -235,27 +239,27 @@ class Searcher:
         return compare_logits(logits, reference_logits, self.held_out, self.manifest, BATCH_SIZE)
 
     def rescues(self) -> Iterator[Scheme]:
-        """Improve the best scheme so far: ever more of its worst operators quantised blockwise, or left in fp32."""
+        """Improve the best scheme so far: ever more of its worst operators rescued, in one way after the other."""
         tried = [one for one in self.candidates if one.name in self.schemes]
         if not tried:
             return
         best = max(tried, key=lambda one: one.expected_agreement)
         scheme = self.schemes[best.name]
         switchable = self.file("switchable")
-        write_quantized(self.optimised, switchable, scheme, self.ranges, fold_biases=False)
+        write_quantized(self.optimised, switchable, scheme, self.calibration, fold_biases=False)
         switched = Switched(self.optimised, switchable, self.batches)
         self.ranking = switched.rank()
         kinds = {linear.node: linear.kind for linear in linears(onnx.load(str(self.optimised)).graph)}
-        worst = switched.worst_together([entry for entry in self.ranking if entry.node in kinds], max(RESCUED))
-        for count in RESCUED:
-            products = tuple(node for node in worst[:count] if kinds[node] == "MatMul")
-            others = tuple(node for node in worst[:count] if kinds[node] != "MatMul")
-            if count <= len(worst) and products:
-                name = f"{scheme.name}-blockwise-x{count}"
-                yield replace(scheme, name=name, blockwise_nodes=products, fp32_nodes=others)
-        for count in RESCUED[::2]:
-            if count <= len(worst) and count < len(kinds):  # with all of them in fp32 it would be no int8 file
-                yield replace(scheme, name=f"{scheme.name}-fp32-x{count}", fp32_nodes=tuple(worst[:count]))
+        ranked = [entry for entry in self.ranking if entry.node in kinds]
+        together = switched.worst_together(ranked, GREEDY)
+        worst = together + [entry.node for entry in ranked if entry.node not in together]
+        products = [node for node in worst if kinds[node] == "MatMul"]
+        for rescue, counts in RESCUED.items():
+            nodes = worst if rescue == "fp32" else products
+            for count in counts:
+                if count <= len(nodes) and (rescue != "fp32" or count < len(kinds)):  # else it would be no int8 file
+                    name = f"{scheme.name}-{rescue}-x{count}"
+                    yield replace(scheme, name=name, rescue=rescue, rescued_nodes=tuple(nodes[:count]))
 
     def race(self, budget_sec: float) -> None:
         """Time what passes (what is near, if nothing does), fp32 and the peers, in pairs with the first peer."""
@@ -271,7 +275,7 @@ class Searcher:
         passed = any(one.kind == "int8" and one.verdict == "passes" for one in self.candidates)
         return not self.schemes or self.spent() < (TRY_UNTIL if passed else TRY_UNTIL_ONE_PASSES) * budget_sec
 
-    def calibration(self) -> list[Any]:
+    def calibration_batches(self) -> list[Any]:
         """Give batches of one text for peers that calibrate."""
         return self.batches.of(1, self.batches.spread(CALIBRATION_BATCHES))
 

@@ -46,7 +46,7 @@ class Switched:
         texts: How many of them to take: enough for an order, few enough for seconds.
     """
 
-    def __init__(self, fp32: Path, int8: Path, batches: Batches, texts: int = 64) -> None:
+    def __init__(self, fp32: Path, int8: Path, batches: Batches, texts: int = 32) -> None:
         path = int8.with_name("switched.onnx")
         self._switches = write_switched(fp32, int8, path)
         self._session = open_session(path)
@@ -59,7 +59,7 @@ class Switched:
         ranked = [Sensitivity(node=node, rms_logit_error=self.error({node})) for node in self._switches]
         return sorted(ranked, key=lambda entry: (-entry.rms_logit_error, entry.node))
 
-    def worst_together(self, ranking: list[Sensitivity], count: int, among: int = 6) -> list[str]:
+    def worst_together(self, ranking: list[Sensitivity], count: int, among: int = 4) -> list[str]:
         """Choose operators to leave in fp32, one after the other, each the one that helps most with those before it.
 
         Args:

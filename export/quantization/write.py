@@ -1,9 +1,7 @@
 """Write a quantised graph: what a scheme says, operator by operator.
 
 An int8 product is exact; what is lost is lost in rounding its operands. With scales a (activation) and b (weight, one
-for each output channel), x W = a b ((q_x - z) q_W) with q_x = x / a + z and q_W = W / b rounded. Smoothing by s, one
-for each input channel, leaves the product as it is, x W = (x / s)(s W), and moves outlying channels from x, which
-shares one scale, into W (SmoothQuant, Xiao et al. 2022, arXiv:2211.10438).
+for each output channel), x W = a b ((q_x - z) q_W) with q_x = x / a + z and q_W = W / b rounded.
 """
 
 from __future__ import annotations
@@ -17,10 +15,17 @@ from numpy.typing import NDArray
 
 from ftx.errors import ModelError
 from ftx.export.onnx_graph import Constants, constants, consumers, drop_unused, sort_nodes
-from ftx.export.quantization.linear import Linear, Range, linears
+from ftx.export.quantization.linear import Linear, linears
 from ftx.export.quantization.scheme import Scheme
+from ftx.export.quantization.smoothing import (
+    OUTLIERS,
+    Calibration,
+    Smoothing,
+    activation_rounding,
+    round_weight,
+)
 
-__all__ = ["smoothing", "write_quantized"]
+__all__ = ["write_quantized"]
 
 MICROSOFT = "com.microsoft"
 ATTENTION_ATTRIBUTES = {"num_heads", "unidirectional", "mask_filter_value", "scale", "do_rotary"}
@@ -31,7 +36,7 @@ TINY = 1e-5
 
 
 def write_quantized(
-    base: Path, target: Path, scheme: Scheme, ranges: dict[str, Range], *, fold_biases: bool = True
+    base: Path, target: Path, scheme: Scheme, calibration: Calibration, *, fold_biases: bool = True
 ) -> None:
     """Quantise a graph.
 
@@ -39,7 +44,7 @@ def write_quantized(
         base: The fp32 graph.
         target: Where the quantised one goes.
         scheme: How.
-        ranges: What `calibrate` measured on `base`.
+        calibration: What was seen on `base`.
         fold_biases: Whether products take over the biases that follow. Without it every operator's result is that of
             the one it replaces.
 
@@ -52,7 +57,7 @@ def write_quantized(
     model = onnx.load(str(base))
     if all(entry.domain != MICROSOFT for entry in model.opset_import):
         model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
-    writer = Writer(model.graph, scheme, ranges)
+    writer = Writer(model.graph, scheme, calibration)
     writer.write_linears()
     if scheme.embeddings:
         writer.write_embeddings()
@@ -64,80 +69,88 @@ def write_quantized(
     onnx.save(model, str(target))
 
 
-def smoothing(largest: NDArray[np.float32], weights: NDArray[np.float32], alpha: float) -> NDArray[np.float32]:
-    """Compute s = max|x|^alpha / max|W|^(1 - alpha) for each input channel, scaled so that its geometric mean is 1.
-
-    Args:
-        largest: max|x|. *Shape:* `(in_channels,)`.
-        weights: All weights that share x, side by side. *Shape:* `(in_channels, out_channels)`.
-        alpha: How much of x's range moves.
-
-    Returns:
-        *Shape:* `(in_channels,)`.
-    """
-    factors = np.maximum(largest, TINY) ** alpha / np.maximum(np.abs(weights).max(axis=1), TINY) ** (1 - alpha)
-    return np.asarray(factors / np.exp(np.mean(np.log(factors))), dtype=np.float32)
-
-
 class Writer:
     """Replaces operators of one graph.
 
     Attributes:
         replaced: Names of the operators that are int8 now.
+        sums: The whole result, by the result without outliers.
     """
 
-    def __init__(self, graph: Any, scheme: Scheme, ranges: dict[str, Range]) -> None:
-        self.graph, self.scheme, self.ranges = graph, scheme, ranges
+    def __init__(self, graph: Any, scheme: Scheme, calibration: Calibration) -> None:
+        self.graph, self.scheme, self.calibration = graph, scheme, calibration
         self.known: Constants = constants(graph)
         self.nodes: dict[str, Any] = {node.name: node for node in graph.node}
         self.replaced: list[str] = []
+        self.sums: dict[str, str] = {}
 
     def write_linears(self) -> None:
         """Quantise the linear operators that the scheme names."""
-        sharing: dict[str, list[Linear]] = defaultdict(list)
+        sharing: dict[tuple[str, str], list[Linear]] = defaultdict(list)
         for linear in linears(self.graph):
-            if linear.node in self.scheme.fp32_nodes:
+            way = self.scheme.way(linear.node)
+            if way == "fp32" or (linear.kind == "Attention" and not self.scheme.attention):
                 continue
-            blockwise = self.scheme.activations == "blockwise" or linear.node in self.scheme.blockwise_nodes
-            if linear.kind == "Attention" and (blockwise or not self.scheme.attention):
-                continue
-            if blockwise:
+            if way != "blockwise":  # query, key and value read the same activation: rounded once
+                sharing[linear.activation, way].append(linear)
+            elif linear.kind == "MatMul":
                 self.write_blockwise(linear)
-            else:
-                sharing[linear.activation].append(linear)
-        for activation, together in sharing.items():  # query, key and value read the same activation: rounded once
-            self.write_together(activation, together)
+        for (activation, way), together in sharing.items():
+            self.write_together(activation, way, together)
 
-    def write_together(self, activation: str, together: list[Linear]) -> None:
-        """Quantise one activation and the operators that read it."""
-        weights = [self.known[linear.weight].astype(np.float32) for linear in together]
-        given, factors = self.ranges[activation], np.ones(weights[0].shape[0], dtype=np.float32)
-        source = activation
-        if self.scheme.alpha is not None:
-            factors = smoothing(given.largest, np.concatenate(weights, axis=1), self.scheme.alpha)
-            source = f"{activation}/smooth"
-            self.add("Mul", [activation, self.constant(f"{source}/factors", 1 / factors)], [source])
-        rounded, scale, zero = (f"{activation}/{part}" for part in ("int8", "scale", "zero"))
+    def write_together(self, activation: str, way: str, together: list[Linear]) -> None:
+        """Quantise one activation and the operators that read it in the same way."""
+        weights = {linear.node: self.known[linear.weight].astype(np.float32) for linear in together}
+        smoothing = self.smoothing(activation, way, weights)
+        source, prefix = activation, f"{activation}/{way}"
+        if not smoothing.is_none:
+            source = f"{prefix}/smooth"
+            self.add("Mul", [activation, self.constant(f"{source}/factors", 1 / smoothing.factors)], [source])
+        rounded, scale, zero = (f"{prefix}/{part}" for part in ("int8", "scale", "zero"))
         if self.scheme.activations == "static":
-            low, high = min(0.0, float((given.low / factors).min())), max(0.0, float((given.high / factors).max()))
-            step = np.float32(max(high - low, TINY) / 255)
-            self.constant(scale, step)
-            self.constant(zero, np.uint8(np.clip(round(-low / float(step)), 0, 255)))
+            rounding = activation_rounding(self.calibration.observed[activation], smoothing.factors)
+            self.constant(scale, rounding.step)
+            self.constant(zero, rounding.zero)
             self.add("QuantizeLinear", [source, scale, zero], [rounded])
         else:
             self.add("DynamicQuantizeLinear", [source], [rounded, scale, zero])
-        for linear, weight in zip(together, weights, strict=True):
-            self.write_linear(linear, weight * factors[:, None], rounded, scale, zero)
+        for linear in together:
+            self.write_linear(linear, weights[linear.node] * smoothing.of_weights[:, None], rounded, scale, zero)
+        if way == "outliers":
+            few = f"{prefix}/few"
+            self.add("Gather", [activation, self.constant(f"{few}/channels", smoothing.outliers)], [few], axis=-1)
+            for linear in together:
+                self.add_outliers(linear, few, weights[linear.node][smoothing.outliers])
+
+    def smoothing(self, activation: str, way: str, weights: dict[str, NDArray[np.float32]]) -> Smoothing:
+        """Choose how an activation is smoothed."""
+        bits = self.scheme.weight_bits
+        if way == "outliers":
+            return self.calibration.smoothing(activation, weights, bits=bits, outliers=OUTLIERS)
+        if self.scheme.smooth:
+            return self.calibration.smoothing(activation, weights, bits=bits)
+        return Smoothing.none(len(self.calibration.observed[activation].low))
+
+    def add_outliers(self, linear: Linear, few: str, rows: NDArray[np.float32]) -> None:
+        """Add the product of the outlying channels, in fp32, to that of the others."""
+        node = self.nodes[linear.node]
+        result = node.output[0]
+        node.output[0] = f"{result}/most"
+        self.add("MatMul", [few, self.constant(f"{linear.node}/few", rows)], [f"{result}/few"])
+        self.add("Add", [f"{result}/most", f"{result}/few"], [result])
+        self.sums[f"{result}/most"] = result
 
     def write_linear(self, linear: Linear, weight: NDArray[np.float32], rounded: str, scale: str, zero: str) -> None:
         """Put an int8 operator in the place of a linear one."""
         from onnx import helper
 
         node = self.nodes[linear.node]
-        values, steps, zeros = self.round_weight(weight)
+        values, steps = round_weight(weight, self.scheme.weight_bits, per_channel=self.scheme.per_channel)
+        middle, kind = (128, np.uint8) if self.scheme.weight_type == "u8" else (0, np.int8)
         name = f"{linear.node}/weight"
         parts = [self.constant(f"{name}/{part}", array) for part, array in
-                 (("int8", values), ("scale", steps), ("zero", zeros))]  # fmt: skip
+                 (("int8", (values + middle).astype(kind)), ("scale", steps),
+                  ("zero", np.full(steps.shape, middle, dtype=kind)))]  # fmt: skip
         if linear.kind == "MatMul":
             inputs = [rounded, parts[0], scale, parts[1], zero, parts[2]]
             made = helper.make_node("MatMulIntegerToFloat", inputs, node.output, f"{node.name}/int8", domain=MICROSOFT)
@@ -147,23 +160,6 @@ class Writer:
             made = helper.make_node("QAttention", inputs, node.output, f"{node.name}/int8", domain=MICROSOFT)
             made.attribute.extend(given for given in node.attribute if given.name in ATTENTION_ATTRIBUTES)
         self.replace(node, made)
-
-    def round_weight(self, weight: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[Any]]:
-        """Round a weight, symmetrically.
-
-        Args:
-            weight: *Shape:* `(in_channels, out_channels)`.
-
-        Returns:
-            Values of the weight's shape; scales and zero points. *Shape of both:* `(out_channels,)`, or `()`.
-        """
-        limit = 2 ** (self.scheme.weight_bits - 1) - 1
-        largest = np.abs(weight).max(axis=0) if self.scheme.per_channel else np.abs(weight).max()
-        steps = np.asarray(np.maximum(largest, TINY) / limit, dtype=np.float32)
-        values = np.clip(np.round(weight / steps), -limit, limit)
-        middle = 128 if self.scheme.weight_type == "u8" else 0
-        kind = np.uint8 if self.scheme.weight_type == "u8" else np.int8
-        return (values + middle).astype(kind), steps, np.full(steps.shape, middle, dtype=kind)
 
     def write_blockwise(self, linear: Linear) -> None:
         """Put a MatMulNBits in the place of a MatMul: weights u8 in blocks of 128 input channels, scaled alone."""
@@ -195,7 +191,7 @@ class Writer:
             large = len(self.known.shape(table)) == 2 and self.known.shape(table)[0] >= MIN_TABLE_ROWS
             if not large or any(node.op_type != "Gather" or node.input[0] != table for node in read_by):
                 continue
-            if any(node.name in self.scheme.fp32_nodes for node in read_by):
+            if any(self.scheme.way(node.name) == "fp32" for node in read_by):
                 continue
             rows = self.known[table].astype(np.float32)
             steps = np.maximum(np.abs(rows).max(axis=1, keepdims=True), TINY).astype(np.float32) / np.float32(127)
@@ -218,7 +214,7 @@ class Writer:
         """Let products add the bias of the BiasGelu that follows: it costs them nothing, and Gelu alone is faster."""
         users = consumers(self.graph)
         for node in self.graph.node:
-            read_by = users.get(node.output[0], [])
+            read_by = users.get(self.sums.get(node.output[0], node.output[0]), [])
             if node.op_type != "MatMulIntegerToFloat" or len(read_by) != 1 or read_by[0].op_type != "BiasGelu":
                 continue
             activation = read_by[0]

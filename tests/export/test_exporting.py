@@ -19,8 +19,8 @@ from ftx.errors import DataError, OutputError, ParityError
 from ftx.export import ChoiceError, compare, export, exporting
 from ftx.export.graph import export_graph
 from ftx.export.quantization import search
-from ftx.export.quantization.linear import Range
 from ftx.export.quantization.scheme import Scheme
+from ftx.export.quantization.smoothing import Calibration
 from ftx.export.reference import Reference
 from ftx.heldout import read_held_out, write_held_out
 from ftx.run_folder import find_checkpoint
@@ -137,14 +137,14 @@ def test_a_graph_that_says_something_else_is_not_exported(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("quantize", ["fast", "static-0.8"])
+@pytest.mark.parametrize("quantize", ["fast", "static"])
 def test_when_no_int8_passes_fp32_is_kept_and_status_is_1(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantize: str
 ) -> None:
     plain = search.write_quantized
 
-    def wrong(base: Path, target: Path, scheme: Scheme, ranges: dict[str, Range], **options: bool) -> None:
-        plain(base, target, scheme, ranges, **options)
+    def wrong(base: Path, target: Path, scheme: Scheme, calibration: Calibration, **options: bool) -> None:
+        plain(base, target, scheme, calibration, **options)
         shift_bias(target, 100)
 
     monkeypatch.setattr(search, "write_quantized", wrong)
@@ -159,7 +159,7 @@ def test_when_no_int8_passes_fp32_is_kept_and_status_is_1(
     assert report["passed"] is False
     assert report["int8"] is None
     assert report["search"]["chosen"] is None
-    assert len(report["search"]["candidates"]) == (1 if quantize == "static-0.8" else 3 + 5 + 2)
+    assert len(report["search"]["candidates"]) == (1 if quantize == "static" else 1 + 3 + 2 + 2)
     assert Predictor(tmp_path / "onnx")(["The movie was great!"])[0].label == "positive"
     assert "No: none of" in (tmp_path / "onnx/parity.html").read_text()
 
@@ -177,7 +177,7 @@ def test_a_choice_that_fails_on_the_other_texts_is_not_kept(
         return path
 
     monkeypatch.setattr(search.Searcher, "file", spoilt)
-    report = export(tiny_run, tmp_path / "onnx", quantize="static-0.8")
+    report = export(tiny_run, tmp_path / "onnx", quantize="static")
     assert report.int8
     assert report.int8.verdict == "fails"
     assert len(report.int8.flips) > 3
@@ -191,12 +191,12 @@ def test_an_operator_that_int8_spoils_is_rescued(
 ) -> None:
     plain, victim = search.write_quantized, "/bert/encoder/layer.0/output/dense/MatMul"
 
-    def hurting(base: Path, target: Path, scheme: Scheme, ranges: dict[str, Range], **options: bool) -> None:
+    def hurting(base: Path, target: Path, scheme: Scheme, calibration: Calibration, **options: bool) -> None:
         """Quantise, and spoil the scale of one operator's weights, unless it is treated otherwise."""
-        plain(base, target, scheme, ranges, **options)
+        plain(base, target, scheme, calibration, **options)
         proto = onnx.load(str(target))
         spoilt = [tensor for tensor in proto.graph.initializer if tensor.name == f"{victim}/weight/scale"]
-        if victim not in scheme.blockwise_nodes:
+        if victim not in scheme.rescued_nodes:
             for tensor in spoilt:
                 tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * -50, tensor.name))
             onnx.save(proto, str(target))
@@ -207,16 +207,16 @@ def test_an_operator_that_int8_spoils_is_rescued(
     assert report.search
     assert report.search.ranking[0].node == victim
     assert report.search.ranking[0].rms_logit_error > 5 * report.search.ranking[1].rms_logit_error
-    assert [one.verdict for one in report.search.candidates] == ["fails"] * 3 + ["passes"]
-    assert report.int8.quantization["blockwise_nodes"] == [victim]
-    assert report.search.chosen and report.search.chosen.endswith("-blockwise-x1")
+    assert [one.verdict for one in report.search.candidates] == ["fails", "passes"]
+    assert report.int8.quantization["rescued_nodes"] == [victim]
+    assert report.search.chosen == "static-outliers-x1"
 
 
 def test_the_search_times_what_passes_and_takes_the_fastest(tiny_run: Path, tmp_path: Path) -> None:
     report = export(tiny_run, tmp_path / "onnx", search_budget_sec=4)
     assert report.search
     by_name = {one.name: one for one in report.search.candidates}
-    assert {"Optimum avx512_vnni", "fp32", "fp32, optimised graph", "static-0.8"} <= set(by_name)
+    assert {"Optimum avx512_vnni", "fp32", "fp32, optimised graph", "static"} <= set(by_name)
     for one in by_name.values():
         assert bool(one.speed) == (one.kind != "int8" or one.verdict == "passes")
     assert by_name["Optimum avx512_vnni"].speed
@@ -242,7 +242,7 @@ def test_none_makes_fp32_alone_and_is_no_failure(tiny_run: Path, tmp_path: Path)
 
 @pytest.mark.parametrize(("target", "safe"), [("any", True), ("avx2", True), ("arm64", False), ("vnni", False)])
 def test_a_target_decides_where_weights_are_safe(tiny_run: Path, tmp_path: Path, target: str, safe: bool) -> None:
-    report = export(tiny_run, tmp_path / "onnx", quantize="static-0.8", target=target)
+    report = export(tiny_run, tmp_path / "onnx", quantize="static", target=target)
     assert report.int8
     assert report.int8.quantization["target"] == target
     assert ("avx2" in report.int8.quantization["safe_on"]) is safe
@@ -271,7 +271,7 @@ def test_half_precision_for_a_gpu_passes_the_same_gate(tiny_run: Path, tmp_path:
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"quantize": "int3"}, "--quantize int3: expected one of auto, fast, none, static-0.8"),
+        ({"quantize": "int3"}, "--quantize int3: expected one of auto, fast, none, static"),
         ({"target": "sparc"}, "--target sparc: expected one of vnni"),
         ({"device": "tpu"}, "--device tpu: expected one of cpu, cuda"),
         ({"min_agreement": 99.5}, "expected a share from 0.5 to 1, like 0.995"),

@@ -10,8 +10,9 @@ import pytest
 
 from ftx.export.batches import Batches
 from ftx.export.graph import export_graph, optimise
-from ftx.export.quantization.linear import Range, calibrate
+from ftx.export.quantization.linear import calibrate
 from ftx.export.quantization.scheme import Scheme
+from ftx.export.quantization.smoothing import Calibration
 from ftx.export.quantization.write import write_quantized
 from ftx.export.reference import Reference
 from tests.conftest import review_rows
@@ -27,11 +28,11 @@ class Graphs:
     plain: Path
     optimised: Path
     batches: Batches
-    ranges: dict[str, Range]
+    calibration: Calibration
 
     def write(self, scheme: Scheme, *, fold_biases: bool = True) -> Path:
         target = self.folder / f"{scheme.name}.onnx"
-        write_quantized(self.optimised, target, scheme, self.ranges, fold_biases=fold_biases)
+        write_quantized(self.optimised, target, scheme, self.calibration, fold_biases=fold_biases)
         return target
 
 
@@ -45,5 +46,9 @@ def graphs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str],
     assert not fusion.missed
     batches = Batches(TEXTS, plain, ["input_ids", "attention_mask", "token_type_ids"])
     return Graphs(
-        folder=folder, plain=plain, optimised=optimised, batches=batches, ranges=calibrate(optimised, batches)
+        folder=folder,
+        plain=plain,
+        optimised=optimised,
+        batches=batches,
+        calibration=Calibration(calibrate(optimised, batches)),
     )

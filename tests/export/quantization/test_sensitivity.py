@@ -12,9 +12,9 @@ from ftx.export.quantization.scheme import SCHEMES
 from ftx.export.quantization.sensitivity import Switched, write_switched
 from ftx.export.quantization.write import write_quantized
 from ftx.runtime.session import open_session
-from tests.export.quantization.conftest import Graphs
+from tests.export.quantization.conftest import TEXTS, Graphs
 
-SCHEME = SCHEMES["static-0.8"]
+SCHEME = SCHEMES["static"]
 
 
 def test_all_switches_on_is_int8_and_all_off_is_fp32(graphs: Graphs) -> None:
@@ -45,10 +45,10 @@ def test_every_quantised_operator_is_ranked_the_worst_first(graphs: Graphs) -> N
 
 
 def test_a_ranked_operators_error_is_that_of_a_model_with_it_alone_quantised(graphs: Graphs) -> None:
-    switched = Switched(graphs.optimised, graphs.write(SCHEME, fold_biases=False), graphs.batches)
+    switched = Switched(graphs.optimised, graphs.write(SCHEME, fold_biases=False), graphs.batches, len(TEXTS))
     ranking = switched.rank()
     others = tuple(entry.node for entry in ranking[1:])
-    alone = graphs.write(replace(SCHEME, name="alone", fp32_nodes=others))
+    alone = graphs.write(replace(SCHEME, name="alone", rescued_nodes=others))
     logits = [graphs.batches.logits(open_session(path), 16) for path in (alone, graphs.optimised)]
     assert np.sqrt(np.mean((logits[0] - logits[1]) ** 2)) == pytest.approx(ranking[0].rms_logit_error, rel=0.01)
 
@@ -72,5 +72,5 @@ def test_a_graph_with_nothing_quantised_is_said_so(graphs: Graphs) -> None:
     everything = tuple(node.name for node in onnx.load(str(graphs.optimised)).graph.node)
     target = graphs.folder / "none.onnx"
     with pytest.raises(ModelError, match="no operator"):
-        write_quantized(graphs.optimised, target, replace(SCHEME, fp32_nodes=everything), graphs.ranges)
+        write_quantized(graphs.optimised, target, replace(SCHEME, rescued_nodes=everything), graphs.calibration)
     assert not Path(target).exists()

@@ -69,7 +69,7 @@ def compare(onnx: str | Path, checkpoint: str | Path, *, data: str | Path | None
             f"{path} has the labels {', '.join(manifest.labels)}; {folder} has "
             f"{', '.join(reference.id2label.values())}: they are not the same model"
         )
-    proof = measure(path, reference.logits(held_out.texts), held_out)
+    proof, _ = measure(path, reference.logits(held_out.texts), held_out)
     if manifest.is_int8 or manifest.is_fp16:
         asked = Gate(**manifest.quantization.get("gate", {}))
         gate, verdict = asked.to_text(), proof.verdict(asked)

@@ -12,7 +12,10 @@ from ftx.runtime.model_file import describe
 from ftx.runtime.tokenization import Batch, encode, load_tokenizer, pad
 from ftx.text import Text
 
-__all__ = ["Batches"]
+__all__ = ["BATCH_SIZE", "Batches"]
+
+# How many texts run together where ftx measures batches.
+BATCH_SIZE = 32
 
 
 class Batches:

@@ -31,8 +31,7 @@ from ftx.machine import instruction_sets, int8_can_saturate
 from ftx.manifest import Manifest, write_manifest
 from ftx.output import check_free, staged_folder
 from ftx.run_folder import find_checkpoint
-from ftx.runtime import Predictor, verify
-from ftx.runtime.model_file import describe as describe_file
+from ftx.runtime import verify
 
 __all__ = ["QUANTIZE", "ChoiceError", "export"]
 
@@ -137,7 +136,7 @@ def export(
         reduced = None
         if path:
             made["gate"] = asdict(gate)
-            reduced = prove(path, made, logits[reporting], held_out.take(reporting), gate)
+            reduced = prove(path, made, manifest, logits[reporting], held_out.take(reporting), gate)
             if reduced.verdict == "fails":
                 path.unlink()
             else:
@@ -197,13 +196,17 @@ def halves(texts: int) -> tuple[list[int], list[int]]:
 
 
 def prove(
-    path: Path, made: dict[str, Any], reference_logits: NDArray[np.float32], held_out: HeldOut, gate: Gate
+    path: Path,
+    made: dict[str, Any],
+    manifest: Manifest,
+    reference_logits: NDArray[np.float32],
+    held_out: HeldOut,
+    gate: Gate,
 ) -> Reduced:
     """Measure the file that was chosen on texts that had no part in the choice."""
-    proof = measure(path, reference_logits, held_out)
+    proof, logits = measure(path, reference_logits, held_out)
     verdict = proof.verdict(gate)
     say(f"On {len(held_out)} other held-out texts: {proof.worst.to_text()}: {verdict}")
-    logits, manifest = Predictor(path).logits(held_out.texts), describe_file(path)[0]
     return Reduced(
         file=path.name,
         quantization=made,
@@ -240,7 +243,7 @@ def prove_fp32(model: Path, reference_logits: NDArray[np.float32], held_out: Hel
     Raises:
         ParityError: A logit differs by more than `FP32_ATOL`.
     """
-    proof = measure(model, reference_logits, held_out)
+    proof, _ = measure(model, reference_logits, held_out)
     worst = max(proof.parity, key=lambda result: result.max_abs_logit_diff)
     if not proof.same_numbers():
         raise ParityError(

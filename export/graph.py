@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import ModelError
-from ftx.export.batches import Batches
+from ftx.export.batches import BATCH_SIZE, Batches
 from ftx.export.fusion import Fusion, fuse, keep_first_token
 from ftx.export.parity import FP32_ATOL
 from ftx.export.quiet import quiet
@@ -19,8 +19,6 @@ from ftx.runtime.session import first_line, open_session
 from ftx.text import Text
 
 __all__ = ["export_graph", "optimise"]
-
-BATCH_SIZE = 32
 
 
 def export_graph(reference: Reference, folder: Path) -> Path:

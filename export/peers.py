@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ftx.export.quantization.race import Run
 from ftx.export.quiet import quiet
 from ftx.runtime.session import first_line, open_session
 from ftx.runtime.tokenization import Batch
@@ -27,8 +27,6 @@ __all__ = ["Peer", "optimum_preset", "peers"]
 PRESETS = ("avx512_vnni", "avx2", "arm64")
 # What NNCF takes by default.
 CALIBRATION_BATCHES = 300
-
-Run = Callable[[Batch], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)

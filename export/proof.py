@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.export.batches import Batches
+from ftx.export.batches import BATCH_SIZE, Batches
 from ftx.export.parity import SLACK, Gate, Parity, compare_logits
 from ftx.heldout import HeldOut
 from ftx.manifest import Manifest
 from ftx.runtime import Predictor
 from ftx.runtime.session import open_session
 
-__all__ = ["BATCH_SIZE", "BatchInvariance", "Proof", "measure"]
+__all__ = ["BatchInvariance", "Proof", "measure"]
 
-BATCH_SIZE = 32
 # Dynamic int8 scales activations over the batch, so that a file must pass alone and in batches.
 GATE_BATCH_SIZES = (BATCH_SIZE, 1)
 # Padding to max_length is slow: some texts tell.
@@ -90,13 +89,16 @@ class Proof:
         return self.batch_invariance.share <= max_batch_flips + SLACK
 
 
-def measure(path: Path, reference_logits: NDArray[np.float32], held_out: HeldOut) -> Proof:
+def measure(path: Path, reference_logits: NDArray[np.float32], held_out: HeldOut) -> tuple[Proof, NDArray[np.float32]]:
     """Compare an ONNX file with PyTorch, alone and in batches, and with itself.
 
     Args:
         path: The file.
         reference_logits: PyTorch's. *Shape:* `(len(held_out), num_labels)`.
         held_out: The texts and their labels.
+
+    Returns:
+        The proof, and the file's logits in batches. *Shape:* `(len(held_out), num_labels)`.
     """
     predictor = Predictor(path)
     found = {}
@@ -107,7 +109,8 @@ def measure(path: Path, reference_logits: NDArray[np.float32], held_out: HeldOut
         compare_logits(logits, reference_logits, held_out, predictor.manifest, batch_size)
         for batch_size, logits in found.items()
     ]
-    return Proof(parity=parity, batch_invariance=invariance(path, found, held_out, predictor.manifest))
+    proof = Proof(parity=parity, batch_invariance=invariance(path, found, held_out, predictor.manifest))
+    return proof, found[BATCH_SIZE]
 
 
 def invariance(

@@ -36,7 +36,7 @@ class Predictor:
         intra_op_num_threads: Threads that share one batch; default: the cores this process may use.
         batch_size: Texts that run together, sorted by length. Dynamic int8 scales activations over the whole batch, so
             a text's probabilities can move a little with its batch-mates.
-        invariant: Rule that out: where the file scales activations so, or does not say how, every text runs alone.
+        invariant: Rule that out: where batch-mates may matter, or the file does not say, every text runs alone.
 
     Attributes:
         notice: A line for the user where this CPU needs onnxruntime's slower int8 kernel; else None.
@@ -120,10 +120,15 @@ class Predictor:
 
 
 def depends_on_batch(manifest: Manifest) -> bool:
-    """Tell whether a text's scales may be those of its batch: not in a file with none, fixed ones, or each token's."""
+    """Tell whether batch-mates may move a text's answer.
+
+    Not in a file without int8, or with fixed scales for its activations. Products in blocks have scales for each token,
+    but are summed up in another order in batches of another size.
+    """
     if str(manifest.quantization.get("scheme")).startswith("none"):
         return False
-    return manifest.quantization.get("activations") not in ("static", "blockwise", "none")
+    fixed = manifest.quantization.get("activations") in ("static", "none")
+    return not fixed or manifest.quantization.get("rescue") == "blockwise"
 
 
 def checked(texts: Sequence[Text], text_pair: bool | None) -> list[Text]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftx.export.batches import BATCH_SIZE
 from ftx.export.bench.engine import PYTORCH, Engine, EngineSpec, start_engine
 from ftx.export.bench.report import BenchReport, EngineFigures
 from ftx.export.environment import environment
@@ -25,7 +26,6 @@ from ftx.text import Text
 __all__ = ["bench"]
 
 PERCENTILES = (50, 90, 95, 99)
-BATCH_SIZE = 32
 WARMUP_TEXTS = 16
 # A pause lets the spinning threads of the engine before come to rest.
 PAUSE_SEC = 0.05

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.export.batches import Batches
+from ftx.export.batches import BATCH_SIZE, Batches
 from ftx.runtime.tokenization import Batch
 
 __all__ = ["Run", "Speed", "race"]
 
-BATCH_SIZE = 32
 # Whole batches and texts alone that one turn takes, spread over the lengths of the held-out texts.
 TURN_BATCHES = 6
 TURN_TEXTS = 24

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ftx.errors import ModelError
-from ftx.export.batches import Batches
+from ftx.export.batches import BATCH_SIZE, Batches
 from ftx.export.margins import expected_agreement
 from ftx.export.parity import Gate, Parity, compare_logits
 from ftx.export.peers import Peer, peers
-from ftx.export.proof import BATCH_SIZE
 from ftx.export.quantization.candidate import Candidate, choose, judge, mark_front
 from ftx.export.quantization.linear import calibrate, linears
 from ftx.export.quantization.race import Run, race

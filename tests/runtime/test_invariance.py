@@ -22,6 +22,7 @@ TEXT = "The movie was great!"
 MATES = ["The plot was awful! " * 4, "a", "", "good", TEXT, "The music was lovely, the ending was not at all"]
 DYNAMIC = {"scheme": "dynamic int8: weights s8 per channel, activations u8 per tensor", "activations": "dynamic"}
 STATIC = {"scheme": "static int8", "activations": "static"}
+BLOCKS = {"scheme": "static int8", "activations": "static", "rescue": "blockwise"}
 FP32 = {"scheme": "none: fp32"}
 FREE = "--invariant: this file's answers do not depend on batch-mates; it costs nothing\n"
 ALONE = "--invariant: every text runs alone"
@@ -66,7 +67,7 @@ def test_with_invariant_they_do_not(dynamic: Path, mates: list[str], place: int)
 
 @pytest.mark.parametrize(
     ("quantization", "batch_size"),
-    [(DYNAMIC, 1), ({"scheme": DYNAMIC["scheme"]}, 1), ({"scheme": "unknown"}, 1), (STATIC, 8), (FP32, 8)],
+    [(DYNAMIC, 1), ({"scheme": DYNAMIC["scheme"]}, 1), ({"scheme": "unknown"}, 1), (BLOCKS, 1), (STATIC, 8), (FP32, 8)],
 )
 def test_only_a_file_that_needs_it_runs_text_by_text(
     dynamic: Path, tmp_path: Path, quantization: dict[str, Any], batch_size: int

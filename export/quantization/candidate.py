@@ -10,8 +10,8 @@ from ftx.export.quantization.race import Speed
 
 __all__ = ["Candidate", "choose", "judge", "mark_front"]
 
-# How much of the fastest one's speed a surer one must have.
-KEPT_SPEED = 0.9
+# How much of the fastest one's speed, and of its throughput alone, a surer one must have.
+KEPT_SPEED, KEPT_THROUGHPUT = 0.9, 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def dominates(one: Candidate, other: Candidate) -> bool:
 
 
 def choose(candidates: list[Candidate]) -> Candidate | None:
-    """Choose the fastest that passes, but give up to a tenth of its speed for being surer to pass on other text.
+    """Choose the fastest that passes, but give up a little of its speed for being surer to pass on other text.
 
     fp32 may win; then int8 has nothing to offer.
 
@@ -101,8 +101,17 @@ def choose(candidates: list[Candidate]) -> Candidate | None:
     fp32 = max((one for one in candidates if one.kind == "fp32" and one.speed), key=score, default=None)
     if fp32 and score(fp32) > score(fastest):
         return fp32
-    as_fast = [one for one in fit if score(one) >= KEPT_SPEED * score(fastest)]
+    as_fast = [
+        one
+        for one in fit
+        if score(one) >= KEPT_SPEED * score(fastest) and throughput(one) >= KEPT_THROUGHPUT * throughput(fastest)
+    ]
     return max(as_fast, key=lambda one: one.expected_agreement)
+
+
+def throughput(candidate: Candidate) -> float:
+    """Give a candidate's throughput."""
+    return candidate.speed.throughput_ratio if candidate.speed else 0.0
 
 
 def score(candidate: Candidate) -> float:

@@ -40,7 +40,7 @@ __all__ = ["Search", "Searcher"]
 # better to try on than to time well.
 TRY_UNTIL, TRY_UNTIL_ONE_PASSES = 0.6, 0.85
 # How many of the worst operators are rescued at once, in each way. Fused attention can only be left in fp32.
-RESCUED = {"outliers": (1, 2, 4, 8), "blockwise": (2, 4, 8), "fp32": (1, 4, 8)}
+RESCUED = {"outliers": (1, 2, 4, 8), "blockwise": (4, 8), "fp32": (4, 8)}
 # How many of these are chosen by what they do together; the others follow by what they do alone.
 GREEDY = 4
 # Tried first: the best of them is the one to rescue.

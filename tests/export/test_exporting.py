@@ -159,7 +159,7 @@ def test_when_no_int8_passes_fp32_is_kept_and_status_is_1(
     assert report["passed"] is False
     assert report["int8"] is None
     assert report["search"]["chosen"] is None
-    assert len(report["search"]["candidates"]) == (1 if quantize == "static" else 1 + 3 + 2 + 2)
+    assert len(report["search"]["candidates"]) == (1 if quantize == "static" else 1 + 3 + 1 + 1)
     assert Predictor(tmp_path / "onnx")(["The movie was great!"])[0].label == "positive"
     assert "No: none of" in (tmp_path / "onnx/parity.html").read_text()
 

@@ -23,7 +23,13 @@ PARITY = Parity(
 
 
 def candidate(
-    name: str, speed: float, *, expected: float = 0.999, kind: str = "int8", verdict: str = "passes"
+    name: str,
+    speed: float,
+    *,
+    throughput: float | None = None,
+    expected: float = 0.999,
+    kind: str = "int8",
+    verdict: str = "passes",
 ) -> Candidate:
     return Candidate(
         name=name,
@@ -37,8 +43,8 @@ def candidate(
         speed=Speed(
             latency_ms=1 / speed,
             texts_per_sec=speed,
-            latency_ratio=1 / speed,
-            throughput_ratio=speed,
+            latency_ratio=(throughput or speed) / speed**2,
+            throughput_ratio=throughput or speed,
             spread=0.02,
             rounds=5,
         ),
@@ -67,9 +73,11 @@ def test_as_fast_is_decided_by_faithfulness() -> None:
     assert chosen(candidate("a", 1.21, expected=0.998), candidate("b", 1.2, expected=0.9995)) == "b"
 
 
-def test_a_tenth_of_the_speed_is_given_for_surety() -> None:
+def test_a_little_speed_is_given_for_surety() -> None:
     hair = candidate("hair", 1.2, expected=0.9952)
-    assert chosen(hair, candidate("surer", 1.1, expected=0.998)) == "surer"
+    assert chosen(hair, candidate("surer", 1.15, expected=0.998)) == "surer"
+    assert chosen(hair, candidate("surer", 1.1, throughput=1.15, expected=0.998)) == "surer"
+    assert chosen(hair, candidate("surer", 1.15, throughput=1.1, expected=0.998)) == "hair"
     assert chosen(hair, candidate("surer", 1.0, expected=0.998)) == "hair"
 
 

@@ -8,6 +8,7 @@
     ├── FetchError          the starter's weights or text could not be had
     ├── OutputError         a place that can't or must not be written
     ├── OnnxFileError       a file that is not an ONNX file ftx can run
+    ├── ProviderError       what should compute is not there
     └── ParityError         the result does not say what PyTorch says
 
 Each message is one line: what happened, what was found, what was expected, what to do. The command line prints it
@@ -27,6 +28,7 @@ __all__ = [
     "OnnxFileError",
     "OutputError",
     "ParityError",
+    "ProviderError",
     "RecipeError",
     "require",
 ]
@@ -62,6 +64,10 @@ class OutputError(FtxError):
 
 class OnnxFileError(FtxError):
     """A file is not ONNX, is damaged, or lacks what a prediction needs."""
+
+
+class ProviderError(FtxError):
+    """The provider that was asked for is not installed, or does not start."""
 
 
 class ParityError(FtxError):

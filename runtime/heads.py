@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ftx.manifest import Manifest
 from ftx.text import Text
 
-__all__ = ["Prediction", "decode", "probabilities"]
+__all__ = ["Prediction", "decode", "decode_probabilities", "probabilities"]
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -27,6 +27,9 @@ class Prediction:
         labels: Multi-label: those whose probability reaches their threshold.
         value: Regression: the value.
         scores: Probability by label name; empty for regression.
+        truncated: Whether the text was longer than the model reads, and cut.
+        windows: In how many windows it was read.
+        pooling: How the windows' answers became one, `mean` or `max`; None for one window.
     """
 
     text: Text
@@ -35,15 +38,24 @@ class Prediction:
     labels: list[str] | None = None
     value: float | None = None
     scores: dict[str, float]
+    truncated: bool = False
+    windows: int = 1
+    pooling: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the fields that this kind of prediction has, as `ftx predict --json` prints them."""
+        """Give the fields that this kind of prediction has, as `ftx predict --json` prints them.
+
+        What a long text met with is there for long texts only.
+        """
         text = {"text": self.text} if isinstance(self.text, str) else {"text": self.text[0], "text_pair": self.text[1]}
+        long: dict[str, Any] = {"truncated": True} if self.truncated else {}
+        if self.windows > 1:
+            long |= {"windows": self.windows, "pooling": self.pooling}
         if self.value is not None:
-            return {**text, "value": self.value}
+            return {**text, "value": self.value, **long}
         if self.labels is not None:
-            return {**text, "labels": self.labels, "scores": self.scores}
-        return {**text, "label": self.label, "score": self.score, "scores": self.scores}
+            return {**text, "labels": self.labels, "scores": self.scores, **long}
+        return {**text, "label": self.label, "score": self.score, "scores": self.scores, **long}
 
 
 def probabilities(logits: NDArray[np.float32], problem_type: str) -> NDArray[np.float32]:
@@ -67,17 +79,21 @@ def probabilities(logits: NDArray[np.float32], problem_type: str) -> NDArray[np.
 
 
 def decode(texts: list[Text], logits: NDArray[np.float32], manifest: Manifest) -> list[Prediction]:
-    """Name what the logits say.
+    """Name what the logits say. *Shape of the logits:* `(num_texts, num_labels)`."""
+    return decode_probabilities(texts, probabilities(logits, manifest.problem_type), manifest)
+
+
+def decode_probabilities(texts: list[Text], rows: NDArray[np.float32], manifest: Manifest) -> list[Prediction]:
+    """Name what the probabilities say.
 
     Args:
         texts: The texts, or pairs.
-        logits: *Shape:* `(num_texts, num_labels)`.
+        rows: Probabilities; for regression, values. *Shape:* `(num_texts, num_labels)`.
         manifest: Labels, head and thresholds.
     """
     if manifest.problem_type == "regression":
-        return [Prediction(text=text, value=float(row[0]), scores={}) for text, row in zip(texts, logits, strict=True)]
+        return [Prediction(text=text, value=float(row[0]), scores={}) for text, row in zip(texts, rows, strict=True)]
     names = manifest.labels
-    rows = probabilities(logits, manifest.problem_type)
     predictions = []
     for text, row in zip(texts, rows, strict=True):
         scores = {name: float(score) for name, score in zip(names, row, strict=True)}

@@ -5,23 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ftx.errors import OnnxFileError, require
+from ftx.errors import OnnxFileError, ProviderError, require
 from ftx.machine import int8_can_saturate, usable_cores
 
-__all__ = ["EXACT_SETTING", "open_session"]
+__all__ = ["EXACT_SETTING", "PROVIDERS", "open_session"]
 
 # Makes onnxruntime turn s8 weights to u8, whose kernel is exact on every CPU (its Avx2WeightS8ToU8Transformer).
 EXACT_SETTING = "session.x64quantprecision=1"
+# onnxruntime's name for each provider, and what brings it.
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider", "onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu (the extra gpu)"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime on macOS"),
+    "xnnpack": ("XnnpackExecutionProvider", "an onnxruntime that was built with it"),
+}
 
 
-def open_session(path: Path, *, intra_op_num_threads: int | None = None, exact_kernel: bool | None = None) -> Any:
-    """Open an inference session on the CPU.
+def open_session(
+    path: Path,
+    *,
+    intra_op_num_threads: int | None = None,
+    exact_kernel: bool | None = None,
+    provider: str = "cpu",
+    spinning: bool = True,
+) -> Any:
+    """Open an inference session.
 
     Args:
         path: The `.onnx` file.
         intra_op_num_threads: Threads that share one batch; default: the cores this process may use.
         exact_kernel: Whether to ask for onnxruntime's exact, slower int8 kernel; default: where this CPU's fast one can
             saturate. Not everywhere: it cost a fifth of the throughput on a CPU with VNNI.
+        provider: What computes, one of `PROVIDERS`. What it can't do, such as the arithmetic of shapes, the CPU does.
+        spinning: Whether idle threads wait busily for the next batch: faster, but it takes the cores from others.
 
     Returns:
         An `onnxruntime.InferenceSession`.
@@ -29,19 +46,36 @@ def open_session(path: Path, *, intra_op_num_threads: int | None = None, exact_k
     Raises:
         MissingExtraError: onnxruntime is not installed.
         OnnxFileError: onnxruntime can't load the file.
+        ProviderError: The provider is not there, or does not start.
     """
     require("cpu", "onnxruntime")
     import onnxruntime
 
+    if provider not in PROVIDERS:
+        raise ProviderError(f"provider {provider}: expected one of {', '.join(PROVIDERS)}")
+    name, package = PROVIDERS[provider]
+    if name not in onnxruntime.get_available_providers():
+        has = ", ".join(
+            known for known, (full, _) in PROVIDERS.items() if full in onnxruntime.get_available_providers()
+        )
+        raise ProviderError(f"provider {provider}: this onnxruntime has {has}; install {package} in its place")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = intra_op_num_threads or usable_cores()
     options.log_severity_level = 3  # errors only; those come as exceptions too
     if int8_can_saturate() if exact_kernel is None else exact_kernel:
         options.add_session_config_entry(*EXACT_SETTING.split("="))
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=[name])
     except Exception as error:  # onnxruntime raises a dozen kinds, RuntimeError among them
         raise OnnxFileError(f"onnxruntime can't load {path}: {first_line(error)}; export it again") from error
+    if session.get_providers()[0] != name:  # onnxruntime only logs that it takes another
+        raise ProviderError(
+            f"provider {provider} is installed and does not start; onnxruntime would take "
+            f"{session.get_providers()[0]} in its place: check its driver, or choose --provider cpu"
+        )
+    return session
 
 
 def first_line(error: Exception) -> str:

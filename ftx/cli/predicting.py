@@ -22,6 +22,7 @@ __all__ = ["predict"]
 # Enough for well-filled batches, few enough that answers come while the input still flows.
 LINES_AT_A_TIME = 256
 SHOWN_CHARACTERS = 100
+CUT = "cut; --long-text window reads them whole"
 
 
 @click.command(epilog='Example: ftx predict --onnx model.onnx "This movie was great!"')
@@ -30,9 +31,40 @@ SHOWN_CHARACTERS = 100
 @click.option("--threads", type=click.IntRange(1), help="Threads.  [default: the cores this process may use]")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts that run together.")
 @click.option("--invariant", is_flag=True, help="Answer each text as if it were alone, whatever else is asked.")
+@click.option(
+    "--long-text",
+    type=click.Choice(["truncate", "window"]),
+    default="truncate",
+    show_default=True,
+    help="Cut a text that is longer than the model reads, or read it in windows.",
+)
+@click.option("--stride", type=click.IntRange(0), help="Tokens that windows share.  [default: a quarter of one]")
+@click.option(
+    "--pooling",
+    type=click.Choice(["mean", "max"]),
+    default="mean",
+    show_default=True,
+    help="How the windows' probabilities become one.",
+)
+@click.option(
+    "--provider",
+    type=click.Choice(["cpu", "cuda", "openvino", "coreml", "xnnpack"]),
+    default="cpu",
+    show_default=True,
+    help="What computes, where its package is installed.",
+)
 @click.argument("texts", nargs=-1)
 def predict(
-    onnx: Path, as_json: bool, threads: int | None, batch_size: int, invariant: bool, texts: tuple[str, ...]
+    onnx: Path,
+    as_json: bool,
+    threads: int | None,
+    batch_size: int,
+    invariant: bool,
+    long_text: str,
+    stride: int | None,
+    pooling: str,
+    provider: str,
+    texts: tuple[str, ...],
 ) -> None:
     """Predict the label of each TEXT, or of each line of standard input when no TEXT is given.
 
@@ -42,7 +74,13 @@ def predict(
         raise click.UsageError("give one or more texts, or pipe them in, one a line")
     from ftx.runtime import Predictor
 
-    predictor = Predictor(onnx, intra_op_num_threads=threads, batch_size=batch_size, invariant=invariant)
+    try:
+        predictor = Predictor(
+            onnx, intra_op_num_threads=threads, batch_size=batch_size, invariant=invariant, long_text=long_text,
+            stride=stride, pooling=pooling, provider=provider,
+        )  # fmt: skip
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     if predictor.notice:
         click.echo(predictor.notice, err=True)
     if invariant:
@@ -53,9 +91,18 @@ def predict(
         lines: Iterator[Text] = zip(texts[::2], texts[1::2], strict=True) if texts else map(pair, stdin_lines())
     else:
         lines = iter(texts) if texts else (line for _, line in stdin_lines())
+    asked = long = 0
     while some := list(islice(lines, LINES_AT_A_TIME)):
         for prediction in predictor(some):
             click.echo(json.dumps(prediction.to_dict()) if as_json else readable(prediction))
+            asked, long = asked + 1, long + (prediction.truncated or prediction.windows > 1)
+    if long:
+        fate = f"read in windows ({pooling})" if long_text == "window" else CUT
+        length = predictor.manifest.max_length
+        click.echo(
+            f"{long} of {asked} texts ({100 * long / asked:.1f} %) are longer than {length} tokens and were {fate}",
+            err=True,
+        )
 
 
 def cost_of_invariance(predictor: Predictor) -> str:

@@ -39,7 +39,8 @@ __all__ = ["Search", "Searcher"]
 # How much of the budget may be gone before nothing more is tried; the race has the rest. Until something passes, it is
 # better to try on than to time well.
 TRY_UNTIL, TRY_UNTIL_ONE_PASSES = 0.6, 0.85
-# How many of the worst operators are rescued at once, in each way. Fused attention can only be left in fp32.
+# How many of the worst operators are rescued at once, in each way: what costs more is tried where nothing passes yet, for
+# it is slower and, in blocks, not quite the same from batch to batch. Fused attention can only be left in fp32.
 RESCUED = {"outliers": (1, 2, 4, 8), "blockwise": (4, 8), "fp32": (4, 8)}
 # How many of these are chosen by what they do together; the others follow by what they do alone.
 GREEDY = 4
@@ -253,7 +254,9 @@ class Searcher:
         together = switched.worst_together(ranked, GREEDY)
         worst = together + [entry.node for entry in ranked if entry.node not in together]
         products = [node for node in worst if kinds[node] == "MatMul"]
-        for rescue, counts in RESCUED.items():
+        for place, (rescue, counts) in enumerate(RESCUED.items()):
+            if place and self.one_passes():
+                return  # what costs more is not needed
             nodes = worst if rescue == "fp32" else products
             for count in counts:
                 if count <= len(nodes) and (rescue != "fp32" or count < len(kinds)):  # else it would be no int8 file
@@ -271,8 +274,12 @@ class Searcher:
 
     def time_to_try(self, budget_sec: float) -> bool:
         """Tell whether there is time to try another; the first one is tried in any case."""
-        passed = any(one.kind == "int8" and one.verdict == "passes" for one in self.candidates)
-        return not self.schemes or self.spent() < (TRY_UNTIL if passed else TRY_UNTIL_ONE_PASSES) * budget_sec
+        until = TRY_UNTIL if self.one_passes() else TRY_UNTIL_ONE_PASSES
+        return not self.schemes or self.spent() < until * budget_sec
+
+    def one_passes(self) -> bool:
+        """Tell whether one of the forms passes the gate."""
+        return any(one.kind == "int8" and one.verdict == "passes" for one in self.candidates)
 
     def calibration_batches(self) -> list[Any]:
         """Give batches of one text for peers that calibrate."""

@@ -39,8 +39,8 @@ __all__ = ["Search", "Searcher"]
 # How much of the budget may be gone before nothing more is tried; the race has the rest. Until something passes, it is
 # better to try on than to time well.
 TRY_UNTIL, TRY_UNTIL_ONE_PASSES = 0.6, 0.85
-# How many of the worst operators are rescued at once, in each way: what costs more is tried where nothing passes yet, for
-# it is slower and, in blocks, not quite the same from batch to batch. Fused attention can only be left in fp32.
+# How many of the worst operators are rescued at once, in each way. What costs more is tried where nothing passes yet:
+# it is slower, and blocks are not quite the same from batch to batch. Fused attention can only be left in fp32.
 RESCUED = {"outliers": (1, 2, 4, 8), "blockwise": (4, 8), "fp32": (4, 8)}
 # How many of these are chosen by what they do together; the others follow by what they do alone.
 GREEDY = 4

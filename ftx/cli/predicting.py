@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ftx.cli.streaming import job_options, run_job
 from ftx.errors import DataError
 
 if TYPE_CHECKING:
     from ftx.runtime import Prediction, Predictor
+    from ftx.runtime.stream import Job
     from ftx.text import Text
 
 __all__ = ["predict"]
@@ -54,6 +56,7 @@ CUT = "cut; --long-text window reads them whole"
     help="What computes, where its package is installed.",
 )
 @click.argument("texts", nargs=-1)
+@job_options
 def predict(
     onnx: Path,
     as_json: bool,
@@ -65,19 +68,22 @@ def predict(
     pooling: str,
     provider: str,
     texts: tuple[str, ...],
+    job: Job | None,
 ) -> None:
     """Predict the label of each TEXT, or of each line of standard input when no TEXT is given.
 
+    With --input, predict the rows of a file, of any number: its columns are kept and the predictions added.
+
     For a model that judges two texts together, the TEXTs come two by two, and a line holds both, with a tab between.
     """
-    if not texts and sys.stdin.isatty():
+    if not job and not texts and sys.stdin.isatty():
         raise click.UsageError("give one or more texts, or pipe them in, one a line")
     from ftx.runtime import Predictor
 
     try:
         predictor = Predictor(
             onnx, intra_op_num_threads=threads, batch_size=batch_size, invariant=invariant, long_text=long_text,
-            stride=stride, pooling=pooling, provider=provider,
+            stride=stride, pooling=pooling, provider=provider, mode="throughput" if job else "auto",
         )  # fmt: skip
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -85,6 +91,9 @@ def predict(
         click.echo(predictor.notice, err=True)
     if invariant:
         click.echo(cost_of_invariance(predictor), err=True)
+    if job:
+        run_job(predictor, job)
+        return
     if predictor.manifest.text_pair:
         if len(texts) % 2:
             raise click.UsageError("this model judges two texts together: give them two by two")

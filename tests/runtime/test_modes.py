@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ftx import Predictor
 from ftx.errors import ProviderError
-from ftx.runtime.predictor import MAX_BATCH_TOKENS, plan
+from ftx.runtime.predictor import plan
 from ftx.runtime.session import PROVIDERS, open_session
 
 TEXTS = [f"The movie was {'very ' * (n % 11)}great {n}" for n in range(300)]
@@ -57,15 +57,15 @@ def test_the_size_of_a_call_decides_how_the_cores_share_it(
     assert len(opened) == len(threads_used)  # each is opened once
 
 
-@given(lengths=st.lists(st.integers(0, 6000), max_size=200), batch_size=st.integers(1, 40))
-def test_every_row_is_in_one_batch_and_no_batch_is_too_large(lengths: list[int], batch_size: int) -> None:
-    batches = plan(lengths, batch_size)
+@given(lengths=st.lists(st.integers(0, 6000), max_size=200), batch_size=st.integers(1, 40), most=st.integers(1, 5000))
+def test_every_row_is_in_one_batch_and_no_batch_is_too_large(lengths: list[int], batch_size: int, most: int) -> None:
+    batches = plan(lengths, batch_size, most)
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     longest = [max(lengths[row] for row in batch) for batch in batches]
     assert longest == sorted(longest, reverse=True)
     for batch, tokens in zip(batches, longest, strict=True):
         assert len(batch) <= batch_size
-        assert len(batch) == 1 or len(batch) * tokens <= MAX_BATCH_TOKENS
+        assert len(batch) == 1 or len(batch) * tokens <= most
 
 
 def test_more_texts_than_are_sorted_together_keep_their_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,147 @@
+"""`ftx predict --input`: the options, the progress line and the summary of a job over the rows of a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ftx.runtime import Predictor
+    from ftx.runtime.stream import Job, Progress
+
+__all__ = ["job_options", "run_job"]
+
+INPUT_FORMATS = ("csv", "csv.gz", "tsv", "tsv.gz", "jsonl", "jsonl.gz", "txt", "txt.gz", "parquet")
+OUTPUT_FORMATS = tuple(name for name in INPUT_FORMATS if not name.startswith("txt"))
+PREFIX = "predicted_"
+A_PATH = click.Path(path_type=Path)
+
+OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--input", type=A_PATH, help="Predict the rows of this .csv, .tsv, .jsonl, .txt (.gz) or .parquet; - is a pipe."
+    ),
+    click.option(
+        "--output", type=A_PATH, help="Write them here, as .csv, .tsv, .jsonl (.gz) or .parquet.  [default: -]"
+    ),
+    click.option(
+        "--input-format", type=click.Choice(INPUT_FORMATS), help="The input's format, if its name does not tell."
+    ),
+    click.option("--output-format", type=click.Choice(OUTPUT_FORMATS), help="Likewise.  [default for -: jsonl]"),
+    click.option("--text-column", help="Column of the texts.  [default: text, else the only one]"),
+    click.option("--text-pair-column", help="Column of the second texts, for a model that judges two together."),
+    click.option("--prefix", default=PREFIX, show_default=True, help="What the added columns begin with."),
+    click.option("--skip-bad-rows", type=click.IntRange(0), default=0, help="Leave out up to so many bad rows."),
+    click.option("--rejects", type=A_PATH, help="Leave out all bad rows, and write them to this file."),
+    click.option("--resume", is_flag=True, help="Go on with a job that was interrupted."),
+    click.option("--overwrite", is_flag=True, help="Replace the output, or begin an unfinished job anew."),
+)
+
+
+def job_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a job, gathered in one argument, `job`: None where no file is named."""
+
+    @wraps(command)
+    def gathered(
+        input: Path | None,  # noqa: A002  the option's name
+        output: Path | None,
+        input_format: str | None,
+        output_format: str | None,
+        text_column: str | None,
+        text_pair_column: str | None,
+        prefix: str,
+        skip_bad_rows: int,
+        rejects: Path | None,
+        resume: bool,
+        overwrite: bool,
+        **others: Any,
+    ) -> None:
+        job = None
+        if input is not None or output is not None:
+            if others.get("texts") or others.get("as_json"):
+                raise click.UsageError("--input and --output take the texts from a file: leave out TEXT and --json")
+            if input is None and sys.stdin.isatty():
+                raise click.UsageError("--output without --input: name the file to predict, or pipe it in")
+            from ftx.runtime.stream import Job, check_job
+
+            job = Job(
+                input=input or Path("-"),
+                output=output or Path("-"),
+                input_format=input_format,
+                output_format=output_format,
+                text_column=text_column,
+                text_pair_column=text_pair_column,
+                prefix=prefix,
+                skip_bad_rows=skip_bad_rows,
+                rejects=rejects,
+                resume=resume,
+                overwrite=overwrite,
+            )
+            check_job(job)
+        elif given := [
+            option
+            for option, value in (
+                ("--input-format", input_format),
+                ("--output-format", output_format),
+                ("--text-column", text_column),
+                ("--text-pair-column", text_pair_column),
+                ("--prefix", prefix != PREFIX),
+                ("--skip-bad-rows", skip_bad_rows),
+                ("--rejects", rejects),
+                ("--resume", resume),
+                ("--overwrite", overwrite),
+            )
+            if value
+        ]:
+            raise click.UsageError(f"{given[0]} is for the rows of a file: name it with --input")
+        command(job=job, **others)
+
+    for option in reversed(OPTIONS):
+        gathered = option(gathered)
+    return gathered
+
+
+def run_job(predictor: Predictor, job: Job) -> None:
+    """Predict the rows of a file; say on stderr how far it is, and at the end what was done."""
+    from ftx.runtime.stream import predict_file
+
+    report = predict_file(
+        predictor,
+        job.input,
+        job.output,
+        input_format=job.input_format,
+        output_format=job.output_format,
+        text_column=job.text_column,
+        text_pair_column=job.text_pair_column,
+        prefix=job.prefix,
+        skip_bad_rows=job.skip_bad_rows,
+        rejects=job.rejects,
+        resume=job.resume,
+        overwrite=job.overwrite,
+        on_chunk=show_progress if sys.stderr.isatty() else None,
+    )
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", err=True, nl=False)
+    speed = report.rows / report.sec if report.sec else 0.0
+    share = report.truncated / report.rows if report.rows else 0.0
+    click.echo(
+        f"{report.rows:,} rows in {report.sec:.4g} s ({speed:,.0f}/s), {report.bad_rows:,} bad rows, "
+        f"{report.truncated:,} ({share:.1%}) cut at {predictor.manifest.max_length} tokens",
+        err=True,
+    )
+
+
+def show_progress(progress: Progress) -> None:
+    """Write how far a job is over the line that said it before."""
+    line = f"{progress.rows:,} rows, {progress.rows_per_sec:,.0f}/s"
+    if progress.done is not None:
+        line += f", {progress.done:.0%}"
+    if progress.left_sec is not None:
+        minutes, seconds = divmod(round(progress.left_sec), 60)
+        hours, minutes = divmod(minutes, 60)
+        line += f", {hours}:{minutes:02}:{seconds:02} left"
+    click.echo(f"\r{line}\x1b[K", err=True, nl=False)

@@ -1,0 +1,71 @@
+"""The columns that predictions become beside the input's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ftx.errors import DataError
+from ftx.manifest import Manifest
+from ftx.runtime.heads import Prediction
+
+__all__ = ["PREFIX", "check_names", "listed", "predicted_columns"]
+
+PREFIX = "predicted_"
+NAMES_SHOWN = 20
+
+
+def predicted_columns(
+    predictions: Sequence[Prediction], manifest: Manifest, *, prefix: str = PREFIX, nested: bool = False
+) -> dict[str, list[Any]]:
+    """Turn predictions into columns, a name and one value a prediction; without predictions, just the names.
+
+    Args:
+        predictions: What the model says of each text.
+        manifest: Its labels and head.
+        prefix: What each name begins with.
+        nested: Give the probabilities as one column of dicts, `scores`; else as one column of floats a label,
+            `score_<label>`.
+
+    Returns:
+        Single label: `label`, `score` and the probabilities. Multi-label: `labels` (lists) and the probabilities.
+        Regression: `value`. Then for each head `truncated`: whether the text was longer than the model reads.
+    """
+    columns: dict[str, list[Any]] = {}
+    if manifest.problem_type == "regression":
+        columns[f"{prefix}value"] = [prediction.value for prediction in predictions]
+    elif manifest.problem_type == "multi_label_classification":
+        columns[f"{prefix}labels"] = [prediction.labels for prediction in predictions]
+    else:
+        columns[f"{prefix}label"] = [prediction.label for prediction in predictions]
+        columns[f"{prefix}score"] = [prediction.score for prediction in predictions]
+    if manifest.problem_type != "regression":
+        if nested:
+            columns[f"{prefix}scores"] = [prediction.scores for prediction in predictions]
+        else:
+            for label in manifest.labels:
+                columns[f"{prefix}score_{label}"] = [prediction.scores[label] for prediction in predictions]
+    columns[f"{prefix}truncated"] = [prediction.truncated for prediction in predictions]
+    return columns
+
+
+def check_names(where: str, names: Iterable[str], added: Iterable[str]) -> None:
+    """Check that no column of the input has the name of one that is added.
+
+    Raises:
+        DataError: One has.
+    """
+    taken = set(added)
+    for name in names:
+        if name in taken:
+            raise DataError(
+                f"{where}: there is a column {name!r} already, which is a name for the prediction: "
+                "give another --prefix than the one that both begin with"
+            )
+
+
+def listed(names: Iterable[str]) -> str:
+    """Write the names of columns for a message, not more than fit on a line."""
+    every = list(names)
+    more = f" and {len(every) - NAMES_SHOWN} more" if len(every) > NAMES_SHOWN else ""
+    return (", ".join(f"{name:.60}" for name in every[:NAMES_SHOWN]) or "none") + more

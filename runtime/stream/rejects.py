@@ -1,0 +1,74 @@
+"""Rows that can't be used: an error at once, counted up to a bound, or all written to a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ftx.errors import DataError, OutputError
+from ftx.runtime.stream.writing import write_whole
+
+__all__ = ["Rejects"]
+
+
+class Rejects:
+    """The bad rows of a job.
+
+    Args:
+        limit: How many may be skipped; 0: the first is an error.
+        path: A file that takes them all as JSON lines, without a bound; None: none.
+
+    Attributes:
+        count: Those met so far.
+        muted: Whether rows are passed that an earlier session counted.
+    """
+
+    def __init__(self, limit: int, path: Path | None) -> None:
+        self.count = 0
+        self.muted = False
+        self._limit = limit
+        self._path = path
+        self._pending: list[str] = []
+        self._file: Any = None
+
+    def begin(self, count: int, committed: int) -> None:
+        """Go on after `count` rows, with the file cut to `committed` bytes."""
+        self.count = count
+        if self._path:
+            self._file = self._path.open("ab", buffering=0)
+            if self._file.seek(0, os.SEEK_END) < committed:
+                raise OutputError(f"{self._path} is shorter than the journal says: begin anew with --overwrite")
+            self._file.truncate(committed)
+            self._file.seek(committed)
+
+    def add(self, where: str, reason: str) -> None:
+        """Take a bad row.
+
+        Raises:
+            DataError: It is one more than may be skipped.
+        """
+        if self.muted:
+            return
+        if self._path:
+            self._pending.append(json.dumps({"where": where, "reason": reason}) + "\n")
+        elif self.count >= self._limit:
+            more = f" (after {self._limit} rows skipped, as many as --skip-bad-rows allows)" if self._limit else ""
+            raise DataError(f"{where}: {reason}{more}")
+        self.count += 1
+
+    def commit(self) -> int:
+        """Write what was taken to the disk; return the file's size."""
+        if self._file is None:
+            return 0
+        if self._pending:
+            write_whole(self._file, "".join(self._pending).encode())
+            os.fsync(self._file.fileno())
+            self._pending.clear()
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,297 @@
+"""Write rows and their predictions: as bytes of a format, to a place that is whole or not there."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from ftx.errors import OutputError
+from ftx.manifest import Manifest
+from ftx.runtime.heads import Prediction
+from ftx.runtime.stream.columns import predicted_columns
+from ftx.runtime.stream.formats import STDIO, Format
+from ftx.runtime.stream.parquet import encode_parquet, join_parquet
+from ftx.runtime.stream.reading import Chunk
+from ftx.text import clean
+
+__all__ = ["FilePlace", "PartsPlace", "Place", "StreamPlace", "encode", "explained", "locked", "remove", "write_whole"]
+
+COMPRESSION = 6
+
+
+def encode(
+    chunk: Chunk, predictions: list[Prediction], manifest: Manifest, prefix: str, kind: Format, *, first: bool
+) -> bytes:
+    """Write a chunk in a format.
+
+    Args:
+        chunk: The input's rows.
+        predictions: One for each.
+        manifest: Labels and head.
+        prefix: What the added columns begin with.
+        kind: The format. With gzip, each chunk is a member of its own, so that a file can be cut between them.
+        first: Whether a header belongs before it.
+    """
+    if kind.kind == "parquet":
+        return encode_parquet(chunk, predictions, manifest, prefix)
+    added = predicted_columns(predictions, manifest, prefix=prefix, nested=kind.kind == "jsonl")
+    if kind.kind == "jsonl":
+        lines: Iterable[str] = encode_json(chunk, added)
+    elif kind.kind == "csv":
+        lines = encode_csv(chunk, added, first)
+    else:
+        lines = encode_tsv(chunk, added, first)
+    data = "".join(lines).encode()
+    return gzip.compress(data, COMPRESSION, mtime=0) if kind.gz and (data or first) else data
+
+
+def encode_json(chunk: Chunk, added: dict[str, list[Any]]) -> Iterator[str]:
+    """Give one object a line: the input's own text, if it was one, with the predictions put before its last brace."""
+    objects = chunk.objects
+    if objects is None:
+        objects = [json.dumps(dict(zip(chunk.names, row, strict=True))) for row in chunk.cells]
+    for text, values in zip(objects, zip(*added.values(), strict=True), strict=True):
+        yield f"{text[:-1].rstrip()}, {json.dumps(dict(zip(added, values, strict=True)))[1:]}\n"
+
+
+def encode_csv(chunk: Chunk, added: dict[str, list[Any]], first: bool) -> list[str]:
+    """Give comma separated lines; quotes where they are needed."""
+    lines: list[str] = []
+
+    class Gathered:
+        """Takes each row whole; the terminator CR LF makes csv quote either of both in a cell, and is not written."""
+
+        def write(self, line: str) -> None:
+            lines.append(line[:-2] + "\n")
+
+    writer = csv.writer(Gathered(), lineterminator="\r\n")
+    if first:
+        writer.writerow([clean(name) for name in (*chunk.names, *added)])
+    for row, values in zip(chunk.cells, zip(*added.values(), strict=True), strict=True):
+        writer.writerow([*(cell and clean(cell) for cell in row), *map(as_cell, values)])
+    return lines
+
+
+def encode_tsv(chunk: Chunk, added: dict[str, list[Any]], first: bool) -> Iterator[str]:
+    """Give cells between tabs, as they are. The reader has seen to it that they hold no tab and no line break."""
+    if first:
+        yield "\t".join(clean(name) for name in (*chunk.names, *added)) + "\n"
+    for row, values in zip(chunk.cells, zip(*added.values(), strict=True), strict=True):
+        yield "\t".join((*(clean(cell or "") for cell in row), *map(as_cell, values))) + "\n"
+
+
+def as_cell(value: Any) -> str:
+    """Write a predicted value: labels with | between them, truth as in JSON."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "|".join(map(clean, value)) if isinstance(value, list) else clean(str(value))
+
+
+class Place(Protocol):
+    """Where the output goes."""
+
+    def begin(self, committed: int) -> None:
+        """Open the place and forget what was written after `committed`."""
+
+    def append(self, data: bytes) -> int:
+        """Write a chunk so that a crash does not lose it; return what `begin` needs to go on after it."""
+
+    def publish(self, committed: int) -> None:
+        """Put the whole output at its place."""
+
+    def close(self) -> None:
+        """Let go of the place."""
+
+
+class StreamPlace:
+    """Standard output, a pipe or a device."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream: Any = None
+
+    def begin(self, committed: int) -> None:
+        """Open the stream."""
+        if str(self._path) == STDIO:
+            if sys.stdout is None:
+                raise OutputError("standard output is closed; expected one, or a file as --output")
+            sys.stdout.flush()
+            # Unbuffered, so that after a broken pipe nothing is left that Python would write at its end.
+            self._stream = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+        else:
+            self._stream = self._path.open("wb", buffering=0)
+
+    def append(self, data: bytes) -> int:
+        """Write a chunk."""
+        write_whole(self._stream, data)
+        return 0
+
+    def publish(self, committed: int) -> None:
+        """Do nothing: it is there already."""
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self._stream is not None and str(self._path) != STDIO:
+            self._stream.close()
+
+
+class FilePlace:
+    """A file that is appended to beside its place, and renamed at the end."""
+
+    def __init__(self, target: Path, part: Path) -> None:
+        self._target, self._part = target, part
+        self._file: Any = None
+
+    def begin(self, committed: int) -> None:
+        """Open the file, cut to `committed` bytes."""
+        self._file = self._part.open("ab", buffering=0)
+        if self._file.seek(0, os.SEEK_END) < committed:
+            raise OutputError(f"{self._part} is shorter than its journal says: begin anew with --overwrite")
+        self._file.truncate(committed)
+        self._file.seek(committed)
+
+    def append(self, data: bytes) -> int:
+        """Write a chunk to the disk; return the file's size."""
+        write_whole(self._file, data)
+        os.fsync(self._file.fileno())
+        return int(self._file.tell())
+
+    def publish(self, committed: int) -> None:
+        """Rename the file to its place."""
+        self.close()
+        if self._part.exists():  # else an earlier session was killed after the renaming
+            self._part.replace(self._target)
+            sync_folder(self._target.parent)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+class PartsPlace:
+    """A folder of Parquet files, a chunk each, that are joined at the end: Parquet can't be appended to."""
+
+    def __init__(self, target: Path, part: Path) -> None:
+        self._target, self._part = target, part
+        self._count = 0
+
+    def begin(self, committed: int) -> None:
+        """Remove all but the first `committed` files."""
+        self._part.mkdir(exist_ok=True)
+        self._count = committed
+        kept = set(self._files())
+        for path in self._part.iterdir():
+            if path not in kept:
+                path.unlink()
+        if missing := [path for path in kept if not path.is_file()]:
+            raise OutputError(f"{missing[0]} is not there, but its journal says so: begin anew with --overwrite")
+
+    def append(self, data: bytes) -> int:
+        """Write a file to the disk; return how many there are."""
+        with (self._part / f"{self._count:08}.parquet").open("wb", buffering=0) as file:
+            write_whole(file, data)
+            os.fsync(file.fileno())
+        sync_folder(self._part)
+        self._count += 1
+        return self._count
+
+    def publish(self, committed: int) -> None:
+        """Join the files and put the whole at its place."""
+        self._count = committed
+        joined = self._part / "joined"
+        with joined.open("wb") as file:
+            join_parquet(self._files(), file)
+            file.flush()
+            os.fsync(file.fileno())
+        joined.replace(self._target)
+        sync_folder(self._target.parent)
+
+    def close(self) -> None:
+        """Do nothing: each file is closed by itself."""
+
+    def _files(self) -> list[Path]:
+        return [self._part / f"{number:08}.parquet" for number in range(self._count)]
+
+
+def write_whole(file: BinaryIO | Any, data: bytes) -> None:
+    """Write all of the bytes: an unbuffered file may take some at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a renaming last through a power cut, where the system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder; what is not there needs no removing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the output's lock while a job writes it, so that no second one does. The system lets go of it at a kill.
+
+    Raises:
+        OutputError: Another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(f"{path} is being written by another process: wait for it, or end it first") from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def explained(path: Path, kept: Callable[[], str]) -> Iterator[None]:
+    """Turn a failure to write into one line.
+
+    Args:
+        path: The output.
+        kept: Says what is kept, and how to go on.
+
+    Raises:
+        OutputError: The disk is full, or the like. A pipe that nobody reads any more stays a BrokenPipeError.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "standard output" if str(path) == STDIO else str(path)
+        said = error.strerror or str(error)
+        raise OutputError(f"{name} could not be written: {said}; {kept()}") from error

@@ -1,0 +1,118 @@
+"""The options of a job, on a command of their own: `ftx predict` takes them in the same way."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from ftx.cli.group import ExplainingGroup
+from ftx.cli.streaming import INPUT_FORMATS, OUTPUT_FORMATS, job_options, run_job, show_progress
+from ftx.runtime.stream import Progress, formats
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(fake: Any) -> Run:
+    @click.group(cls=ExplainingGroup)
+    def group() -> None: ...
+
+    @group.command()
+    @job_options
+    @click.option("--json", "as_json", is_flag=True)
+    @click.argument("texts", nargs=-1)
+    def predict(as_json: bool, texts: tuple[str, ...], job: Any) -> None:
+        if job:
+            run_job(fake, job)
+        else:
+            click.echo("no job")
+
+    def invoke(*arguments: str | Path, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(group, ["predict", *map(str, arguments)], input=stdin)
+
+    return invoke
+
+
+def test_a_job(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "in.csv").write_text("id,review\n1,good\n2,much longer than the model reads\n3\n")
+    arguments = ["--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv", "--text-column", "review"]
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"Error: {tmp_path}/in.csv:4: 1 cells, expected 2 as in the header\n"
+    result = run(*arguments, "--skip-bad-rows", "1", "--prefix", "p_")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith("2 rows in ")
+    assert result.stderr.endswith("1 bad rows, 1 (50.0%) cut at 16 tokens\n")
+    assert (tmp_path / "out.csv").read_text().startswith("id,review,p_label,p_score,p_score_negative,p_score_pos")
+    result = run(*arguments)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "add --overwrite" in result.stderr
+
+
+def test_standard_streams_are_json_lines_unless_said_otherwise(run: Run) -> None:
+    result = run("--input", "-", stdin='{"text": "a"}\n')
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["text"] == "a"
+    result = run("--input", "-", "--input-format", "txt", "--output", "-", "--output-format", "tsv", stdin="a\n")
+    assert result.stdout.startswith("text\tpredicted_label")
+
+
+def test_wrong_usage(tmp_path: Path, run: Run) -> None:
+    assert run().stdout == "no job\n"
+    for arguments in (
+        ["--input", "in.csv", "a text"],
+        ["--input", "in.csv", "--json"],
+        ["--resume"],
+        ["--prefix", "x"],
+    ):
+        assert run(*arguments).exit_code == 2, arguments
+    assert run("--input", tmp_path / "none.csv").exit_code == 1
+
+
+def test_formats_are_those_of_the_library() -> None:
+    assert (INPUT_FORMATS, OUTPUT_FORMATS) == (formats.INPUT_FORMATS, formats.OUTPUT_FORMATS)
+
+
+def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    show_progress(Progress(rows=12_345, rows_per_sec=810.4, done=0.256, left_sec=3725.0))
+    assert capsys.readouterr().err == "\r12,345 rows, 810/s, 26%, 1:02:05 left"
+
+
+def test_a_broken_pipe_ends_quietly(tmp_path: Path, fake_job: Path) -> None:
+    source, model = tmp_path / "in.txt", tmp_path / "model.onnx"
+    source.write_text("some text of some length\n" * 50_000)
+    model.write_bytes(b"a model")
+    script = f"""
+import importlib.util, click
+from pathlib import Path
+from ftx.cli.group import ExplainingGroup
+from ftx.cli.streaming import job_options, run_job
+spec = importlib.util.spec_from_file_location("fake_job", {str(fake_job)!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+group = ExplainingGroup("ftx")
+command = job_options(lambda job: run_job(module.Fake(Path({str(model)!r})), job))
+group.add_command(click.command("predict")(command))
+group()
+"""
+    job = subprocess.Popen(
+        [sys.executable, "-c", script, "predict", "--input", str(source)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout is not None
+    assert json.loads(job.stdout.readline())["text"] == "some text of some length"
+    job.stdout.close()
+    assert job.stderr is not None
+    assert job.stderr.read() == ""
+    job.stderr.close()
+    assert job.wait(60) == 1

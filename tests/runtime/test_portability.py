@@ -67,7 +67,8 @@ def save(path: Path, quantization: dict[str, Any] | None) -> Path:
 def setting(predictor: Predictor) -> str | None:
     """What onnxruntime's session was given."""
     try:
-        options = predictor._session.get_session_options()
+        [session] = predictor._sessions.values()
+        options = session.get_session_options()
         return str(options.get_session_config_entry(EXACT_SETTING.split("=")[0]))
     except RuntimeError:
         return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ftx.cli.streaming import job_options, run_job
+from ftx.cli.streaming import job_options, run_job, run_on_ray
 from ftx.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,6 +55,14 @@ CUT = "cut; --long-text window reads them whole"
     show_default=True,
     help="What computes, where its package is installed.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="What runs the job of --input: this process, or Ray (the extra ray), which writes a folder of Parquet.",
+)
+@click.option("--ray-address", help="A Ray cluster to join.  [default: one on this machine]")
 @click.argument("texts", nargs=-1)
 @job_options
 def predict(
@@ -67,6 +75,8 @@ def predict(
     stride: int | None,
     pooling: str,
     provider: str,
+    engine: str,
+    ray_address: str | None,
     texts: tuple[str, ...],
     job: Job | None,
 ) -> None:
@@ -78,6 +88,14 @@ def predict(
     """
     if not job and not texts and sys.stdin.isatty():
         raise click.UsageError("give one or more texts, or pipe them in, one a line")
+    if engine == "ray" or ray_address:
+        if not job or engine != "ray":
+            raise click.UsageError("--engine ray is for a job: name its --input; --ray-address goes with it")
+        run_on_ray(
+            job, onnx, address=ray_address, workers=threads, batch_size=batch_size, invariant=invariant,
+            long_text=long_text, stride=stride, pooling=pooling,
+        )  # fmt: skip
+        return
     from ftx.runtime import Predictor
 
     try:

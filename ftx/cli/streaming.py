@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ftx.runtime import Predictor
     from ftx.runtime.stream import Job, Progress
 
-__all__ = ["job_options", "run_job"]
+__all__ = ["job_options", "run_job", "run_on_ray"]
 
 INPUT_FORMATS = ("csv", "csv.gz", "tsv", "tsv.gz", "jsonl", "jsonl.gz", "txt", "txt.gz", "parquet")
 OUTPUT_FORMATS = tuple(name for name in INPUT_FORMATS if not name.startswith("txt"))
@@ -81,7 +81,8 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
                 resume=resume,
                 overwrite=overwrite,
             )
-            check_job(job)
+            if others.get("engine") != "ray":  # which has formats of its own
+                check_job(job)
         elif given := [
             option
             for option, value in (
@@ -131,6 +132,54 @@ def run_job(predictor: Predictor, job: Job) -> None:
     click.echo(
         f"{report.rows:,} rows in {report.sec:.4g} s ({speed:,.0f}/s), {report.bad_rows:,} bad rows, "
         f"{report.truncated:,} ({share:.1%}) cut at {predictor.manifest.max_length} tokens",
+        err=True,
+    )
+
+
+def run_on_ray(
+    job: Job,
+    onnx: Path,
+    *,
+    address: str | None,
+    workers: int | None,
+    batch_size: int,
+    invariant: bool,
+    long_text: str,
+    stride: int | None,
+    pooling: str,
+) -> None:
+    """Predict the rows of files with Ray; say on stderr what was done."""
+    for option, given in (
+        ("--resume", job.resume),
+        ("--rejects", job.rejects is not None),
+        ("--skip-bad-rows", job.skip_bad_rows > 0),
+        ("--input-format", job.input_format is not None),
+        ("--output-format", job.output_format is not None),
+        ("a pipe", "-" in (str(job.input), str(job.output))),
+    ):
+        if given:
+            raise click.UsageError(f"{option} does not go with --engine ray, which reads files and writes a folder")
+    from ftx.runtime.ray_engine import predict_with_ray
+
+    report = predict_with_ray(
+        onnx,
+        job.input,
+        job.output,
+        text_column=job.text_column,
+        text_pair_column=job.text_pair_column,
+        prefix=job.prefix,
+        address=address,
+        workers=workers,
+        batch_size=batch_size,
+        invariant=invariant,
+        long_text=long_text,
+        stride=stride,
+        pooling=pooling,
+        overwrite=job.overwrite,
+    )
+    click.echo(
+        f"{report.rows:,} rows in {report.seconds:.4g} s ({report.rows_per_sec:,.0f}/s) by {report.workers} workers, "
+        f"{report.shards} files in {report.output}",
         err=True,
     )
 

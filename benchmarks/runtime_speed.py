@@ -1,0 +1,504 @@
+"""Speed of the runtime against PyTorch, transformers, Optimum and OpenVINO: same texts, same threads, taking turns.
+
+    .venv/bin/python benchmarks/runtime_speed.py --onnx RUN/onnx --against RUN
+    .venv/bin/python benchmarks/runtime_speed.py --onnx RUN/onnx --against RUN --rows 1000000
+
+Measures the cold start of a whole process, the latency of one text, the throughput of many, and with `--rows` a job
+over a CSV file. Each engine lives in a process of its own. What stands in the tables as a ratio is the median of the
+rounds' own ratios, so that what slows the machine for a while slows both sides. Prints Markdown, or JSON.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from ftx.errors import FtxError
+from ftx.export.bench.engine import Engine, EngineSpec, Infer, answer, receive
+from ftx.text import Text
+
+FTX, EAGER, PIPELINE = "ftx", "PyTorch eager", "transformers pipeline"
+OPTIMUM, OPENVINO = "Optimum ORTModel int8, pipeline", "OpenVINO int8 (NNCF)"
+BATCH_SIZE = 32
+WARMUP_TEXTS = 32
+# A pause lets the spinning threads of the engine before come to rest.
+PAUSE_SEC = 0.1
+ONE_TEXT = "This movie was great!"
+# As many rows are answered in memory as give a steady figure.
+MEMORY_ROWS = 20_000
+
+# Each is a whole program, as its manual writes it, with the threads that all others have.
+TRANSFORMERS_PROGRAM = """
+import sys, torch
+torch.set_num_threads(int(sys.argv[2]))
+from transformers import pipeline
+print(pipeline("text-classification", model=sys.argv[1])(sys.argv[3]))
+"""
+OPTIMUM_PROGRAM = """
+import sys, onnxruntime
+from optimum.onnxruntime import ORTModelForSequenceClassification
+from transformers import AutoTokenizer, pipeline
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = int(sys.argv[2])
+model = ORTModelForSequenceClassification.from_pretrained(
+    sys.argv[1], file_name="model_optimum.onnx", session_options=options
+)
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+print(pipeline("text-classification", model=model, tokenizer=tokenizer)(sys.argv[3]))
+"""
+
+
+@click.command()
+@click.option(
+    "--onnx", type=click.Path(path_type=Path, exists=True), required=True, help="The .onnx file, or a folder."
+)
+@click.option(
+    "--against", type=click.Path(path_type=Path, exists=True), required=True, help="The run it was made from."
+)
+@click.option(
+    "--texts", type=click.Path(path_type=Path, exists=True), help="One a line, or .jsonl.  [default: held out]"
+)
+@click.option("--count", default=512, show_default=True, help="Texts, taken evenly from the file.")
+@click.option("--threads", type=click.IntRange(1), help="For every engine.  [default: the cores this process may use]")
+@click.option("--rounds", default=5, show_default=True, help="Rounds of taking turns.")
+@click.option("--cold-rounds", default=5, show_default=True, help="Cold starts of each; 0: none.")
+@click.option("--rows", type=click.IntRange(100), help="Also run ftx predict --input on a CSV of so many rows.")
+@click.option("--json", "as_json", is_flag=True)
+def main(
+    onnx: Path,
+    against: Path,
+    texts: Path | None,
+    count: int,
+    threads: int | None,
+    rounds: int,
+    cold_rounds: int,
+    rows: int | None,
+    as_json: bool,
+) -> None:
+    """Race ftx against what others use, and print what came out."""
+    from ftx.machine import cpu_model, usable_cores
+    from ftx.run_folder import find_checkpoint
+    from ftx.runtime.model_file import describe, find_onnx
+
+    path, checkpoint = find_onnx(onnx).absolute(), find_checkpoint(against).absolute()
+    if describe(path)[0].text_pair:
+        raise click.UsageError("this model judges two texts together; the benchmark asks about one at a time")
+    threads = threads or usable_cores()
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    every = read_texts(texts or checkpoint.parent / "eval.jsonl")
+    some = [every[int(place)] for place in np.linspace(0, len(every) - 1, min(count, len(every)))]
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        left_out = prepare_peers(checkpoint, work, some, threads)
+        report: dict[str, Any] = {
+            "cpu": cpu_model(),
+            "onnx": str(path),
+            "threads": threads,
+            "texts": len(some),
+            "left_out": left_out,
+            "cold_start": cold_starts(path, checkpoint, work, threads, cold_rounds, left_out) if cold_rounds else {},
+            "engines": race(path, checkpoint, work, some, threads, rounds, left_out),
+        }
+        if rows:
+            try:
+                report["file"] = file_job(path, work, some, threads, rows)
+            except click.ClickException as error:
+                left_out["ftx predict --input"] = error.message
+    click.echo(json.dumps(report, indent=2) if as_json else markdown(report))
+
+
+def read_texts(path: Path) -> list[str]:
+    """Read texts from JSON lines with a `text`, or one a line."""
+    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    texts = [json.loads(line)["text"] for line in lines] if path.suffix == ".jsonl" else lines
+    if not texts:
+        raise click.UsageError(f"{path} holds no texts")
+    return texts
+
+
+def prepare_peers(checkpoint: Path, work: Path, texts: list[str], threads: int) -> dict[str, str]:
+    """Make the other toolkits' int8 files in a process of its own, so that this one stays small.
+
+    Returns:
+        The engines that can't run here, with the reason.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=make_peers, args=(theirs, checkpoint, work, texts, threads), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        left_out: dict[str, str] = ours.recv()
+    except EOFError:
+        left_out = dict.fromkeys((OPTIMUM, OPENVINO), "making its file ended the process: out of memory?")
+    process.join()
+    return left_out
+
+
+def make_peers(connection: Any, checkpoint: Path, work: Path, texts: list[str], threads: int) -> None:
+    """Export with Optimum, and quantise with its preset and with NNCF. Runs in a process of its own."""
+    left_out = {}
+    try:
+        from ftx.export.batches import Batches
+        from ftx.export.graph import export_graph
+        from ftx.export.peers import openvino_int8, optimum_preset, undisturbed
+        from ftx.export.reference import Reference
+
+        plain = export_graph(Reference(checkpoint), work)
+    except Exception as error:  # whatever is missing or fails there, the others can be measured
+        connection.send(dict.fromkeys((OPTIMUM, OPENVINO), explain(error)))
+        return
+    try:
+        optimum_preset(work, work / "model_optimum.onnx")
+    except Exception as error:
+        left_out[OPTIMUM] = explain(error)
+    try:
+        with undisturbed():
+            import onnxruntime
+
+            names = [node.name for node in onnxruntime.InferenceSession(str(plain)).get_inputs()]
+            # The scales come from the very texts that are timed: that can't slow it, and flatters its answers.
+            openvino_int8(work, work, Batches(list(texts), plain, names).of(1)[:300], threads)
+    except Exception as error:
+        left_out[OPENVINO] = explain(error)
+    connection.send(left_out)
+
+
+def explain(error: Exception) -> str:
+    """Cut an error to a reason."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name} is not installed"
+    return lines[0][:200]
+
+
+# Cold starts.
+
+
+def cold_starts(
+    path: Path, checkpoint: Path, work: Path, threads: int, rounds: int, left_out: dict[str, str]
+) -> dict[str, Any]:
+    """Time whole processes, from start to one answer, in turn; a first round of each warms the disk's cache."""
+    commands = {
+        FTX: ["-m", "ftx", "predict", "--onnx", str(path), "--threads", str(threads), ONE_TEXT],
+        PIPELINE: ["-c", TRANSFORMERS_PROGRAM, str(checkpoint), str(threads), ONE_TEXT],
+    }
+    if OPTIMUM not in left_out:
+        commands[OPTIMUM] = ["-c", OPTIMUM_PROGRAM, str(work), str(threads), ONE_TEXT]
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    peaks: dict[str, int] = {}
+    for turn in range(rounds + 1):
+        for name, command in commands.items():
+            print(f"Cold start {turn} of {rounds}: {name}", file=sys.stderr)
+            took, peak = run_process([sys.executable, *command], work)
+            peaks[name] = max(peak, peaks.get(name, 0))
+            if turn:
+                seconds[name].append(took)
+    return {
+        name: {
+            "sec": float(np.median(found)),
+            "min_sec": min(found),
+            "max_sec": max(found),
+            "times_ftx": float(np.median(np.asarray(found) / np.asarray(seconds[FTX]))),
+            "peak_rss_bytes": peaks[name],
+        }
+        for name, found in seconds.items()
+    }
+
+
+def run_process(command: list[str], folder: Path) -> tuple[float, int]:
+    """Run a program to its end.
+
+    Returns:
+        Seconds, and the most memory it held, in bytes. That is never less than what this process holds, which Linux
+        counts for its children.
+    """
+    with (folder / "process.log").open("w+") as log:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
+        _, status, usage = os.wait4(process.pid, 0)
+        took = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            log.seek(0)
+            last = (log.read().strip().splitlines() or ["no word"])[-1]
+            raise click.ClickException(f"{' '.join(command[:4])} ended with status {process.returncode}: {last}")
+    return took, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+# Latency and throughput.
+
+
+def race(
+    path: Path, checkpoint: Path, work: Path, texts: list[str], threads: int, rounds: int, left_out: dict[str, str]
+) -> dict[str, Any]:
+    """Load every engine, and let them take turns; one that fails is named in `left_out`."""
+    places = {FTX: path, EAGER: checkpoint, PIPELINE: checkpoint, OPTIMUM: work, OPENVINO: work}
+    timed: list[Text] = list(texts)
+    each = max(1, len(timed) // rounds)
+    with ExitStack() as stack:
+        engines: dict[str, Engine] = {}
+        labels: dict[str, NDArray[np.int64]] = {}
+        for name, place in places.items():
+            if name in left_out:
+                continue
+            print(f"Loading {name}", file=sys.stderr)
+            try:
+                engine = stack.enter_context(started(EngineSpec(name=name, path=place, threads=threads)))
+                labels[name] = engine.logits(timed, BATCH_SIZE).argmax(axis=1)
+                engine.latencies_ms(timed[:WARMUP_TEXTS])
+            except FtxError as error:
+                left_out[name] = str(error)
+            else:
+                engines[name] = engine
+        if FTX not in engines:
+            raise click.ClickException(left_out[FTX])
+        order = list(engines)
+        latencies: dict[str, list[NDArray[np.float64]]] = {name: [] for name in order}
+        seconds: dict[str, list[float]] = {name: [] for name in order}
+        for turn in range(rounds):
+            print(f"Round {turn + 1} of {rounds}", file=sys.stderr)
+            some = timed[turn * each : (turn + 1) * each]
+            for step in range(len(order)):
+                name = order[(turn + step) % len(order)]
+                time.sleep(PAUSE_SEC)
+                latencies[name].append(engines[name].latencies_ms(some))
+                seconds[name].append(engines[name].batch_sec(timed, BATCH_SIZE))
+        return {
+            name: {
+                "p50_ms": float(np.percentile(np.concatenate(latencies[name]), 50)),
+                "p99_ms": float(np.percentile(np.concatenate(latencies[name]), 99)),
+                "texts_per_sec": len(timed) / float(np.median(seconds[name])),
+                "ftx_speedup_p50": ratio([np.median(found) for found in latencies[name]], latencies[FTX], np.median),
+                "ftx_speedup_texts": ratio(seconds[name], seconds[FTX], float),
+                "ftx_speedup_texts_rounds": [b / a for a, b in zip(seconds[FTX], seconds[name], strict=True)],
+                "load_sec": engines[name].load_ms / 1000,
+                "peak_rss_bytes": engines[name].peak_rss_bytes(),
+                "label_agreement": float((labels[name] == labels[EAGER]).mean()) if EAGER in labels else None,
+            }
+            for name in order
+        }
+
+
+def ratio(theirs: list[Any], ours: list[Any], of: Callable[[Any], Any]) -> float:
+    """Give the median over the rounds of the ratio within a round."""
+    return float(np.median([found / of(mine) for found, mine in zip(theirs, ours, strict=True)]))
+
+
+@contextmanager
+def started(spec: EngineSpec) -> Iterator[Engine]:
+    """Start an engine in a process of its own, and stop it at the end."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, spec), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield Engine(spec=spec, load_ms=receive(ours, spec), connection=ours)
+    finally:
+        ours.close()
+        process.join(timeout=5)
+        if process.is_alive():
+            process.kill()
+
+
+def serve(connection: Any, spec: EngineSpec) -> None:
+    """Load the engine, then answer requests until the parent hangs up. Runs in the engine's process."""
+    loaders = {
+        FTX: load_ftx,
+        EAGER: load_eager,
+        PIPELINE: load_pipeline,
+        OPTIMUM: load_optimum,
+        OPENVINO: load_openvino,
+    }
+    try:
+        began = time.perf_counter()
+        infer = loaders[spec.name](spec)
+        connection.send((time.perf_counter() - began) * 1000)
+        while True:
+            connection.send(answer(infer, *connection.recv()))
+    except (EOFError, KeyboardInterrupt, BrokenPipeError):
+        return
+    except Exception as error:  # each toolkit fails in its own ways
+        connection.send(FtxError(explain(error)))
+
+
+def load_ftx(spec: EngineSpec) -> Infer:
+    """Open the file as a program does: one call with all texts, in its default mode."""
+    from ftx import Predictor
+
+    predictor = Predictor(spec.path, intra_op_num_threads=spec.threads)
+    return lambda texts, batch_size: predictor.predict_proba(texts)
+
+
+def load_eager(spec: EngineSpec) -> Infer:
+    """Run the checkpoint in PyTorch: batches of texts of like length, in inference mode."""
+    import torch
+
+    from ftx.export.reference import Reference
+    from ftx.runtime.heads import probabilities
+
+    torch.set_num_threads(spec.threads)
+    reference = Reference(spec.path)
+    return lambda texts, batch_size: probabilities(
+        reference.logits(texts, batch_size=batch_size), reference.problem_type
+    )
+
+
+def load_pipeline(spec: EngineSpec) -> Infer:
+    """Load the checkpoint in a transformers pipeline."""
+    import torch
+    from transformers import pipeline
+
+    torch.set_num_threads(spec.threads)
+    return through(pipeline("text-classification", model=str(spec.path)))
+
+
+def load_optimum(spec: EngineSpec) -> Infer:
+    """Load Optimum's int8 file in a transformers pipeline."""
+    import onnxruntime
+    from optimum.onnxruntime import ORTModelForSequenceClassification
+    from transformers import AutoTokenizer, pipeline
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = spec.threads
+    model = ORTModelForSequenceClassification.from_pretrained(
+        spec.path, file_name="model_optimum.onnx", session_options=options
+    )
+    return through(pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(spec.path)))
+
+
+def through(pipe: Any) -> Infer:
+    """Ask a pipeline for the probabilities of all labels."""
+    names = [name for _, name in sorted((int(column), name) for column, name in pipe.model.config.id2label.items())]
+
+    def infer(texts: list[Text], batch_size: int) -> NDArray[np.float32]:
+        found = pipe(list(texts), batch_size=batch_size, top_k=None, truncation=True)
+        scores = [{one["label"]: one["score"] for one in row} for row in found]
+        return np.asarray([[row[name] for name in names] for row in scores], dtype=np.float32)
+
+    return infer
+
+
+def load_openvino(spec: EngineSpec) -> Infer:
+    """Open NNCF's file in OpenVINO, with its hints for one text and, through its queue, for many; ftx's tokenizer."""
+    from ftx.export.peers import compiled, undisturbed
+    from ftx.runtime.heads import probabilities
+    from ftx.runtime.model_file import describe
+    from ftx.runtime.tokenization import encode, load_tokenizer, pad
+
+    path = spec.path / "openvino_int8.xml"
+    with undisturbed():
+        import openvino
+
+        one = compiled(path, {}, spec.threads)
+        hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": spec.threads}
+        many = openvino.Core().compile_model(path, "CPU", hints)
+    names = [port.get_any_name() for port in many.inputs]
+    manifest, tokenizer_json = describe(spec.path / "model.onnx")
+    tokenizer = load_tokenizer(tokenizer_json, manifest, path)
+    queue = openvino.AsyncInferQueue(many)
+    result = np.empty(0, dtype=np.float32)
+
+    def keep(request: Any, rows: list[int]) -> None:
+        result[rows] = request.get_output_tensor().data
+
+    queue.set_callback(keep)
+
+    def infer(texts: list[Text], batch_size: int) -> NDArray[np.float32]:
+        nonlocal result
+        encodings = encode(tokenizer, texts)
+        if len(texts) == 1:
+            return probabilities(one(pad(encodings, manifest, names)), manifest.problem_type)
+        result = np.empty((len(texts), len(manifest.id2label)), dtype=np.float32)
+        order = sorted(range(len(texts)), key=lambda row: len(encodings[row]), reverse=True)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            queue.start_async(pad([encodings[row] for row in rows], manifest, names), rows)
+        queue.wait_all()
+        return probabilities(result, manifest.problem_type)
+
+    return infer
+
+
+# A job over a file.
+
+
+def file_job(path: Path, work: Path, texts: list[str], threads: int, rows: int) -> dict[str, Any]:
+    """Run `ftx predict --input` on a CSV of many rows, and on a hundredth of them, beside the same rows in memory."""
+    found: dict[str, Any] = {"rows": rows}
+    in_memory = list(islice(cycle(texts), min(rows, MEMORY_ROWS)))
+    with started(EngineSpec(name=FTX, path=path, threads=threads)) as engine:
+        engine.batch_sec(list(texts), BATCH_SIZE)
+        before = len(in_memory) / engine.batch_sec(list(in_memory), BATCH_SIZE)
+        for name, count in (("small", rows // 100), ("large", rows)):
+            source, target = work / f"{name}.csv", work / f"{name}.out.csv"
+            with source.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(("id", "text"))
+                writer.writerows(enumerate(islice(cycle(texts), count)))
+            print(f"ftx predict --input, {count:,} rows", file=sys.stderr)
+            command = [sys.executable, "-m", "ftx", "predict", "--onnx", str(path), "--threads", str(threads)]
+            sec, peak = run_process([*command, "--input", str(source), "--output", str(target)], work)
+            with target.open(encoding="utf-8", newline="") as file:
+                written = sum(1 for _ in csv.reader(file)) - 1
+            if written != count:
+                raise click.ClickException(f"ftx predict wrote {written:,} rows, expected {count:,}")
+            found[name] = {"rows": count, "sec": sec, "rows_per_sec": count / sec, "peak_rss_bytes": peak}
+        after = len(in_memory) / engine.batch_sec(list(in_memory), BATCH_SIZE)
+    more = found["large"]["sec"] - found["small"]["sec"]
+    found["steady_rows_per_sec"] = (rows - rows // 100) / more
+    found["in_memory_rows_per_sec"] = (before + after) / 2
+    found["times_in_memory"] = found["steady_rows_per_sec"] / found["in_memory_rows_per_sec"]
+    return found
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """Write the report as Markdown."""
+    lines = [f"{report['texts']} texts, {report['threads']} threads, {report['cpu']}", ""]
+    if report["cold_start"]:
+        lines += ["| cold start, whole process, one text | s | × ftx | peak RSS MiB |", "|---|---|---|---|"]
+        for name, row in report["cold_start"].items():
+            lines.append(f"| {name} | {row['sec']:.2f} | {row['times_ftx']:.1f} | {row['peak_rss_bytes'] >> 20} |")
+        lines.append("")
+    lines += [
+        "| engine | p50 ms | p99 ms | texts/s | ftx is faster, p50 × | texts/s × | PyTorch's label | peak RSS MiB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in report["engines"].items():
+        agreement = "-" if row["label_agreement"] is None else f"{row['label_agreement']:.4f}"
+        lines.append(
+            f"| {name} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f} | {row['texts_per_sec']:.0f} | "
+            f"{row['ftx_speedup_p50']:.2f} | {row['ftx_speedup_texts']:.2f} | {agreement} | "
+            f"{row['peak_rss_bytes'] >> 20} |"
+        )
+    lines += [f"\n{name} is left out: {reason}" for name, reason in report["left_out"].items()]
+    if job := report.get("file"):
+        lines += ["", "| ftx predict --input CSV | s | rows/s | peak RSS MiB |", "|---|---|---|---|"]
+        for row in (job["small"], job["large"]):
+            speed, peak = row["rows_per_sec"], row["peak_rss_bytes"] >> 20
+            lines.append(f"| {row['rows']:,} rows | {row['sec']:.1f} | {speed:.0f} | {peak} |")
+        lines.append(
+            f"\nBetween the two: {job['steady_rows_per_sec']:.0f} rows/s, {job['times_in_memory']:.2f} times the "
+            f"{job['in_memory_rows_per_sec']:.0f} of one call in memory"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,421 @@
+"""Answer a table of texts with Ray Data: on all cores of a machine, or on a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ftx.errors
+from ftx.errors import DataError, FtxError, OutputError, require
+from ftx.machine import usable_cores
+from ftx.runtime.model_file import describe, find_onnx
+from ftx.runtime.predictor import Predictor
+from ftx.runtime.session import first_line
+from ftx.runtime.stream.columns import PREFIX, predicted_columns
+from ftx.runtime.stream.delimited import table_chunks
+from ftx.runtime.stream.formats import Format, input_format
+from ftx.runtime.stream.json_lines import json_chunks
+from ftx.runtime.stream.parquet import encode_parquet, join_parquet, parquet_chunks
+from ftx.runtime.stream.plan import CHUNK_BYTES, CHUNK_ROWS
+from ftx.runtime.stream.reading import Chunk, Reading, open_lines
+
+__all__ = ["RayReport", "predict_with_ray"]
+
+# Where the answered chunks wait to be joined.
+CHUNKS = "chunks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayReport:
+    """What was done.
+
+    Attributes:
+        output: The folder of Parquet shards.
+        rows: How many were answered.
+        shards: How many files they stand in.
+        workers: How many processes answered, at most.
+        seconds: From the first look at the input to the renamed folder, Ray's own start included.
+        rows_per_sec: Rows by seconds.
+    """
+
+    output: str
+    rows: int
+    shards: int
+    workers: int
+    seconds: float
+    rows_per_sec: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the tasks and workers do.
+
+    Attributes:
+        onnx: The ONNX file.
+        files: The input, in order, each with its format.
+        reading: How a file is read.
+        part: The folder to write.
+        prefix: What the new columns' names begin with.
+        batch_size: Texts that run together at most.
+        invariant: Whether every text is answered as if it were alone.
+        long_text: `truncate` or `window`.
+        stride: Tokens that neighbouring windows share.
+        pooling: How windows become one answer.
+    """
+
+    onnx: Path
+    files: list[tuple[Path, Format]]
+    reading: Reading
+    part: Path
+    prefix: str
+    batch_size: int
+    invariant: bool
+    long_text: str
+    stride: int | None
+    pooling: str
+
+    def chunk_path(self, file: int, number: int) -> Path:
+        """Name the place of an answered chunk: the same one however often it is answered."""
+        return self.part / CHUNKS / f"{file:06d}-{number:09d}.parquet"
+
+
+class Answerer:
+    """One worker: a Predictor on one thread, which Ray calls with a chunk at a time."""
+
+    def __init__(self, job: Job) -> None:
+        # The tokenizer would start a thread for every core, in every worker.
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        self.job = job
+        self.predictor = Predictor(
+            job.onnx,
+            intra_op_num_threads=1,
+            batch_size=job.batch_size,
+            invariant=job.invariant,
+            mode="latency",
+            long_text=job.long_text,
+            stride=job.stride,
+            pooling=job.pooling,
+        )
+
+    def __call__(self, batch: Any) -> Any:
+        """Answer a chunk and write it; say which it was, how many rows it has and whether its file ends with it."""
+        import pyarrow
+
+        (row,) = batch.to_pylist()
+        file, number, chunk = row["file"], row["number"], pickle.loads(row["chunk"])
+        predictions = self.predictor(chunk.texts) if chunk.texts else []
+        data = encode_parquet(chunk, predictions, self.predictor.manifest, self.job.prefix)
+        path = self.job.chunk_path(file, number)
+        beside = path.with_name(f"{path.name}.{os.uname().nodename}.{os.getpid()}")
+        beside.write_bytes(data)
+        beside.replace(path)
+        return pyarrow.table({"file": [file], "number": [number], "last": [row["last"]], "rows": [len(predictions)]})
+
+
+def read_chunks(batch: Any, job: Job) -> Iterator[Any]:
+    """Read the chunks of files as the stream job does, each with its number."""
+    import pyarrow
+
+    for file in batch.column("file").to_pylist():
+        path, form = job.files[file]
+        for number, (chunk, last) in enumerate(with_last(chunks_of(path, form, job.reading))):
+            yield pyarrow.table({"file": [file], "number": [number], "last": [last], "chunk": [pickle.dumps(chunk)]})
+
+
+def chunks_of(path: Path, form: Format, reading: Reading) -> Generator[Chunk, None, None]:
+    """Read a file chunk by chunk."""
+    reading = replace(reading, path=path)
+    if form.kind == "parquet":
+        with closing(parquet_chunks(reading)) as chunks:
+            yield from chunks
+        return
+    with closing(open_lines(path, form.gz)) as lines:
+        yield from json_chunks(reading, lines) if form.kind == "jsonl" else table_chunks(reading, lines, form.kind)
+
+
+def with_last(chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, bool]]:
+    """Tell of each chunk whether it is the last."""
+    held = next(chunks, None)
+    while held is not None:
+        following = next(chunks, None)
+        yield held, following is None
+        held = following
+
+
+def predict_with_ray(
+    onnx: str | Path,
+    input: str | Path,  # noqa: A002 - as the command line names it
+    output: str | Path,
+    *,
+    text_column: str | None = None,
+    text_pair_column: str | None = None,
+    prefix: str = PREFIX,
+    address: str | None = None,
+    workers: int | None = None,
+    batch_size: int = 32,
+    invariant: bool = False,
+    long_text: str = "truncate",
+    stride: int | None = None,
+    pooling: str = "mean",
+    rows_per_shard: int = 100_000,
+    overwrite: bool = False,
+) -> RayReport:
+    """Answer every row of a table, in parallel.
+
+    The same job as `ftx.runtime.stream.predict_file` does in one process, with the same columns. The shards hold the
+    input's rows in their order, files by name. The folder is written as `OUTPUT.part` and renamed when it is whole.
+    When a worker dies, Ray starts another, which answers its rows again, in the same place: none is lost, none doubled.
+
+    A file is read by one task, so that a folder of files is read faster than one large file; the workers share the rows
+    of both. On a cluster every machine needs the same ftx, and the files and the output folder under the same paths.
+
+    Args:
+        onnx: The `.onnx` file, or a folder with one.
+        input: A Parquet (`.parquet`), JSON lines (`.jsonl`, `.json`), delimited (`.csv`, `.tsv`) or text file (`.txt`),
+            perhaps compressed (`.gz`), or a folder of such files.
+        output: The folder of Parquet shards to write.
+        text_column: The column of the texts; default: `text`, else the only one.
+        text_pair_column: The column of the second texts, for a model that judges two texts together; default for such a
+            model: `text_pair`.
+        prefix: What the new columns' names begin with.
+        address: A Ray cluster, `ray://HOST:PORT`, `HOST:PORT` or `auto`; default: a Ray of its own on this machine.
+        workers: Processes that answer, one thread each; default: the cores this process may use, or on a cluster all
+            CPUs but one, as many as Ray finds free.
+        batch_size: Texts that run together at most.
+        invariant: Answer each text as if it were alone.
+        long_text: What becomes of a text that is too long: `truncate` or `window`.
+        stride: Tokens that neighbouring windows share.
+        pooling: How windows become one answer: `mean` or `max`.
+        rows_per_shard: Rows of a shard, or a few more; the last one of an input file has fewer.
+        overwrite: Whether an output folder that is there may be replaced.
+
+    Raises:
+        MissingExtraError: ray is not installed.
+        OnnxFileError: The file can't be used.
+        DataError: The input can't be read, or lacks a column, or a row can't be used.
+        OutputError: Something is at `output` already, or it can't be written.
+        FtxError: No such cluster, or the workers died again and again.
+        ValueError: A number is below 1.
+    """
+    began = time.perf_counter()
+    for name, number in (("workers", workers), ("rows_per_shard", rows_per_shard)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} {number}, expected at least 1")
+    require("ray", "ray", "pyarrow")
+    source, target = Path(input).absolute(), Path(output).absolute()
+    path = find_onnx(onnx).absolute()
+    manifest, _ = describe(path)
+    reading = Reading(
+        path=source,
+        bad=refuse,
+        text_column=text_column,
+        text_pair_column=text_pair_column,
+        text_pair=manifest.text_pair,
+        added=tuple(predicted_columns([], manifest, prefix=prefix)),
+        form="table",
+        plain_cells=False,
+        chunk_rows=CHUNK_ROWS,
+        chunk_bytes=CHUNK_BYTES,
+    )
+    files = find_files(source)
+    with closing(chunks_of(*files[0], reading)) as chunks:  # what is wrong at once is said before Ray starts
+        next(chunks)
+    part = prepare(target, overwrite)
+    job = Job(
+        onnx=path,
+        files=files,
+        reading=reading,
+        part=part,
+        prefix=prefix,
+        batch_size=batch_size,
+        invariant=invariant,
+        long_text=long_text,
+        stride=stride,
+        pooling=pooling,
+    )
+    try:
+        # What can't be opened at all is said once, here, and not by every worker.
+        Answerer(job).predictor.close()
+        with cluster(address, workers) as (ray, count):
+            done = run(ray, job, workers=count, fixed=address is None)
+        rows, shards = publish(job, done, target, rows_per_shard)
+    except OSError as error:
+        raise OutputError(
+            f"{target} can't be written ({error.strerror or error}): make room, or choose another"
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    seconds = time.perf_counter() - began
+    return RayReport(
+        output=str(target), rows=rows, shards=shards, workers=count, seconds=seconds, rows_per_sec=rows / seconds
+    )
+
+
+def find_files(source: Path) -> list[tuple[Path, Format]]:
+    """Find the files and their formats.
+
+    Raises:
+        DataError: There is none, or one is of an unknown kind.
+    """
+    if not source.exists():
+        raise DataError(f"{source} does not exist; expected a file, or a folder of files")
+    files = [source]
+    if source.is_dir():
+        files = sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith((".", "_")))
+    if not files:
+        raise DataError(f"{source} holds no files; expected some with rows to answer")
+    return [(path, input_format(path, None)) for path in files]
+
+
+def refuse(where: str, reason: str) -> None:
+    """Take no bad row."""
+    raise DataError(f"{where}: {reason}; mend it or leave it out, or skip it with the stream engine")
+
+
+def prepare(target: Path, overwrite: bool) -> Path:
+    """Check that the output may be written, and give the folder that it is written in first, empty."""
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target} is a file; expected a folder for the Parquet shards: choose another --output")
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise OutputError(f"{target} holds something already: choose another --output, or add --overwrite")
+    part = target.with_name(f"{target.name}.part")
+    try:
+        if part.exists():  # left by a job that was killed
+            shutil.rmtree(part)
+        (part / CHUNKS).mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"{part} can't be written ({error.strerror}): choose another --output") from error
+    return part
+
+
+@contextmanager
+def cluster(address: str | None, workers: int | None) -> Iterator[tuple[Any, int]]:
+    """Start Ray on this machine, or join a cluster, and leave it at the end; one that is joined already is kept.
+
+    Nothing is reported about the use, and no dashboard is started.
+
+    Returns:
+        Ray, and the number of workers.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of what Ray Data itself does
+    # Without GPUs for a task, Ray now and in future hides or shows them all; it warns until one is chosen.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    import ray.data
+
+    joined = ray.is_initialized()
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    # Ray lets workers import from the folder where it is started, and there first: a clone's ftx/ would hide the
+    # installed one.
+    here = Path.cwd()
+    try:
+        os.chdir(here.anchor)
+        if not joined and address:
+            ray.init(address=address, **quiet)
+        elif not joined:
+            # Reading and writing take a CPU, too: with all of them given to workers neither would begin.
+            ray.init(num_cpus=(workers or usable_cores()) + 1, num_gpus=0, include_dashboard=False, **quiet)
+    except Exception as error:  # Ray raises many kinds
+        raise FtxError(
+            f"Ray {address or 'on this machine'} can't be reached or started: {first_line(error)}"
+        ) from error
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    logger, context = logging.getLogger("ray.data"), ray.data.DataContext.get_current()
+    before = logger.level, context.enable_progress_bars
+    try:
+        logger.setLevel(logging.ERROR)
+        context.enable_progress_bars = False
+        yield ray, workers or max(1, cpus - 1)
+    finally:
+        context.enable_progress_bars = before[1]
+        logger.setLevel(before[0])
+        if not joined:
+            ray.shutdown()
+
+
+def run(ray: Any, job: Job, *, workers: int, fixed: bool) -> list[dict[str, Any]]:
+    """Read, answer and write the chunks.
+
+    Args:
+        ray: The module, connected.
+        job: What is to be done.
+        workers: How many, at most.
+        fixed: Whether all start at once; else as Ray finds CPUs free for them.
+
+    Returns:
+        What was done of each chunk, in any order: file, number, last, rows.
+
+    Raises:
+        FtxError: What a worker raised, or what went wrong in Ray.
+    """
+    files = ray.data.from_items([{"file": file} for file in range(len(job.files))], override_num_blocks=len(job.files))
+    pool = (
+        ray.data.ActorPoolStrategy(size=workers) if fixed else ray.data.ActorPoolStrategy(min_size=1, max_size=workers)
+    )
+    try:
+        # Ray Data's own defaults for actors: restarted whenever they die (max_restarts -1), and their rows given out
+        # anew (max_task_retries -1).
+        chunks = files.map_batches(read_chunks, fn_args=(job,), batch_size=1, batch_format="pyarrow")
+        done: list[dict[str, Any]] = chunks.map_batches(
+            Answerer, fn_constructor_args=(job,), batch_size=1, batch_format="pyarrow", compute=pool, num_cpus=1
+        ).take_all()
+    except Exception as error:  # Ray wraps what a worker raises in errors of its own, several deep ...
+        # ... of which only the text crosses from one process to another.
+        if said := re.findall(r"^ftx\.errors\.(\w+): (.+)$", str(error), re.MULTILINE):
+            raise getattr(ftx.errors, said[-1][0], FtxError)(said[-1][1]) from error
+        raise FtxError(f"Ray could not finish: {type(error).__name__}: {last_line(error)}") from error
+    return done
+
+
+def publish(job: Job, done: list[dict[str, Any]], target: Path, rows_per_shard: int) -> tuple[int, int]:
+    """Check that every chunk was answered, join the chunks to shards in order, and put the folder in its place.
+
+    Returns:
+        Rows and shards.
+
+    Raises:
+        FtxError: A chunk is missing.
+    """
+    rows_of = {(one["file"], one["number"]): int(one["rows"]) for one in done}  # one answered twice counts once
+    ends = {one["file"]: one["number"] for one in done if one["last"]}
+    expected = [(file, number) for file in range(len(job.files)) for number in range(ends.get(file, -1) + 1)]
+    if len(ends) != len(job.files) or sorted(rows_of) != expected:
+        raise FtxError(
+            f"Ray answered {len(rows_of)} chunks of {len(ends)} files, expected {len(expected)} of {len(job.files)}: "
+            f"{target} was not made; run it again"
+        )
+    groups: dict[tuple[int, int], list[Path]] = defaultdict(list)
+    before: dict[int, int] = defaultdict(int)
+    for file, number in expected:
+        groups[file, before[file] // rows_per_shard].append(job.chunk_path(file, number))
+        before[file] += rows_of[file, number]
+    for place, parts in enumerate(groups.values()):
+        with (job.part / f"part-{place:05d}.parquet").open("wb") as sink:
+            join_parquet(parts, sink)
+        for path in parts:
+            path.unlink()
+    shutil.rmtree(job.part / CHUNKS)
+    if target.exists():
+        shutil.rmtree(target)
+    job.part.rename(target)
+    return sum(rows_of.values()), len(groups)
+
+
+def last_line(error: BaseException) -> str:
+    """Cut an error to its last line: Ray's begin with traces of other processes."""
+    return (str(error).strip().splitlines() or [""])[-1].strip()[:300]

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftx.errors import DataError, OutputError
+from ftx.export.graph import export_graph
+from ftx.export.reference import Reference
+from ftx.runtime import Predictor
+from ftx.runtime.ray_engine import cluster, predict_with_ray
+
+ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'ftx-toolkit[ray]'")
+pq = pytest.importorskip("pyarrow.parquet")
+
+# Ray's own modules, and the processes and sockets that it leaves to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning:ray",
+    "ignore:The minimum number of concurrent actors:UserWarning",
+    "ignore::ResourceWarning",
+)
+
+WORDS = ["great", "awful", "lovely", "dull", "fine", "the", "movie", "plot"]
+HEADS = ["single_label_classification", "multi_label_classification", "regression"]
+
+
+def texts_of(count: int) -> list[str]:
+    """Texts of many lengths, some longer than the model reads, each another one."""
+    return [
+        f"{number} " + " ".join(WORDS[(number + step) % 8] for step in range(number % 40)) for number in range(count)
+    ]
+
+
+def write_shards(folder: Path, texts: list[str], shards: int, row_group_size: int = 100) -> Path:
+    import pyarrow
+
+    folder.mkdir()
+    each = -(-len(texts) // shards)
+    for shard in range(shards):
+        rows = range(shard * each, min(len(texts), (shard + 1) * each))
+        table = pyarrow.table({"id": list(rows), "text": [texts[row] for row in rows]})
+        pq.write_table(table, folder / f"shard-{shard:02d}.parquet", row_group_size=row_group_size)
+    return folder
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Callable[[str], Path]:
+    """A tiny fp32 graph by head."""
+    made: dict[str, Path] = {}
+
+    def make(problem_type: str) -> Path:
+        if problem_type not in made:
+            reference = Reference(tiny_model(problem_type))
+            made[problem_type] = export_graph(reference, tmp_path_factory.mktemp("graph"))
+        return made[problem_type]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    """One Ray for the tests that do not look at how it is started."""
+    with cluster(None, 2):
+        yield
+
+
+def test_a_ray_of_its_own_answers_shards_in_order(graph: Callable[[str], Path], tmp_path: Path) -> None:
+    path, texts = graph("single_label_classification"), texts_of(3000)
+    source = write_shards(tmp_path / "in", texts, shards=3)
+    report = predict_with_ray(path, source, tmp_path / "out", workers=2)
+    assert not ray.is_initialized()
+    assert (report.rows, report.workers) == (3000, 2)
+    rows = read_rows(tmp_path / "out")
+    assert [row["id"] for row in rows] == list(range(3000))
+    assert [row["text"] for row in rows] == texts
+    for row, expected in zip(rows, Predictor(path)(texts), strict=True):
+        assert row["predicted_score"] == pytest.approx(expected.score, abs=1e-6)
+        for label, score in expected.scores.items():
+            assert row[f"predicted_score_{label}"] == pytest.approx(score, abs=1e-6)
+        assert row["predicted_label"] == expected.label or abs(row["predicted_score"] - 0.5) < 1e-5
+        assert row["predicted_truncated"] == expected.truncated
+    assert {row["predicted_truncated"] for row in rows} == {True, False}
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == [
+        f"part-{number:05d}.parquet" for number in range(report.shards)
+    ]
+    assert not (tmp_path / "out.part").exists()
+
+
+@pytest.mark.usefixtures("local_ray")
+class TestOnOneRay:
+    @pytest.mark.parametrize("problem_type", HEADS)
+    def test_each_head_has_the_columns_of_the_stream(
+        self, graph: Callable[[str], Path], tmp_path: Path, problem_type: str
+    ) -> None:
+        from ftx.runtime.stream.columns import predicted_columns
+
+        path, texts = graph(problem_type), texts_of(500)
+        predict_with_ray(path, write_shards(tmp_path / "in", texts, shards=1), tmp_path / "out", prefix="p_", workers=1)
+        rows = read_rows(tmp_path / "out")
+        predictor = Predictor(path)
+        expected = predicted_columns(predictor(texts), predictor.manifest, prefix="p_")
+        assert list(rows[0]) == ["id", "text", *expected]
+        for name, values in expected.items():
+            found = [row[name] for row in rows]
+            same = found == pytest.approx(values, abs=1e-5) if isinstance(values[0], float) else found == values
+            assert same, name
+
+    @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+    def test_other_formats_keep_what_they_hold(self, graph: Callable[[str], Path], tmp_path: Path, suffix: str) -> None:
+        path, texts = graph("single_label_classification"), texts_of(300)
+        texts[7] = 'with "quotes", commas' if suffix == ".tsv" else 'two\nlines, "quotes"'
+        rows = [{"code": f"00{number}", "review": text} for number, text in enumerate(texts)]
+        source = tmp_path / f"rows{suffix}"
+        if suffix == ".jsonl":
+            source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        else:
+            import csv
+
+            tab = suffix == ".tsv"
+            with source.open("w", newline="") as file:
+                if tab:
+                    file.write("code\treview\n" + "".join("\t".join(row.values()) + "\n" for row in rows))
+                else:
+                    writer = csv.DictWriter(file, ["code", "review"])
+                    writer.writeheader()
+                    writer.writerows(rows)
+        predict_with_ray(path, source, tmp_path / "out", text_column="review", workers=1)
+        found = read_rows(tmp_path / "out")
+        assert [{name: row[name] for name in ("code", "review")} for row in found] == rows
+        expected = [prediction.score for prediction in Predictor(path)(texts)]
+        assert [row["predicted_score"] for row in found] == pytest.approx(expected, abs=1e-6)
+
+    def test_a_killed_worker_loses_and_doubles_no_row(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
+        path, texts = graph("single_label_classification"), texts_of(40_000)
+        source = write_shards(tmp_path / "in", texts, shards=4, row_group_size=1000)
+        killed: list[tuple[int, bool]] = []
+        done = threading.Event()
+
+        def kill_one() -> None:
+            while not done.wait(0.02):
+                # Once a chunk is written the job is under way; the folder in its place would mean that it is over.
+                if list((tmp_path / "out.part" / "chunks").glob("*.parquet")) and (found := workers_alive()):
+                    os.kill(found[0], signal.SIGKILL)
+                    killed.append((found[0], (tmp_path / "out").exists()))
+                    return
+
+        killer = threading.Thread(target=kill_one)
+        killer.start()
+        try:
+            report = predict_with_ray(path, source, tmp_path / "out", workers=2, rows_per_shard=2000)
+        finally:
+            done.set()
+            killer.join()
+        assert killed and not killed[0][1], "no worker was killed while the job ran"
+        assert report.rows == 40_000
+        rows = read_rows(tmp_path / "out")
+        assert [row["id"] for row in rows] == list(range(40_000))
+        expected = Predictor(path).predict_proba(texts).max(axis=1)
+        assert [row["predicted_score"] for row in rows] == pytest.approx(list(expected), abs=1e-6)
+
+    def test_a_row_without_text_ends_the_job_and_leaves_nothing(
+        self, graph: Callable[[str], Path], tmp_path: Path
+    ) -> None:
+        source = tmp_path / "rows.jsonl"
+        source.write_text('{"text": "fine"}\n{"text": null}\n')
+        with pytest.raises(DataError, match=r"rows.jsonl:2: the text is null; expected a string"):
+            predict_with_ray(graph("single_label_classification"), source, tmp_path / "out", workers=1)
+        assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+    def test_an_output_that_is_there_is_kept_unless_told(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
+        path, source = graph("single_label_classification"), write_shards(tmp_path / "in", texts_of(10), shards=1)
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "old.parquet").write_text("old")
+        with pytest.raises(OutputError, match="holds something already"):
+            predict_with_ray(path, source, tmp_path / "out", workers=1)
+        predict_with_ray(path, source, tmp_path / "out", workers=1, overwrite=True)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["part-00000.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.csv", "id,review\n1,good\n", "there is no column 'text'"),
+        ("rows.csv", "text,predicted_label\ngood,x\n", "'predicted_label' already"),
+        ("rows.csv", "", "expected a header line"),
+        ("rows.jsonl", "[1]\n", "a list, expected one JSON object a line"),
+        ("rows.xls", "", "is of an unknown kind"),
+    ],
+)
+def test_what_can_not_be_read_is_said_before_ray_starts(
+    graph: Callable[[str], Path], tmp_path: Path, name: str, content: str, message: str, monkeypatch: Any
+) -> None:
+    def started(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ftx.runtime.ray_engine.cluster", started)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=re.escape(message)):
+        predict_with_ray(graph("single_label_classification"), tmp_path / name, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def workers_alive() -> list[int]:
+    """The processes in which Ray runs a Predictor, by the names that it gives them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if title.startswith(b"ray::MapWorker"):
+            found.append(int(process.name))
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import re
@@ -10,17 +9,17 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ftx.errors
-from ftx.errors import DataError, FtxError, OutputError, require
-from ftx.machine import usable_cores
+from ftx.errors import DataError, FtxError, require
+from ftx.output import staged_folder
 from ftx.runtime.model_file import describe, find_onnx
 from ftx.runtime.predictor import Predictor
-from ftx.runtime.session import first_line
+from ftx.runtime.ray_cluster import cluster
 from ftx.runtime.stream.columns import PREFIX, predicted_columns
 from ftx.runtime.stream.delimited import table_chunks
 from ftx.runtime.stream.formats import Format, input_format
@@ -177,7 +176,7 @@ def predict_with_ray(
     """Answer every row of a table, in parallel.
 
     The same job as `ftx.runtime.stream.predict_file` does in one process, with the same columns. The shards hold the
-    input's rows in their order, files by name. The folder is written as `OUTPUT.part` and renamed when it is whole.
+    input's rows in their order, files by name. The folder appears when it is whole.
     When a worker dies, Ray starts another, which answers its rows again, in the same place: none is lost, none doubled.
 
     A file is read by one task, so that a folder of files is read faster than one large file; the workers share the rows
@@ -201,7 +200,7 @@ def predict_with_ray(
         stride: Tokens that neighbouring windows share.
         pooling: How windows become one answer: `mean` or `max`.
         rows_per_shard: Rows of a shard, or a few more; the last one of an input file has fewer.
-        overwrite: Whether an output folder that is there may be replaced.
+        overwrite: Whether shards that are in the output folder may be replaced; other files there are kept.
 
     Raises:
         MissingExtraError: ray is not installed.
@@ -234,31 +233,26 @@ def predict_with_ray(
     files = find_files(source)
     with closing(chunks_of(*files[0], reading)) as chunks:  # what is wrong at once is said before Ray starts
         next(chunks)
-    part = prepare(target, overwrite)
-    job = Job(
-        onnx=path,
-        files=files,
-        reading=reading,
-        part=part,
-        prefix=prefix,
-        batch_size=batch_size,
-        invariant=invariant,
-        long_text=long_text,
-        stride=stride,
-        pooling=pooling,
-    )
-    try:
+    before = {path.name for path in target.glob("part-*.parquet")}
+    with staged_folder(target, overwrite=overwrite, owned=before, what="answers") as part:
+        (part / CHUNKS).mkdir()
+        job = Job(
+            onnx=path,
+            files=files,
+            reading=reading,
+            part=part,
+            prefix=prefix,
+            batch_size=batch_size,
+            invariant=invariant,
+            long_text=long_text,
+            stride=stride,
+            pooling=pooling,
+        )
         # What can't be opened at all is said once, here, and not by every worker.
         Answerer(job).predictor.close()
         with cluster(address, workers) as (ray, count):
             done = run(ray, job, workers=count, fixed=address is None)
-        rows, shards = publish(job, done, target, rows_per_shard)
-    except OSError as error:
-        raise OutputError(
-            f"{target} can't be written ({error.strerror or error}): make room, or choose another"
-        ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        rows, shards = join(job, done, rows_per_shard)
     seconds = time.perf_counter() - began
     return RayReport(
         output=str(target), rows=rows, shards=shards, workers=count, seconds=seconds, rows_per_sec=rows / seconds
@@ -284,68 +278,6 @@ def find_files(source: Path) -> list[tuple[Path, Format]]:
 def refuse(where: str, reason: str) -> None:
     """Take no bad row."""
     raise DataError(f"{where}: {reason}; mend it or leave it out, or skip it with the stream engine")
-
-
-def prepare(target: Path, overwrite: bool) -> Path:
-    """Check that the output may be written, and give the folder that it is written in first, empty."""
-    if target.exists() and not target.is_dir():
-        raise OutputError(f"{target} is a file; expected a folder for the Parquet shards: choose another --output")
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
-        raise OutputError(f"{target} holds something already: choose another --output, or add --overwrite")
-    part = target.with_name(f"{target.name}.part")
-    try:
-        if part.exists():  # left by a job that was killed
-            shutil.rmtree(part)
-        (part / CHUNKS).mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(f"{part} can't be written ({error.strerror}): choose another --output") from error
-    return part
-
-
-@contextmanager
-def cluster(address: str | None, workers: int | None) -> Iterator[tuple[Any, int]]:
-    """Start Ray on this machine, or join a cluster, and leave it at the end; one that is joined already is kept.
-
-    Nothing is reported about the use, and no dashboard is started.
-
-    Returns:
-        Ray, and the number of workers.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of what Ray Data itself does
-    # Without GPUs for a task, Ray now and in future hides or shows them all; it warns until one is chosen.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-    import ray.data
-
-    joined = ray.is_initialized()
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    # Ray lets workers import from the folder where it is started, and there first: a clone's ftx/ would hide the
-    # installed one.
-    here = Path.cwd()
-    try:
-        os.chdir(here.anchor)
-        if not joined and address:
-            ray.init(address=address, **quiet)
-        elif not joined:
-            # Reading and writing take a CPU, too: with all of them given to workers neither would begin.
-            ray.init(num_cpus=(workers or usable_cores()) + 1, num_gpus=0, include_dashboard=False, **quiet)
-    except Exception as error:  # Ray raises many kinds
-        raise FtxError(
-            f"Ray {address or 'on this machine'} can't be reached or started: {first_line(error)}"
-        ) from error
-    cpus = int(ray.cluster_resources().get("CPU", 1))
-    logger, context = logging.getLogger("ray.data"), ray.data.DataContext.get_current()
-    before = logger.level, context.enable_progress_bars
-    try:
-        logger.setLevel(logging.ERROR)
-        context.enable_progress_bars = False
-        yield ray, workers or max(1, cpus - 1)
-    finally:
-        context.enable_progress_bars = before[1]
-        logger.setLevel(before[0])
-        if not joined:
-            ray.shutdown()
 
 
 def run(ray: Any, job: Job, *, workers: int, fixed: bool) -> list[dict[str, Any]]:
@@ -382,8 +314,8 @@ def run(ray: Any, job: Job, *, workers: int, fixed: bool) -> list[dict[str, Any]
     return done
 
 
-def publish(job: Job, done: list[dict[str, Any]], target: Path, rows_per_shard: int) -> tuple[int, int]:
-    """Check that every chunk was answered, join the chunks to shards in order, and put the folder in its place.
+def join(job: Job, done: list[dict[str, Any]], rows_per_shard: int) -> tuple[int, int]:
+    """Check that every chunk was answered, and join the chunks to shards in order.
 
     Returns:
         Rows and shards.
@@ -397,7 +329,7 @@ def publish(job: Job, done: list[dict[str, Any]], target: Path, rows_per_shard: 
     if len(ends) != len(job.files) or sorted(rows_of) != expected:
         raise FtxError(
             f"Ray answered {len(rows_of)} chunks of {len(ends)} files, expected {len(expected)} of {len(job.files)}: "
-            f"{target} was not made; run it again"
+            "nothing was written; run it again"
         )
     groups: dict[tuple[int, int], list[Path]] = defaultdict(list)
     before: dict[int, int] = defaultdict(int)
@@ -410,9 +342,6 @@ def publish(job: Job, done: list[dict[str, Any]], target: Path, rows_per_shard: 
         for path in parts:
             path.unlink()
     shutil.rmtree(job.part / CHUNKS)
-    if target.exists():
-        shutil.rmtree(target)
-    job.part.rename(target)
     return sum(rows_of.values()), len(groups)
 
 

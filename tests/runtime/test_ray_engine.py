@@ -14,8 +14,10 @@ import pytest
 from ftx.errors import DataError, OutputError
 from ftx.export.graph import export_graph
 from ftx.export.reference import Reference
+from ftx.output import staging_of
 from ftx.runtime import Predictor
-from ftx.runtime.ray_engine import cluster, predict_with_ray
+from ftx.runtime.ray_cluster import cluster
+from ftx.runtime.ray_engine import predict_with_ray
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'ftx-toolkit[ray]'")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -78,8 +80,10 @@ def local_ray() -> Iterator[None]:
 def test_a_ray_of_its_own_answers_shards_in_order(graph: Callable[[str], Path], tmp_path: Path) -> None:
     path, texts = graph("single_label_classification"), texts_of(3000)
     source = write_shards(tmp_path / "in", texts, shards=3)
+    here = Path.cwd()
     report = predict_with_ray(path, source, tmp_path / "out", workers=2)
     assert not ray.is_initialized()
+    assert Path.cwd() == here
     assert (report.rows, report.workers) == (3000, 2)
     rows = read_rows(tmp_path / "out")
     assert [row["id"] for row in rows] == list(range(3000))
@@ -94,7 +98,7 @@ def test_a_ray_of_its_own_answers_shards_in_order(graph: Callable[[str], Path], 
     assert [path.name for path in sorted((tmp_path / "out").iterdir())] == [
         f"part-{number:05d}.parquet" for number in range(report.shards)
     ]
-    assert not (tmp_path / "out.part").exists()
+    assert {path.name for path in tmp_path.iterdir()} <= {"in", "out"}
 
 
 @pytest.mark.usefixtures("local_ray")
@@ -150,7 +154,7 @@ class TestOnOneRay:
         def kill_one() -> None:
             while not done.wait(0.02):
                 # Once a chunk is written the job is under way; the folder in its place would mean that it is over.
-                if list((tmp_path / "out.part" / "chunks").glob("*.parquet")) and (found := workers_alive()):
+                if list((staging_of(tmp_path / "out") / "chunks").glob("*.parquet")) and (found := workers_alive()):
                     os.kill(found[0], signal.SIGKILL)
                     killed.append((found[0], (tmp_path / "out").exists()))
                     return
@@ -181,11 +185,13 @@ class TestOnOneRay:
     def test_an_output_that_is_there_is_kept_unless_told(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
         path, source = graph("single_label_classification"), write_shards(tmp_path / "in", texts_of(10), shards=1)
         (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "old.parquet").write_text("old")
+        (tmp_path / "out" / "part-00007.parquet").write_text("of an earlier job")
+        (tmp_path / "out" / "notes.txt").write_text("a user's own")
         with pytest.raises(OutputError, match="holds something already"):
             predict_with_ray(path, source, tmp_path / "out", workers=1)
         predict_with_ray(path, source, tmp_path / "out", workers=1, overwrite=True)
-        assert [path.name for path in (tmp_path / "out").iterdir()] == ["part-00000.parquet"]
+        assert {path.name for path in (tmp_path / "out").iterdir()} == {"part-00000.parquet", "notes.txt"}
+        assert (tmp_path / "out" / "notes.txt").read_text() == "a user's own"
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ class Searcher:
         best = max(tried, key=lambda one: one.expected_agreement)
         scheme = self.schemes[best.name]
         switchable = self.file("switchable")
-        write_quantized(self.optimised, switchable, scheme, self.calibration, fold_biases=False)
+        write_quantized(self.optimised, switchable, scheme, self.calibration, rearrange=False)
         switched = Switched(self.optimised, switchable, self.batches)
         self.ranking = switched.rank()
         kinds = {linear.node: linear.kind for linear in linears(onnx.load(str(self.optimised)).graph)}

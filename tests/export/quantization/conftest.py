@@ -30,9 +30,9 @@ class Graphs:
     batches: Batches
     calibration: Calibration
 
-    def write(self, scheme: Scheme, *, fold_biases: bool = True) -> Path:
+    def write(self, scheme: Scheme, *, rearrange: bool = True) -> Path:
         target = self.folder / f"{scheme.name}.onnx"
-        write_quantized(self.optimised, target, scheme, self.calibration, fold_biases=fold_biases)
+        write_quantized(self.optimised, target, scheme, self.calibration, rearrange=rearrange)
         return target
 
 

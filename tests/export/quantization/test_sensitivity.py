@@ -18,7 +18,7 @@ SCHEME = SCHEMES["static"]
 
 
 def test_all_switches_on_is_int8_and_all_off_is_fp32(graphs: Graphs) -> None:
-    int8 = graphs.write(SCHEME, fold_biases=False)
+    int8 = graphs.write(SCHEME, rearrange=False)
     switches = write_switched(graphs.optimised, int8, graphs.folder / "switched.onnx")
     onnx.checker.check_model(str(graphs.folder / "switched.onnx"))
     session = open_session(graphs.folder / "switched.onnx")
@@ -33,7 +33,7 @@ def test_all_switches_on_is_int8_and_all_off_is_fp32(graphs: Graphs) -> None:
 
 
 def test_every_quantised_operator_is_ranked_the_worst_first(graphs: Graphs) -> None:
-    ranking = Switched(graphs.optimised, graphs.write(SCHEME, fold_biases=False), graphs.batches).rank()
+    ranking = Switched(graphs.optimised, graphs.write(SCHEME, rearrange=False), graphs.batches).rank()
     errors = [entry.rms_logit_error for entry in ranking]
     assert errors == sorted(errors, reverse=True)
     assert errors[0] > 0
@@ -45,7 +45,7 @@ def test_every_quantised_operator_is_ranked_the_worst_first(graphs: Graphs) -> N
 
 
 def test_a_ranked_operators_error_is_that_of_a_model_with_it_alone_quantised(graphs: Graphs) -> None:
-    switched = Switched(graphs.optimised, graphs.write(SCHEME, fold_biases=False), graphs.batches, len(TEXTS))
+    switched = Switched(graphs.optimised, graphs.write(SCHEME, rearrange=False), graphs.batches, len(TEXTS))
     ranking = switched.rank()
     others = tuple(entry.node for entry in ranking[1:])
     alone = graphs.write(replace(SCHEME, name="alone", rescued_nodes=others))
@@ -54,7 +54,7 @@ def test_a_ranked_operators_error_is_that_of_a_model_with_it_alone_quantised(gra
 
 
 def test_each_operator_left_in_fp32_helps_most_with_those_before_it(graphs: Graphs) -> None:
-    switched = Switched(graphs.optimised, graphs.write(SCHEME, fold_biases=False), graphs.batches)
+    switched = Switched(graphs.optimised, graphs.write(SCHEME, rearrange=False), graphs.batches)
     ranking = switched.rank()
     every = {entry.node for entry in ranking}
     chosen = switched.worst_together(ranking, 3, among=len(ranking))

@@ -44,11 +44,27 @@ def test_fixed_scales_do_not_depend_on_batch_mates(graphs: Graphs, name: str) ->
 
 def test_products_take_over_biases_without_changing_a_bit(graphs: Graphs) -> None:
     folded = graphs.write(SCHEMES["static"])
-    apart = graphs.write(replace(SCHEMES["static"], name="apart"), fold_biases=False)
+    apart = graphs.write(replace(SCHEMES["static"], name="apart"), rearrange=False)
     kinds = [Counter(node.op_type for node in onnx.load(str(path)).graph.node) for path in (folded, apart)]
     assert (kinds[0]["Gelu"], kinds[0]["BiasGelu"]) == (kinds[1]["BiasGelu"], kinds[1]["Gelu"]) == (2, 0)
+    # The biases of the four normalisations, too: their sums are of two terms.
+    sums = [node for node in onnx.load(str(folded)).graph.node if node.op_type == "Sum"]
+    assert [len(node.input) for node in sums] == [2] * 4
     found = [graphs.batches.logits(open_session(path), 32) for path in (folded, apart)]
     np.testing.assert_allclose(*found, atol=1e-5)
+
+
+def test_a_slow_normalisation_is_split_and_not_fused_again(graphs: Graphs) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(graphs.folder / "as-run.onnx")
+    onnxruntime.InferenceSession(str(graphs.write(SCHEMES["static"])), options, providers=["CPUExecutionProvider"])
+    kinds = Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
+    before = Counter(node.op_type for node in onnx.load(str(graphs.optimised)).graph.node)
+    assert before["SkipLayerNormalization"] == kinds["Sum"] == 4
+    assert kinds["LayerNormalization"] == before["LayerNormalization"] + 4
+    assert kinds["SkipLayerNormalization"] == 0
 
 
 def weights(path: object, kind: type) -> list[np.ndarray]:

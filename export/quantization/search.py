@@ -21,12 +21,13 @@ from ftx.export.batches import BATCH_SIZE, Batches
 from ftx.export.margins import expected_agreement
 from ftx.export.parity import Gate, Parity, compare_logits
 from ftx.export.peers import Peer, peers
+from ftx.export.quantization.calibration import Calibration
 from ftx.export.quantization.candidate import Candidate, choose, judge, mark_front
-from ftx.export.quantization.linear import calibrate, linears
+from ftx.export.quantization.linear import linears
+from ftx.export.quantization.observed import calibrate
 from ftx.export.quantization.race import Run, race
 from ftx.export.quantization.scheme import SCHEMES, Scheme, for_target
 from ftx.export.quantization.sensitivity import Sensitivity, Switched
-from ftx.export.quantization.smoothing import Calibration
 from ftx.export.quantization.write import write_quantized
 from ftx.heldout import HeldOut
 from ftx.machine import usable_cores

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.export.quantization.linear import Observed
+from ftx.export.quantization.observed import Observed
+from ftx.export.quantization.rounding import activation_rounding, round_weight
 
-__all__ = ["OUTLIERS", "Calibration", "Smoothing", "activation_rounding", "find_smoothing", "round_weight", "smoothing"]
+__all__ = ["OUTLIERS", "Smoothing", "find_smoothing", "smoothing"]
 
 # How many channels are kept out of int8. Of LayerNorm's outputs very few outlie, always the same ones.
 OUTLIERS = 4
@@ -54,41 +55,6 @@ class Smoothing:
         return np.where(np.isfinite(self.factors), self.factors, np.float32(0))
 
 
-class Calibration:
-    """What was seen of the activations, and how each is smoothed best, which is found once.
-
-    Args:
-        observed: What was seen, by the activation's name.
-    """
-
-    def __init__(self, observed: dict[str, Observed]) -> None:
-        self.observed = observed
-        self._found: dict[tuple[object, ...], Smoothing] = {}
-
-    def smoothing(
-        self, activation: str, weights: dict[str, NDArray[np.float32]], *, bits: int, outliers: int = 0
-    ) -> Smoothing:
-        """Give the best smoothing for an activation and the weights, by name, that share it."""
-        key = (activation, *weights, bits, outliers)
-        if key not in self._found:
-            side_by_side = np.concatenate(list(weights.values()), axis=1)
-            self._found[key] = find_smoothing(self.observed[activation], side_by_side, bits=bits, outliers=outliers)
-        return self._found[key]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rounding:
-    """How an activation becomes u8: q = round(x / step) + zero."""
-
-    step: np.float32
-    zero: np.uint8
-
-    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Round, and scale back."""
-        zero = np.float32(self.zero)
-        return np.asarray((np.clip(np.round(values / self.step) + zero, 0, 255) - zero) * self.step)
-
-
 def smoothing(largest: NDArray[np.float32], weights: NDArray[np.float32], alpha: float) -> NDArray[np.float32]:
     """Compute s = max|x|^alpha / max|W|^(1 - alpha) for each input channel, scaled so that its geometric mean is 1.
 
@@ -102,33 +68,6 @@ def smoothing(largest: NDArray[np.float32], weights: NDArray[np.float32], alpha:
     """
     factors = np.maximum(largest, TINY) ** alpha / np.maximum(np.abs(weights).max(axis=1), TINY) ** (1 - alpha)
     return np.asarray(factors / np.exp(np.mean(np.log(factors))), dtype=np.float32)
-
-
-def activation_rounding(observed: Observed, factors: NDArray[np.float32]) -> Rounding:
-    """Choose step and zero point so that all that was observed fits into u8, once divided by the factors."""
-    low = min(0.0, float((observed.low / factors).min()))
-    high = max(0.0, float((observed.high / factors).max()))
-    step = np.float32(max(high - low, TINY) / 255)
-    return Rounding(step=step, zero=np.uint8(np.clip(round(-low / float(step)), 0, 255)))
-
-
-def round_weight(
-    weight: NDArray[np.float32], bits: int, *, per_channel: bool = True
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Round a weight, symmetrically.
-
-    Args:
-        weight: *Shape:* `(in_channels, out_channels)`.
-        bits: 8, or 7.
-        per_channel: Whether each output channel has a scale of its own.
-
-    Returns:
-        Whole numbers of the weight's shape; scales. *Shape:* `(out_channels,)`, or `()`.
-    """
-    limit = 2 ** (bits - 1) - 1
-    largest = np.abs(weight).max(axis=0) if per_channel else np.abs(weight).max()
-    steps = np.asarray(np.maximum(largest, TINY) / limit, dtype=np.float32)
-    return np.clip(np.round(weight / steps), -limit, limit), steps
 
 
 def find_smoothing(observed: Observed, weights: NDArray[np.float32], *, bits: int, outliers: int = 0) -> Smoothing:

@@ -15,15 +15,11 @@ from numpy.typing import NDArray
 
 from ftx.errors import ModelError
 from ftx.export.onnx_graph import Constants, constants, consumers, drop_unused, sort_nodes
+from ftx.export.quantization.calibration import Calibration
 from ftx.export.quantization.linear import Linear, linears
+from ftx.export.quantization.rounding import activation_rounding
 from ftx.export.quantization.scheme import Scheme
-from ftx.export.quantization.smoothing import (
-    OUTLIERS,
-    Calibration,
-    Smoothing,
-    activation_rounding,
-    round_weight,
-)
+from ftx.export.quantization.smoothing import OUTLIERS, Smoothing
 
 __all__ = ["write_quantized"]
 
@@ -116,7 +112,11 @@ class Writer:
         else:
             self.add("DynamicQuantizeLinear", [source], [rounded, scale, zero])
         for linear in together:
-            self.write_linear(linear, weights[linear.node] * smoothing.of_weights[:, None], rounded, scale, zero)
+            values, steps = self.calibration.rounded(
+                linear.node, activation, weights[linear.node], smoothing,
+                bits=self.scheme.weight_bits, per_channel=self.scheme.per_channel,
+            )  # fmt: skip
+            self.write_linear(linear, values, steps, [rounded, scale, zero])
         if way == "outliers":
             few = f"{prefix}/few"
             self.add("Gather", [activation, self.constant(f"{few}/channels", smoothing.outliers)], [few], axis=-1)
@@ -141,16 +141,18 @@ class Writer:
         self.add("Add", [f"{result}/most", f"{result}/few"], [result])
         self.sums[f"{result}/most"] = result
 
-    def write_linear(self, linear: Linear, weight: NDArray[np.float32], rounded: str, scale: str, zero: str) -> None:
-        """Put an int8 operator in the place of a linear one."""
+    def write_linear(
+        self, linear: Linear, values: NDArray[np.int8], steps: NDArray[np.float32], activation: list[str]
+    ) -> None:
+        """Put an int8 operator in the place of a linear one; it reads an activation: its numbers, scale, and zero."""
         from onnx import helper
 
         node = self.nodes[linear.node]
-        values, steps = round_weight(weight, self.scheme.weight_bits, per_channel=self.scheme.per_channel)
+        rounded, scale, zero = activation
         middle, kind = (128, np.uint8) if self.scheme.weight_type == "u8" else (0, np.int8)
         name = f"{linear.node}/weight"
         parts = [self.constant(f"{name}/{part}", array) for part, array in
-                 (("int8", (values + middle).astype(kind)), ("scale", steps),
+                 (("int8", (values.astype(np.int16) + middle).astype(kind)), ("scale", steps),
                   ("zero", np.full(steps.shape, middle, dtype=kind)))]  # fmt: skip
         if linear.kind == "MatMul":
             inputs = [rounded, parts[0], scale, parts[1], zero, parts[2]]

@@ -19,8 +19,8 @@ from ftx.errors import DataError, OutputError, ParityError
 from ftx.export import ChoiceError, compare, export, exporting
 from ftx.export.graph import export_graph
 from ftx.export.quantization import search
+from ftx.export.quantization.calibration import Calibration
 from ftx.export.quantization.scheme import Scheme
-from ftx.export.quantization.smoothing import Calibration
 from ftx.export.reference import Reference
 from ftx.heldout import read_held_out, write_held_out
 from ftx.run_folder import find_checkpoint

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ftx.export.batches import Batches
 from ftx.export.graph import export_graph, optimise
-from ftx.export.quantization.linear import calibrate
+from ftx.export.quantization.calibration import Calibration
+from ftx.export.quantization.observed import Observed, calibrate
 from ftx.export.quantization.scheme import Scheme
-from ftx.export.quantization.smoothing import Calibration
 from ftx.export.quantization.write import write_quantized
 from ftx.export.reference import Reference
 from tests.conftest import review_rows
@@ -52,3 +54,13 @@ def graphs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str],
         batches=batches,
         calibration=Calibration(calibrate(optimised, batches)),
     )
+
+
+def outlying(seed: int = 0) -> tuple[Observed, NDArray[np.float32]]:
+    """Make an activation of which three channels outlie and neighbours go together, and weights."""
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(200, 33)).astype(np.float32)
+    x = x[:, 1:] + 0.5 * x[:, :-1]
+    x[:, [3, 7, 20]] *= 50
+    weights = random.normal(size=(32, 16)).astype(np.float32)
+    return Observed(low=x.min(axis=0), high=x.max(axis=0), sample=x, moments=x.T @ x / np.float32(len(x))), weights

@@ -8,7 +8,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from ftx.export.quantization.linear import calibrate, linears
+from ftx.export.quantization.linear import linears
+from ftx.export.quantization.observed import calibrate
 from ftx.export.quantization.scheme import SCHEMES, TARGETS, for_target
 from ftx.runtime.session import open_session
 from tests.export.quantization.conftest import TEXTS, Graphs

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,12 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
+from runtime_engines import EAGER, FTX, LOADERS, OPTIMUM, PIPELINE, prepare_peers
 
 from ftx.errors import FtxError
-from ftx.export.bench.engine import Engine, EngineSpec, Infer, answer, receive
+from ftx.export.bench.engine import Engine, EngineSpec, start_engine
 from ftx.text import Text
 
-FTX, EAGER, PIPELINE = "ftx", "PyTorch eager", "transformers pipeline"
-OPTIMUM, OPENVINO = "Optimum ORTModel int8, pipeline", "OpenVINO int8 (NNCF)"
 BATCH_SIZE = 32
 WARMUP_TEXTS = 32
 # A pause lets the spinning threads of the engine before come to rest.
@@ -131,62 +129,6 @@ def read_texts(path: Path) -> list[str]:
     return texts
 
 
-def prepare_peers(checkpoint: Path, work: Path, texts: list[str], threads: int) -> dict[str, str]:
-    """Make the other toolkits' int8 files in a process of its own, so that this one stays small.
-
-    Returns:
-        The engines that can't run here, with the reason.
-    """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=make_peers, args=(theirs, checkpoint, work, texts, threads), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        left_out: dict[str, str] = ours.recv()
-    except EOFError:
-        left_out = dict.fromkeys((OPTIMUM, OPENVINO), "making its file ended the process: out of memory?")
-    process.join()
-    return left_out
-
-
-def make_peers(connection: Any, checkpoint: Path, work: Path, texts: list[str], threads: int) -> None:
-    """Export with Optimum, and quantise with its preset and with NNCF. Runs in a process of its own."""
-    left_out = {}
-    try:
-        from ftx.export.batches import Batches
-        from ftx.export.graph import export_graph
-        from ftx.export.peers import openvino_int8, optimum_preset, undisturbed
-        from ftx.export.reference import Reference
-
-        plain = export_graph(Reference(checkpoint), work)
-    except Exception as error:  # whatever is missing or fails there, the others can be measured
-        connection.send(dict.fromkeys((OPTIMUM, OPENVINO), explain(error)))
-        return
-    try:
-        optimum_preset(work, work / "model_optimum.onnx")
-    except Exception as error:
-        left_out[OPTIMUM] = explain(error)
-    try:
-        with undisturbed():
-            import onnxruntime
-
-            names = [node.name for node in onnxruntime.InferenceSession(str(plain)).get_inputs()]
-            # The scales come from the very texts that are timed: that can't slow it, and flatters its answers.
-            openvino_int8(work, work, Batches(list(texts), plain, names).of(1)[:300], threads)
-    except Exception as error:
-        left_out[OPENVINO] = explain(error)
-    connection.send(left_out)
-
-
-def explain(error: Exception) -> str:
-    """Cut an error to a reason."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if isinstance(error, ModuleNotFoundError):
-        return f"{error.name} is not installed"
-    return lines[0][:200]
-
-
 # Cold starts.
 
 
@@ -248,18 +190,19 @@ def race(
     path: Path, checkpoint: Path, work: Path, texts: list[str], threads: int, rounds: int, left_out: dict[str, str]
 ) -> dict[str, Any]:
     """Load every engine, and let them take turns; one that fails is named in `left_out`."""
-    places = {FTX: path, EAGER: checkpoint, PIPELINE: checkpoint, OPTIMUM: work, OPENVINO: work}
+    places = {FTX: path, EAGER: checkpoint, PIPELINE: checkpoint}
     timed: list[Text] = list(texts)
     each = max(1, len(timed) // rounds)
     with ExitStack() as stack:
         engines: dict[str, Engine] = {}
         labels: dict[str, NDArray[np.int64]] = {}
-        for name, place in places.items():
+        for name, load in LOADERS.items():
             if name in left_out:
                 continue
             print(f"Loading {name}", file=sys.stderr)
+            spec = EngineSpec(name=name, path=places.get(name, work), threads=threads, load=load)
             try:
-                engine = stack.enter_context(started(EngineSpec(name=name, path=place, threads=threads)))
+                engine = stack.enter_context(start_engine(spec))
                 labels[name] = engine.logits(timed, BATCH_SIZE).argmax(axis=1)
                 engine.latencies_ms(timed[:WARMUP_TEXTS])
             except FtxError as error:
@@ -300,142 +243,6 @@ def ratio(theirs: list[Any], ours: list[Any], of: Callable[[Any], Any]) -> float
     return float(np.median([found / of(mine) for found, mine in zip(theirs, ours, strict=True)]))
 
 
-@contextmanager
-def started(spec: EngineSpec) -> Iterator[Engine]:
-    """Start an engine in a process of its own, and stop it at the end."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, spec), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield Engine(spec=spec, load_ms=receive(ours, spec), connection=ours)
-    finally:
-        ours.close()
-        process.join(timeout=5)
-        if process.is_alive():
-            process.kill()
-
-
-def serve(connection: Any, spec: EngineSpec) -> None:
-    """Load the engine, then answer requests until the parent hangs up. Runs in the engine's process."""
-    loaders = {
-        FTX: load_ftx,
-        EAGER: load_eager,
-        PIPELINE: load_pipeline,
-        OPTIMUM: load_optimum,
-        OPENVINO: load_openvino,
-    }
-    try:
-        began = time.perf_counter()
-        infer = loaders[spec.name](spec)
-        connection.send((time.perf_counter() - began) * 1000)
-        while True:
-            connection.send(answer(infer, *connection.recv()))
-    except (EOFError, KeyboardInterrupt, BrokenPipeError):
-        return
-    except Exception as error:  # each toolkit fails in its own ways
-        connection.send(FtxError(explain(error)))
-
-
-def load_ftx(spec: EngineSpec) -> Infer:
-    """Open the file as a program does: one call with all texts, in its default mode."""
-    from ftx import Predictor
-
-    predictor = Predictor(spec.path, intra_op_num_threads=spec.threads)
-    return lambda texts, batch_size: predictor.predict_proba(texts)
-
-
-def load_eager(spec: EngineSpec) -> Infer:
-    """Run the checkpoint in PyTorch: batches of texts of like length, in inference mode."""
-    import torch
-
-    from ftx.export.reference import Reference
-    from ftx.runtime.heads import probabilities
-
-    torch.set_num_threads(spec.threads)
-    reference = Reference(spec.path)
-    return lambda texts, batch_size: probabilities(
-        reference.logits(texts, batch_size=batch_size), reference.problem_type
-    )
-
-
-def load_pipeline(spec: EngineSpec) -> Infer:
-    """Load the checkpoint in a transformers pipeline."""
-    import torch
-    from transformers import pipeline
-
-    torch.set_num_threads(spec.threads)
-    return through(pipeline("text-classification", model=str(spec.path)))
-
-
-def load_optimum(spec: EngineSpec) -> Infer:
-    """Load Optimum's int8 file in a transformers pipeline."""
-    import onnxruntime
-    from optimum.onnxruntime import ORTModelForSequenceClassification
-    from transformers import AutoTokenizer, pipeline
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = spec.threads
-    model = ORTModelForSequenceClassification.from_pretrained(
-        spec.path, file_name="model_optimum.onnx", session_options=options
-    )
-    return through(pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(spec.path)))
-
-
-def through(pipe: Any) -> Infer:
-    """Ask a pipeline for the probabilities of all labels."""
-    names = [name for _, name in sorted((int(column), name) for column, name in pipe.model.config.id2label.items())]
-
-    def infer(texts: list[Text], batch_size: int) -> NDArray[np.float32]:
-        found = pipe(list(texts), batch_size=batch_size, top_k=None, truncation=True)
-        scores = [{one["label"]: one["score"] for one in row} for row in found]
-        return np.asarray([[row[name] for name in names] for row in scores], dtype=np.float32)
-
-    return infer
-
-
-def load_openvino(spec: EngineSpec) -> Infer:
-    """Open NNCF's file in OpenVINO, with its hints for one text and, through its queue, for many; ftx's tokenizer."""
-    from ftx.export.peers import compiled, undisturbed
-    from ftx.runtime.heads import probabilities
-    from ftx.runtime.model_file import describe
-    from ftx.runtime.tokenization import encode, load_tokenizer, pad
-
-    path = spec.path / "openvino_int8.xml"
-    with undisturbed():
-        import openvino
-
-        one = compiled(path, {}, spec.threads)
-        hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": spec.threads}
-        many = openvino.Core().compile_model(path, "CPU", hints)
-    names = [port.get_any_name() for port in many.inputs]
-    manifest, tokenizer_json = describe(spec.path / "model.onnx")
-    tokenizer = load_tokenizer(tokenizer_json, manifest, path)
-    queue = openvino.AsyncInferQueue(many)
-    result = np.empty(0, dtype=np.float32)
-
-    def keep(request: Any, rows: list[int]) -> None:
-        result[rows] = request.get_output_tensor().data
-
-    queue.set_callback(keep)
-
-    def infer(texts: list[Text], batch_size: int) -> NDArray[np.float32]:
-        nonlocal result
-        encodings = encode(tokenizer, texts)
-        if len(texts) == 1:
-            return probabilities(one(pad(encodings, manifest, names)), manifest.problem_type)
-        result = np.empty((len(texts), len(manifest.id2label)), dtype=np.float32)
-        order = sorted(range(len(texts)), key=lambda row: len(encodings[row]), reverse=True)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            queue.start_async(pad([encodings[row] for row in rows], manifest, names), rows)
-        queue.wait_all()
-        return probabilities(result, manifest.problem_type)
-
-    return infer
-
-
 # A job over a file.
 
 
@@ -443,7 +250,7 @@ def file_job(path: Path, work: Path, texts: list[str], threads: int, rows: int) 
     """Run `ftx predict --input` on a CSV of many rows, and on a hundredth of them, beside the same rows in memory."""
     found: dict[str, Any] = {"rows": rows}
     in_memory = list(islice(cycle(texts), min(rows, MEMORY_ROWS)))
-    with started(EngineSpec(name=FTX, path=path, threads=threads)) as engine:
+    with start_engine(EngineSpec(name=FTX, path=path, threads=threads, load=LOADERS[FTX])) as engine:
         engine.batch_sec(list(texts), BATCH_SIZE)
         before = len(in_memory) / engine.batch_sec(list(in_memory), BATCH_SIZE)
         for name, count in (("small", rows // 100), ("large", rows)):

@@ -86,6 +86,7 @@ class Predictor:
         manifest: What it says of itself.
         notice: A line for the user where this CPU needs onnxruntime's slower int8 kernel; else None.
         alone: Whether every text runs alone, for `invariant`.
+        settings: What it was opened with, by the arguments' names; `path` is not among them.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
@@ -116,7 +117,7 @@ class Predictor:
         ):  # fmt: skip
             if value not in known:
                 raise ValueError(f"{name} {value!r}, expected one of {', '.join(known)}")
-        self._settings = {
+        self.settings = {
             "intra_op_num_threads": intra_op_num_threads, "batch_size": batch_size, "invariant": invariant,
             "mode": mode, "long_text": long_text, "stride": stride, "pooling": pooling, "provider": provider,
             "spinning": spinning,
@@ -197,7 +198,7 @@ class Predictor:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path.absolute(), **self._settings}
+        return {"path": self.path.absolute(), **self.settings}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]

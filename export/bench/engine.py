@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import FtxError
+from ftx.runtime.session import first_line
 from ftx.text import Text
 
-__all__ = ["Engine", "EngineSpec", "start_engine"]
+__all__ = ["Engine", "EngineSpec", "Infer", "load_onnx", "load_pytorch", "start_engine"]
 
-PYTORCH = "PyTorch eager"
 Infer = Callable[[list[Text], int], NDArray[np.float32]]
 
 
@@ -32,11 +32,13 @@ class EngineSpec:
         name: For the report.
         path: An `.onnx` file, or a checkpoint folder for PyTorch.
         threads: Threads that share one batch.
+        load: Opens it, in its own process; a function of a module, which a process can be sent.
     """
 
     name: str
     path: Path
     threads: int
+    load: Callable[[EngineSpec], Infer]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,7 @@ def serve(connection: Connection, spec: EngineSpec) -> None:
     """Load the model, then answer requests until the parent hangs up. Runs in the engine's process."""
     try:
         began = time.perf_counter()
-        infer = load_pytorch(spec) if spec.name == PYTORCH else load_onnx(spec)
+        infer = spec.load(spec)
         connection.send((time.perf_counter() - began) * 1000)
         while True:
             connection.send(answer(infer, *connection.recv()))
@@ -119,6 +121,8 @@ def serve(connection: Connection, spec: EngineSpec) -> None:
         return
     except FtxError as error:
         connection.send(error)
+    except Exception as error:  # each toolkit fails in its own ways
+        connection.send(FtxError(f"{spec.name} failed: {first_line(error)}"))
 
 
 def answer(infer: Infer, request: str, texts: list[Text] | None = None, batch_size: int = 1) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.export.batches import BATCH_SIZE
-from ftx.export.bench.engine import PYTORCH, Engine, EngineSpec, start_engine
+from ftx.export.bench.engine import Engine, EngineSpec, load_onnx, load_pytorch, start_engine
 from ftx.export.bench.report import BenchReport, EngineFigures
 from ftx.export.environment import environment
 from ftx.export.parity import check_labels, compare_logits
@@ -59,11 +59,11 @@ def bench(
     held_out = read_held_out(held_out_file)
     check_labels(held_out, manifest, held_out_file)
     threads = threads or usable_cores()
-    specs = [EngineSpec(name=engine_name(path), path=path, threads=threads)]
+    specs = [EngineSpec(name=engine_name(path), path=path, threads=threads, load=load_onnx)]
     fp32 = path.with_name("model.onnx")
     if fp32.is_file() and fp32 != path:
-        specs.append(EngineSpec(name=engine_name(fp32), path=fp32, threads=threads))
-    specs.append(EngineSpec(name=PYTORCH, path=checkpoint, threads=threads))
+        specs.append(EngineSpec(name=engine_name(fp32), path=fp32, threads=threads, load=load_onnx))
+    specs.append(EngineSpec(name="PyTorch eager", path=checkpoint, threads=threads, load=load_pytorch))
 
     timed = [held_out.texts[int(place)] for place in np.linspace(0, len(held_out) - 1, min(texts, len(held_out)))]
     with ExitStack() as stack:

@@ -11,7 +11,7 @@ from ftx.export.quantization.race import Speed
 __all__ = ["Candidate", "choose", "judge", "mark_front"]
 
 # How much of the fastest one's speed, and of its throughput alone, a surer one must have.
-KEPT_SPEED, KEPT_THROUGHPUT = 0.9, 0.95
+KEPT_SPEED = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def choose(candidates: list[Candidate]) -> Candidate | None:
     as_fast = [
         one
         for one in fit
-        if score(one) >= KEPT_SPEED * score(fastest) and throughput(one) >= KEPT_THROUGHPUT * throughput(fastest)
+        if score(one) >= KEPT_SPEED * score(fastest) and throughput(one) >= KEPT_SPEED * throughput(fastest)
     ]
     return max(as_fast, key=lambda one: one.expected_agreement)
 

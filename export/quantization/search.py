@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -40,6 +41,8 @@ __all__ = ["Search", "Searcher"]
 # How much of the budget may be gone before nothing more is tried; the race has the rest. Until something passes, it is
 # better to try on than to time well.
 TRY_UNTIL, TRY_UNTIL_ONE_PASSES = 0.6, 0.85
+# How much of it may go into finding the worst operators.
+RANK_SHARE = 0.15
 # How many of the worst operators are rescued at once, in each way. What costs more is tried where nothing passes yet:
 # it is slower, and blocks are not quite the same from batch to batch. Fused attention can only be left in fp32.
 RESCUED = {"outliers": (1, 2, 4, 8), "blockwise": (4, 8), "fp32": (4, 8)}
@@ -130,7 +133,7 @@ class Searcher:
         for name in FIRST:
             if self.time_to_try(budget_sec):
                 self.try_scheme(SCHEMES[name])
-        for scheme in self.rescues():
+        for scheme in self.rescues(RANK_SHARE * budget_sec):
             if self.time_to_try(budget_sec):
                 self.try_scheme(scheme)
         for scheme in list(SCHEMES.values())[len(FIRST) :]:
@@ -239,8 +242,12 @@ class Searcher:
         """Compare two sets of logits of all texts."""
         return compare_logits(logits, reference_logits, self.held_out, self.manifest, BATCH_SIZE)
 
-    def rescues(self) -> Iterator[Scheme]:
-        """Improve the best scheme so far: ever more of its worst operators rescued, in one way after the other."""
+    def rescues(self, rank_sec: float = math.inf) -> Iterator[Scheme]:
+        """Improve the best scheme so far: ever more of its worst operators rescued, in one way after the other.
+
+        Args:
+            rank_sec: Seconds to find out which these are, about.
+        """
         tried = [one for one in self.candidates if one.name in self.schemes]
         if not tried:
             return
@@ -248,7 +255,7 @@ class Searcher:
         scheme = self.schemes[best.name]
         switchable = self.file("switchable")
         write_quantized(self.optimised, switchable, scheme, self.calibration, rearrange=False)
-        switched = Switched(self.optimised, switchable, self.batches)
+        switched = Switched(self.optimised, switchable, self.batches, count=GREEDY, budget_sec=rank_sec)
         self.ranking = switched.rank()
         kinds = {linear.node: linear.kind for linear in linears(onnx.load(str(self.optimised)).graph)}
         ranked = [entry for entry in self.ranking if entry.node in kinds]

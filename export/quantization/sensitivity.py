@@ -6,6 +6,8 @@ them together, where building one model an attempt would take minutes.
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from ftx.runtime.session import open_session
 __all__ = ["Sensitivity", "Switched", "write_switched"]
 
 BATCH_SIZE = 16
+MIN_TEXTS = 4
+# How many of the worst ones left are tried at each step of choosing some that are worst together.
+AMONG = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +49,39 @@ class Switched:
         int8: The same graph, quantised.
         batches: Texts to measure on.
         texts: How many of them to take: enough for an order, few enough for seconds.
+        count: How many operators `worst_together` will be asked for.
+        budget_sec: Seconds that `rank` and `worst_together` may take, about: a slow model gets fewer texts.
     """
 
-    def __init__(self, fp32: Path, int8: Path, batches: Batches, texts: int = 32) -> None:
+    def __init__(
+        self,
+        fp32: Path,
+        int8: Path,
+        batches: Batches,
+        texts: int = 32,
+        *,
+        count: int = 4,
+        budget_sec: float = math.inf,
+    ) -> None:
         path = int8.with_name("switched.onnx")
         self._switches = write_switched(fp32, int8, path)
         self._session = open_session(path)
         path.unlink()
         self._batches = batches.of(BATCH_SIZE, batches.spread(texts))
+        began = time.perf_counter()
         self._exact = self.logits(set())
+        needed_sec = (time.perf_counter() - began) * (len(self._switches) + count * AMONG)
+        if needed_sec > budget_sec:
+            texts = max(MIN_TEXTS, int(texts * budget_sec / needed_sec))
+            self._batches = batches.of(BATCH_SIZE, batches.spread(texts))
+            self._exact = self.logits(set())
 
     def rank(self) -> list[Sensitivity]:
         """Measure each operator's error alone; the worst first."""
         ranked = [Sensitivity(node=node, rms_logit_error=self.error({node})) for node in self._switches]
         return sorted(ranked, key=lambda entry: (-entry.rms_logit_error, entry.node))
 
-    def worst_together(self, ranking: list[Sensitivity], count: int, among: int = 4) -> list[str]:
+    def worst_together(self, ranking: list[Sensitivity], count: int, among: int = AMONG) -> list[str]:
         """Choose operators to leave in fp32, one after the other, each the one that helps most with those before it.
 
         Args:

@@ -12,7 +12,8 @@ import click
 
 if TYPE_CHECKING:
     from ftx.runtime import Predictor
-    from ftx.runtime.stream import Job, Progress
+    from ftx.runtime.ray import RayReport
+    from ftx.runtime.stream import Job, JobReport, Progress
 
 __all__ = ["job_options", "run_job", "run_on_ray"]
 
@@ -127,13 +128,20 @@ def run_job(predictor: Predictor, job: Job) -> None:
     )
     if sys.stderr.isatty():
         click.echo("\r\x1b[K", err=True, nl=False)
+    click.echo(f"{done(report)}, {report.bad_rows:,} bad rows, {long_texts(report)}", err=True)
+
+
+def done(report: JobReport | RayReport) -> str:
+    """Say how many rows were answered how fast."""
     speed = report.rows / report.sec if report.sec else 0.0
-    share = report.truncated / report.rows if report.rows else 0.0
-    click.echo(
-        f"{report.rows:,} rows in {report.sec:.4g} s ({speed:,.0f}/s), {report.bad_rows:,} bad rows, "
-        f"{report.truncated:,} ({share:.1%}) cut at {predictor.manifest.max_length} tokens",
-        err=True,
-    )
+    return f"{report.rows:,} rows in {report.sec:.4g} s ({speed:,.0f}/s)"
+
+
+def long_texts(report: JobReport | RayReport) -> str:
+    """Say what became of texts that are longer than the model reads."""
+    count, fate = (report.windowed, "read in windows") if report.windowed else (report.truncated, "cut")
+    share = count / report.rows if report.rows else 0.0
+    return f"{count:,} texts ({share:.1%}) too long for the model and {fate}"
 
 
 def run_on_ray(
@@ -159,7 +167,7 @@ def run_on_ray(
     ):
         if given:
             raise click.UsageError(f"{option} does not go with --engine ray, which reads files and writes a folder")
-    from ftx.runtime.ray_engine import predict_with_ray
+    from ftx.runtime.ray import predict_with_ray
 
     report = predict_with_ray(
         onnx,
@@ -178,8 +186,7 @@ def run_on_ray(
         overwrite=job.overwrite,
     )
     click.echo(
-        f"{report.rows:,} rows in {report.seconds:.4g} s ({report.rows_per_sec:,.0f}/s) by {report.workers} workers, "
-        f"{report.shards} files in {report.output}",
+        f"{done(report)} by {report.workers} workers, {long_texts(report)}, {report.shards} files in {report.output}",
         err=True,
     )
 

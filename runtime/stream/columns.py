@@ -29,7 +29,8 @@ def predicted_columns(
 
     Returns:
         Single label: `label`, `score` and the probabilities. Multi-label: `labels` (lists) and the probabilities.
-        Regression: `value`. Then for each head `truncated`: whether the text was longer than the model reads.
+        Regression: `value`. Then for each head `truncated`: whether the text was longer than the model reads, and
+        cut; and `windows`: in how many windows it was read.
     """
     columns: dict[str, list[Any]] = {}
     if manifest.problem_type == "regression":
@@ -46,6 +47,7 @@ def predicted_columns(
             for label in manifest.labels:
                 columns[f"{prefix}score_{label}"] = [prediction.scores[label] for prediction in predictions]
     columns[f"{prefix}truncated"] = [prediction.truncated for prediction in predictions]
+    columns[f"{prefix}windows"] = [prediction.windows for prediction in predictions]
     return columns
 
 

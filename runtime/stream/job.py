@@ -30,7 +30,8 @@ class JobReport:
     Attributes:
         rows: Rows that were written.
         bad_rows: Rows that were left out.
-        truncated: Rows whose text was longer than the model reads.
+        truncated: Rows whose text was longer than the model reads, and cut.
+        windowed: Rows whose text was read in windows.
         sec: Seconds of work, in all sessions.
         output: The output.
     """
@@ -38,6 +39,7 @@ class JobReport:
     rows: int
     bad_rows: int
     truncated: int
+    windowed: int
     sec: float
     output: Path
 
@@ -170,6 +172,7 @@ class Session:
             rows=journal.rows,
             bad_rows=journal.bad_rows,
             truncated=journal.truncated,
+            windowed=journal.windowed,
             sec=journal.sec,
             output=job.output,
         )
@@ -227,6 +230,7 @@ class Session:
                     rows=journal.rows + len(predictions),
                     bad_rows=self._rejects.count,
                     truncated=journal.truncated + sum(prediction.truncated for prediction in predictions),
+                    windowed=journal.windowed + sum(prediction.windows > 1 for prediction in predictions),
                 )
             )
 

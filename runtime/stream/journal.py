@@ -43,7 +43,8 @@ class Journal:
         chunks: Chunks that are done.
         rows: Rows that are written.
         bad_rows: Rows that were left out.
-        truncated: Rows whose text was longer than the model reads.
+        truncated: Rows whose text was longer than the model reads, and cut.
+        windowed: Rows whose text was read in windows.
         sec: Seconds of work.
         output_committed: Bytes of the output that count; for Parquet, files.
         rejects_committed: Bytes of the file of bad rows that count.
@@ -59,6 +60,7 @@ class Journal:
     rows: int = 0
     bad_rows: int = 0
     truncated: int = 0
+    windowed: int = 0
     sec: float = 0.0
     output_committed: int = 0
     rejects_committed: int = 0
@@ -101,7 +103,7 @@ def describe_model(predictor: Any) -> dict[str, Any]:
     with Path(predictor.path).open("rb") as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
-    settings = {name: value for name, value in getattr(predictor, "_settings", {}).items() if name not in NOT_DECISIVE}
+    settings = {name: value for name, value in getattr(predictor, "settings", {}).items() if name not in NOT_DECISIVE}
     return {"sha256": digest.hexdigest(), **settings}
 
 

@@ -164,6 +164,7 @@ def added_fields(manifest: Manifest, prefix: str) -> list[Any]:
         f"{prefix}label": pyarrow.string(),
         f"{prefix}labels": pyarrow.list_(pyarrow.string()),
         f"{prefix}truncated": pyarrow.bool_(),
+        f"{prefix}windows": pyarrow.int32(),
     }
     names = predicted_columns([], manifest, prefix=prefix)
     return [pyarrow.field(name, types.get(name, pyarrow.float64())) for name in names]

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from ftx.cli import ftx
 from ftx.errors import OnnxFileError
-from ftx.export.bench.engine import EngineSpec, start_engine
+from ftx.export.bench.engine import EngineSpec, load_onnx, start_engine
 
 
 def test_the_report_has_every_figure_for_every_engine(tiny_export: Path, tiny_run: Path, tmp_path: Path) -> None:
@@ -50,6 +50,6 @@ def test_the_report_has_every_figure_for_every_engine(tiny_export: Path, tiny_ru
 
 def test_an_engine_that_cannot_load_says_why(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_text("no model")
-    spec = EngineSpec(name="broken", path=tmp_path / "model.onnx", threads=1)
+    spec = EngineSpec(name="broken", path=tmp_path / "model.onnx", threads=1, load=load_onnx)
     with pytest.raises(OnnxFileError, match="not an ONNX file"), start_engine(spec):
         pass

@@ -118,6 +118,19 @@ def test_the_command_line_says_how_many_were_cut(path: Path) -> None:
     assert CliRunner().invoke(ftx, ["predict", "--onnx", str(path), SHORT]).stderr == ""
 
 
+def test_a_job_over_a_file_says_how_many_were_read_in_windows(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text(f"{SHORT}\n{LONG}\n{SHORT}\n")
+    files = ["--input", str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.jsonl")]
+    whole = CliRunner().invoke(ftx, ["predict", "--onnx", str(path), "--long-text", "window", *files])
+    assert whole.stderr.endswith("0 bad rows, 1 texts (33.3%) too long for the model and read in windows\n")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    expected = Predictor(path, long_text="window")([SHORT, LONG, SHORT])
+    assert [row["predicted_windows"] for row in rows] == [one.windows for one in expected]
+    assert [row["predicted_truncated"] for row in rows] == [False] * 3
+    cut = CliRunner().invoke(ftx, ["predict", "--onnx", str(path), "--overwrite", *files])
+    assert cut.stderr.endswith("0 bad rows, 1 texts (33.3%) too long for the model and cut\n")
+
+
 def test_strides_that_leave_nothing_new_are_one_clear_line(path: Path) -> None:
     arguments = ["predict", "--onnx", str(path), "--long-text", "window", "--stride", "99", SHORT]
     result = CliRunner().invoke(ftx, arguments)

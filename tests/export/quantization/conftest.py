@@ -27,6 +27,7 @@ class Graphs:
     """What a test of quantisation works on."""
 
     folder: Path
+    model: Path
     plain: Path
     optimised: Path
     batches: Batches
@@ -41,7 +42,8 @@ class Graphs:
 @pytest.fixture(scope="session")
 def graphs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Graphs:
     folder = tmp_path_factory.mktemp("graphs")
-    reference = Reference(tiny_model("single_label_classification"))
+    model = tiny_model("single_label_classification")
+    reference = Reference(model)
     plain = export_graph(reference, folder)
     optimised = folder / "optimised.onnx"
     fusion = optimise(plain, optimised, reference, TEXTS, reference.logits(TEXTS))
@@ -49,6 +51,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str],
     batches = Batches(TEXTS, plain, ["input_ids", "attention_mask", "token_type_ids"])
     return Graphs(
         folder=folder,
+        model=model,
         plain=plain,
         optimised=optimised,
         batches=batches,

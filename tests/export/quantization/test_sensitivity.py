@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,16 @@ def test_every_quantised_operator_is_ranked_the_worst_first(graphs: Graphs) -> N
     assert len([entry for entry in ranking if entry.node.endswith("MatMul")]) == 6
     assert len(ranking) == 8
     assert not (graphs.folder / "switched.onnx").exists()
+
+
+def test_a_slow_model_is_ranked_on_fewer_texts(graphs: Graphs) -> None:
+    int8 = graphs.write(SCHEME, rearrange=False)
+    usual, hurried = (
+        Switched(graphs.optimised, int8, graphs.batches, len(TEXTS), budget_sec=sec) for sec in (math.inf, 1e-6)
+    )
+    assert len(usual.logits(set())) == len(TEXTS)
+    assert len(hurried.logits(set())) == 4
+    assert {entry.node for entry in hurried.rank()} == {entry.node for entry in usual.rank()}
 
 
 def test_a_ranked_operators_error_is_that_of_a_model_with_it_alone_quantised(graphs: Graphs) -> None:

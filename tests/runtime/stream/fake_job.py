@@ -44,7 +44,7 @@ class Fake:
             input_names=("input_ids",),
             text_pair=text_pair,
         )
-        self._settings = {"batch_size": batch_size, "intra_op_num_threads": 2}
+        self.settings = {"batch_size": batch_size, "intra_op_num_threads": 2}
         self._sleep_sec = sleep_sec
 
     def __call__(self, texts: Sequence[Any]) -> list[Prediction]:

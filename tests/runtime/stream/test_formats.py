@@ -25,7 +25,7 @@ from ftx import Predictor
 from ftx.errors import DataError, FtxError, OutputError
 from ftx.runtime.stream import predict_file, predicted_columns
 
-ADDED = 5  # columns of a single label prediction with two labels
+ADDED = 6  # columns of a single label prediction with two labels
 FORMATS = ["csv", "csv.gz", "tsv", "tsv.gz", "jsonl", "jsonl.gz", "parquet"]
 
 
@@ -127,7 +127,7 @@ def test_heads(tmp_path: Path, make_fake: Callable[..., Any]) -> None:
         scores = row["p_scores"] if kind == "jsonl" else {n: float(row[f"p_score_{n}"]) for n in expected.scores}
         assert scores == expected.scores
         row = read_rows(tmp_path / f"value.{kind}")[0]
-        assert list(row) == ["text", "predicted_value", "predicted_truncated"]
+        assert list(row) == ["text", "predicted_value", "predicted_truncated", "predicted_windows"]
         assert float(row["predicted_value"]) == value(["a"])[0].value
     assert pyarrow.parquet.read_schema(tmp_path / "many.parquet").field("p_labels").type == pyarrow.list_(
         pyarrow.string()
@@ -136,10 +136,11 @@ def test_heads(tmp_path: Path, make_fake: Callable[..., Any]) -> None:
 
 def test_columns_of_predictions(fake: Any) -> None:
     names = ["predicted_label", "predicted_score", "predicted_score_negative", "predicted_score_positive"]
-    assert list(predicted_columns([], fake.manifest)) == [*names, "predicted_truncated"]
+    assert list(predicted_columns([], fake.manifest)) == [*names, "predicted_truncated", "predicted_windows"]
     nested = predicted_columns(fake(["a", "a much longer text"]), fake.manifest, prefix="", nested=True)
-    assert list(nested) == ["label", "score", "scores", "truncated"]
+    assert list(nested) == ["label", "score", "scores", "truncated", "windows"]
     assert nested["truncated"] == [False, True]
+    assert nested["windows"] == [1, 1]
 
 
 def test_pairs(tmp_path: Path, make_fake: Callable[..., Any]) -> None:

@@ -50,7 +50,7 @@ def test_a_job(tmp_path: Path, run: Run) -> None:
     result = run(*arguments, "--skip-bad-rows", "1", "--prefix", "p_")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("2 rows in ")
-    assert result.stderr.endswith("1 bad rows, 1 (50.0%) cut at 16 tokens\n")
+    assert result.stderr.endswith("1 bad rows, 1 texts (50.0%) too long for the model and cut\n")
     assert (tmp_path / "out.csv").read_text().startswith("id,review,p_label,p_score,p_score_negative,p_score_pos")
     result = run(*arguments)
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)

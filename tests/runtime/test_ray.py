@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,8 +17,8 @@ from ftx.export.graph import export_graph
 from ftx.export.reference import Reference
 from ftx.output import staging_of
 from ftx.runtime import Predictor
-from ftx.runtime.ray_cluster import cluster
-from ftx.runtime.ray_engine import predict_with_ray
+from ftx.runtime.ray import predict_with_ray
+from ftx.runtime.ray.cluster import cluster
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'ftx-toolkit[ray]'")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -145,6 +146,31 @@ class TestOnOneRay:
         expected = [prediction.score for prediction in Predictor(path)(texts)]
         assert [row["predicted_score"] for row in found] == pytest.approx(expected, abs=1e-6)
 
+    def test_long_texts_are_read_in_windows(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
+        path, texts = graph("single_label_classification"), texts_of(300)
+        source = write_shards(tmp_path / "in", texts, shards=1)
+        cut = predict_with_ray(path, source, tmp_path / "cut", workers=1)
+        whole = predict_with_ray(path, source, tmp_path / "whole", workers=1, long_text="window", pooling="max")
+        expected = Predictor(path, long_text="window", pooling="max")(texts)
+        assert [row["predicted_windows"] for row in read_rows(tmp_path / "whole")] == [one.windows for one in expected]
+        long = sum(one.windows > 1 for one in expected)
+        assert (cut.truncated, cut.windowed, whole.truncated, whole.windowed) == (long, 0, 0, long)
+        assert 0 < long < 300
+
+    def test_pairs_of_texts(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
+        folder = tmp_path / "model"
+        shutil.copytree(graph("single_label_classification").parent, folder)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "text_pair": True}))
+        pairs = [(text, f"was it {text.split()[0]}") for text in texts_of(200)]
+        source = tmp_path / "pairs.jsonl"
+        source.write_text("".join(json.dumps({"text": one, "question": two}) + "\n" for one, two in pairs))
+        predict_with_ray(folder, source, tmp_path / "out", text_pair_column="question", workers=1)
+        rows = read_rows(tmp_path / "out")
+        assert [(row["text"], row["question"]) for row in rows] == pairs
+        expected = [one.score for one in Predictor(folder)(pairs)]
+        assert [row["predicted_score"] for row in rows] == pytest.approx(expected, abs=1e-6)
+
     def test_a_killed_worker_loses_and_doubles_no_row(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
         path, texts = graph("single_label_classification"), texts_of(40_000)
         source = write_shards(tmp_path / "in", texts, shards=4, row_group_size=1000)
@@ -210,7 +236,7 @@ def test_what_can_not_be_read_is_said_before_ray_starts(
     def started(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ftx.runtime.ray_engine.cluster", started)
+    monkeypatch.setattr("ftx.runtime.ray.engine.cluster", started)
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=re.escape(message)):
         predict_with_ray(graph("single_label_classification"), tmp_path / name, tmp_path / "out")

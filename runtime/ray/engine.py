@@ -1,16 +1,11 @@
-"""Answer a table of texts with Ray Data: on all cores of a machine, or on a cluster."""
+"""Answer a table of texts with Ray Data."""
 
 from __future__ import annotations
 
-import os
-import pickle
 import re
-import shutil
 import time
-from collections import defaultdict
-from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +13,15 @@ import ftx.errors
 from ftx.errors import DataError, FtxError, require
 from ftx.output import staged_folder
 from ftx.runtime.model_file import describe, find_onnx
-from ftx.runtime.predictor import Predictor
-from ftx.runtime.ray_cluster import cluster
+from ftx.runtime.ray.cluster import cluster
+from ftx.runtime.ray.shards import check_whole, join
+from ftx.runtime.ray.worker import CHUNKS, Answerer, Job, chunks_of, read_chunks
 from ftx.runtime.stream.columns import PREFIX, predicted_columns
-from ftx.runtime.stream.delimited import table_chunks
 from ftx.runtime.stream.formats import Format, input_format
-from ftx.runtime.stream.json_lines import json_chunks
-from ftx.runtime.stream.parquet import encode_parquet, join_parquet, parquet_chunks
 from ftx.runtime.stream.plan import CHUNK_BYTES, CHUNK_ROWS
-from ftx.runtime.stream.reading import Chunk, Reading, open_lines
+from ftx.runtime.stream.reading import Reading
 
 __all__ = ["RayReport", "predict_with_ray"]
-
-# Where the answered chunks wait to be joined.
-CHUNKS = "chunks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,118 +31,20 @@ class RayReport:
     Attributes:
         output: The folder of Parquet shards.
         rows: How many were answered.
+        truncated: Rows whose text was longer than the model reads, and cut.
+        windowed: Rows whose text was read in windows.
         shards: How many files they stand in.
         workers: How many processes answered, at most.
-        seconds: From the first look at the input to the renamed folder, Ray's own start included.
-        rows_per_sec: Rows by seconds.
+        sec: Seconds from the first look at the input to the renamed folder, Ray's own start included.
     """
 
-    output: str
+    output: Path
     rows: int
+    truncated: int
+    windowed: int
     shards: int
     workers: int
-    seconds: float
-    rows_per_sec: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give everything as JSON values."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What the tasks and workers do.
-
-    Attributes:
-        onnx: The ONNX file.
-        files: The input, in order, each with its format.
-        reading: How a file is read.
-        part: The folder to write.
-        prefix: What the new columns' names begin with.
-        batch_size: Texts that run together at most.
-        invariant: Whether every text is answered as if it were alone.
-        long_text: `truncate` or `window`.
-        stride: Tokens that neighbouring windows share.
-        pooling: How windows become one answer.
-    """
-
-    onnx: Path
-    files: list[tuple[Path, Format]]
-    reading: Reading
-    part: Path
-    prefix: str
-    batch_size: int
-    invariant: bool
-    long_text: str
-    stride: int | None
-    pooling: str
-
-    def chunk_path(self, file: int, number: int) -> Path:
-        """Name the place of an answered chunk: the same one however often it is answered."""
-        return self.part / CHUNKS / f"{file:06d}-{number:09d}.parquet"
-
-
-class Answerer:
-    """One worker: a Predictor on one thread, which Ray calls with a chunk at a time."""
-
-    def __init__(self, job: Job) -> None:
-        # The tokenizer would start a thread for every core, in every worker.
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        self.job = job
-        self.predictor = Predictor(
-            job.onnx,
-            intra_op_num_threads=1,
-            batch_size=job.batch_size,
-            invariant=job.invariant,
-            mode="latency",
-            long_text=job.long_text,
-            stride=job.stride,
-            pooling=job.pooling,
-        )
-
-    def __call__(self, batch: Any) -> Any:
-        """Answer a chunk and write it; say which it was, how many rows it has and whether its file ends with it."""
-        import pyarrow
-
-        (row,) = batch.to_pylist()
-        file, number, chunk = row["file"], row["number"], pickle.loads(row["chunk"])
-        predictions = self.predictor(chunk.texts) if chunk.texts else []
-        data = encode_parquet(chunk, predictions, self.predictor.manifest, self.job.prefix)
-        path = self.job.chunk_path(file, number)
-        beside = path.with_name(f"{path.name}.{os.uname().nodename}.{os.getpid()}")
-        beside.write_bytes(data)
-        beside.replace(path)
-        return pyarrow.table({"file": [file], "number": [number], "last": [row["last"]], "rows": [len(predictions)]})
-
-
-def read_chunks(batch: Any, job: Job) -> Iterator[Any]:
-    """Read the chunks of files as the stream job does, each with its number."""
-    import pyarrow
-
-    for file in batch.column("file").to_pylist():
-        path, form = job.files[file]
-        for number, (chunk, last) in enumerate(with_last(chunks_of(path, form, job.reading))):
-            yield pyarrow.table({"file": [file], "number": [number], "last": [last], "chunk": [pickle.dumps(chunk)]})
-
-
-def chunks_of(path: Path, form: Format, reading: Reading) -> Generator[Chunk, None, None]:
-    """Read a file chunk by chunk."""
-    reading = replace(reading, path=path)
-    if form.kind == "parquet":
-        with closing(parquet_chunks(reading)) as chunks:
-            yield from chunks
-        return
-    with closing(open_lines(path, form.gz)) as lines:
-        yield from json_chunks(reading, lines) if form.kind == "jsonl" else table_chunks(reading, lines, form.kind)
-
-
-def with_last(chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, bool]]:
-    """Tell of each chunk whether it is the last."""
-    held = next(chunks, None)
-    while held is not None:
-        following = next(chunks, None)
-        yield held, following is None
-        held = following
+    sec: float
 
 
 def predict_with_ray(
@@ -252,10 +144,17 @@ def predict_with_ray(
         Answerer(job).predictor.close()
         with cluster(address, workers) as (ray, count):
             done = run(ray, job, workers=count, fixed=address is None)
-        rows, shards = join(job, done, rows_per_shard)
-    seconds = time.perf_counter() - began
+        once = check_whole(job, done)
+        shards = join(job, {key: one["rows"] for key, one in once.items()}, rows_per_shard)
+    rows, truncated, windowed = (sum(one[what] for one in once.values()) for what in ("rows", "truncated", "windowed"))
     return RayReport(
-        output=str(target), rows=rows, shards=shards, workers=count, seconds=seconds, rows_per_sec=rows / seconds
+        output=target,
+        rows=rows,
+        truncated=truncated,
+        windowed=windowed,
+        shards=shards,
+        workers=count,
+        sec=time.perf_counter() - began,
     )
 
 
@@ -290,7 +189,7 @@ def run(ray: Any, job: Job, *, workers: int, fixed: bool) -> list[dict[str, Any]
         fixed: Whether all start at once; else as Ray finds CPUs free for them.
 
     Returns:
-        What was done of each chunk, in any order: file, number, last, rows.
+        What was done of each chunk, in any order; see `Answerer`.
 
     Raises:
         FtxError: What a worker raised, or what went wrong in Ray.
@@ -312,37 +211,6 @@ def run(ray: Any, job: Job, *, workers: int, fixed: bool) -> list[dict[str, Any]
             raise getattr(ftx.errors, said[-1][0], FtxError)(said[-1][1]) from error
         raise FtxError(f"Ray could not finish: {type(error).__name__}: {last_line(error)}") from error
     return done
-
-
-def join(job: Job, done: list[dict[str, Any]], rows_per_shard: int) -> tuple[int, int]:
-    """Check that every chunk was answered, and join the chunks to shards in order.
-
-    Returns:
-        Rows and shards.
-
-    Raises:
-        FtxError: A chunk is missing.
-    """
-    rows_of = {(one["file"], one["number"]): int(one["rows"]) for one in done}  # one answered twice counts once
-    ends = {one["file"]: one["number"] for one in done if one["last"]}
-    expected = [(file, number) for file in range(len(job.files)) for number in range(ends.get(file, -1) + 1)]
-    if len(ends) != len(job.files) or sorted(rows_of) != expected:
-        raise FtxError(
-            f"Ray answered {len(rows_of)} chunks of {len(ends)} files, expected {len(expected)} of {len(job.files)}: "
-            "nothing was written; run it again"
-        )
-    groups: dict[tuple[int, int], list[Path]] = defaultdict(list)
-    before: dict[int, int] = defaultdict(int)
-    for file, number in expected:
-        groups[file, before[file] // rows_per_shard].append(job.chunk_path(file, number))
-        before[file] += rows_of[file, number]
-    for place, parts in enumerate(groups.values()):
-        with (job.part / f"part-{place:05d}.parquet").open("wb") as sink:
-            join_parquet(parts, sink)
-        for path in parts:
-            path.unlink()
-    shutil.rmtree(job.part / CHUNKS)
-    return sum(rows_of.values()), len(groups)
 
 
 def last_line(error: BaseException) -> str:

@@ -109,23 +109,9 @@ def job_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def run_job(predictor: Predictor, job: Job) -> None:
     """Predict the rows of a file; say on stderr how far it is, and at the end what was done."""
-    from ftx.runtime.stream import predict_file
+    from ftx.runtime.stream import do_job
 
-    report = predict_file(
-        predictor,
-        job.input,
-        job.output,
-        input_format=job.input_format,
-        output_format=job.output_format,
-        text_column=job.text_column,
-        text_pair_column=job.text_pair_column,
-        prefix=job.prefix,
-        skip_bad_rows=job.skip_bad_rows,
-        rejects=job.rejects,
-        resume=job.resume,
-        overwrite=job.overwrite,
-        on_chunk=show_progress if sys.stderr.isatty() else None,
-    )
+    report = do_job(job, predictor, show_progress if sys.stderr.isatty() else None)
     if sys.stderr.isatty():
         click.echo("\r\x1b[K", err=True, nl=False)
     click.echo(f"{done(report)}, {report.bad_rows:,} bad rows, {long_texts(report)}", err=True)

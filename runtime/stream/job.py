@@ -20,7 +20,7 @@ from ftx.runtime.stream.reading import Chunk, Reading, open_lines
 from ftx.runtime.stream.rejects import Rejects
 from ftx.runtime.stream.writing import FilePlace, PartsPlace, Place, StreamPlace, encode, explained, locked, remove
 
-__all__ = ["JobReport", "Progress", "predict_file"]
+__all__ = ["JobReport", "Progress", "do_job", "predict_file"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +123,14 @@ def predict_file(
         resume=resume,
         overwrite=overwrite,
     )
+    return do_job(job, predictor, on_chunk)
+
+
+def do_job(job: Job, predictor: Answering, on_chunk: Callable[[Progress], None] | None = None) -> JobReport:
+    """Do a job; see `predict_file`."""
     previous = check_job(job)
     journal = described(job, predictor)
-    if previous is not None and resume:
+    if previous is not None and job.resume:
         previous.check_same(journal, job.output)
         journal = replace(previous, rejects=journal.rejects)
     return Session(job, predictor, journal, on_chunk).run()

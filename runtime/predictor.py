@@ -137,7 +137,6 @@ class Predictor:
         )
         if stride is None:
             stride = self.manifest.max_length // 4 if self._windows else 0
-        self._tokenizer = load_tokenizer(tokenizer_json, self.manifest, self.path, stride=stride)
         self._exact_kernel = needs_exact_kernel(self.manifest, self.path)
         self.notice = NOTICE if self._exact_kernel else None
         self._closed = False
@@ -146,6 +145,8 @@ class Predictor:
         self._lock, self._process = threading.Lock(), os.getpid()
         session = self._session(1 if mode == "throughput" else self._threads)
         self._input_names = check_graph(session, self.path, self.manifest)
+        # After the graph, which for a moment needs twice its size: the most that is held at once is less.
+        self._tokenizer = load_tokenizer(tokenizer_json, self.manifest, self.path, stride=stride)
 
     def __call__(self, texts: Sequence[Text]) -> list[Prediction]:
         """Predict the label, labels or value of each text, in the order given."""

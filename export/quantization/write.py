@@ -233,15 +233,20 @@ class Writer:
         onnxruntime's CPU kernel of the fused operator takes one value after the other, and four times as long. Sum,
         unlike Add, is not fused again when the file is opened.
         """
+        from onnx import helper
+
         for node in list(self.graph.node):
             if node.op_type != "SkipLayerNormalization":
                 continue
-            activation, skip, scale, shift, *bias = node.input
+            activation, skip, scale, *rest = node.input
+            shift, bias = rest[:1], rest[1:]
             total = node.output[3] if len(node.output) > 3 else f"{node.output[0]}/sum"
             self.add("Sum", [activation, skip, *bias], [total])
             del node.input[:], node.output[1:]
-            node.input.extend([total, scale, shift])
+            node.input.extend([total, scale, *shift])
             node.op_type, node.domain = "LayerNormalization", ""
+            if not node.attribute:  # the operators' own values differ
+                node.attribute.append(helper.make_attribute("epsilon", 1e-12))
 
     def constant(self, name: str, values: Any) -> str:
         """Add an initializer and give its name."""

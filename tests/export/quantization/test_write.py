@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from ftx.export.quantization.linear import linears
 from ftx.export.quantization.observed import calibrate
 from ftx.export.quantization.scheme import SCHEMES, TARGETS, for_target
+from ftx.export.quantization.write import Writer
 from ftx.runtime.session import open_session
 from tests.export.quantization.conftest import TEXTS, Graphs
 
@@ -66,6 +67,42 @@ def test_a_slow_normalisation_is_split_and_not_fused_again(graphs: Graphs) -> No
     assert before["SkipLayerNormalization"] == kinds["Sum"] == 4
     assert kinds["LayerNormalization"] == before["LayerNormalization"] + 4
     assert kinds["SkipLayerNormalization"] == 0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "attributes"),
+    [
+        (["x", "skip", "scale"], ["y"], {}),
+        (["x", "skip", "scale", "shift"], ["y"], {"epsilon": 1e-3}),
+        (["x", "skip", "scale", "shift", "bias"], ["y"], {"epsilon": 1e-5}),
+        (["x", "skip", "scale", "shift", "bias"], ["y", "", "", "total"], {"epsilon": 1e-5}),
+    ],
+)
+def test_a_split_normalisation_is_the_fused_one(
+    graphs: Graphs, inputs: list[str], outputs: list[str], attributes: dict[str, float]
+) -> None:
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    random = np.random.default_rng(0)
+    node = helper.make_node("SkipLayerNormalization", inputs, outputs, "norm", domain="com.microsoft", **attributes)
+    tensors = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["texts", "tokens", 8])
+               for name in ("x", "skip", *filter(None, outputs))}  # fmt: skip
+    graph = helper.make_graph(
+        [node], "norm", [tensors["x"], tensors["skip"]], [tensors[name] for name in outputs if name],
+        [numpy_helper.from_array(random.normal(size=8).astype(np.float32), name) for name in inputs[2:]],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    feed = {name: random.normal(size=(2, 3, 8)).astype(np.float32) for name in ("x", "skip")}
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feed)
+    writer = Writer(model.graph, SCHEMES["static"], graphs.calibration)
+    writer.split_skips()
+    writer.finish()
+    assert [one.op_type for one in model.graph.node] == ["Sum", "LayerNormalization"]
+    found = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feed)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def weights(path: object, kind: type) -> list[np.ndarray]:

@@ -259,7 +259,7 @@ class Predictor:
             if threads not in self._sessions:
                 self._sessions[threads] = open_session(
                     self.path, intra_op_num_threads=threads, exact_kernel=self._exact_kernel, provider=self._provider,
-                    spinning=self._spinning,
+                    spinning=self._spinning, arena=threads > 1,
                 )  # fmt: skip
             return self._sessions[threads]
 

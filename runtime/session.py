@@ -29,6 +29,7 @@ def open_session(
     exact_kernel: bool | None = None,
     provider: str = "cpu",
     spinning: bool = True,
+    arena: bool = True,
 ) -> Any:
     """Open an inference session.
 
@@ -39,6 +40,8 @@ def open_session(
             saturate. Not everywhere: it cost a fifth of the throughput on a CPU with VNNI.
         provider: What computes, one of `PROVIDERS`. What it can't do, such as the arithmetic of shapes, the CPU does.
         spinning: Whether idle threads wait busily for the next batch: faster, but it takes the cores from others.
+        arena: Whether onnxruntime keeps memory for the next batch in an arena. Callers that share a session wait for
+            each other there: without it two of them answered 5 % more texts a second.
 
     Returns:
         An `onnxruntime.InferenceSession`.
@@ -64,6 +67,7 @@ def open_session(
     options.log_severity_level = 3  # errors only; those come as exceptions too
     if int8_can_saturate() if exact_kernel is None else exact_kernel:
         options.add_session_config_entry(*EXACT_SETTING.split("="))
+    options.enable_cpu_mem_arena = arena
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

@@ -34,8 +34,8 @@ from ftx.text import Text
 
 BATCH_SIZE = 32
 WARMUP_TEXTS = 32
-# A pause lets the spinning threads of the engine before come to rest.
-PAUSE_SEC = 0.1
+# A pause lets threads come to rest that spin after a call: of the engine before, or of its calls with one text.
+PAUSE_SEC = 0.25
 ONE_TEXT = "This movie was great!"
 # As many rows are answered in memory as give a steady figure.
 MEMORY_ROWS = 20_000
@@ -221,6 +221,7 @@ def race(
                 name = order[(turn + step) % len(order)]
                 time.sleep(PAUSE_SEC)
                 latencies[name].append(engines[name].latencies_ms(some))
+                time.sleep(PAUSE_SEC)
                 seconds[name].append(engines[name].batch_sec(timed, BATCH_SIZE))
         return {
             name: {

@@ -143,7 +143,7 @@ class Predictor:
         self._sessions: dict[int, Any] = {}  # by the threads that share a batch
         self._abandoned: dict[int, Any] = {}
         self._lock, self._process = threading.Lock(), os.getpid()
-        session = self._session(1 if mode == "throughput" else self._threads)
+        session = self._session(1 if self._mode == "throughput" else self._threads)
         self._input_names = check_graph(session, self.path, self.manifest)
         # After the graph, which for a moment needs twice its size: the most that is held at once is less.
         self._tokenizer = load_tokenizer(tokenizer_json, self.manifest, self.path, stride=stride)

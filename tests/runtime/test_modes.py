@@ -57,6 +57,19 @@ def test_the_size_of_a_call_decides_how_the_cores_share_it(
     assert len(opened) == len(threads_used)  # each is opened once
 
 
+def test_another_provider_is_opened_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def spied(*args: Any, provider: str, intra_op_num_threads: int, **options: Any) -> Any:
+        opened.append((provider, intra_op_num_threads))
+        return open_session(*args, intra_op_num_threads=intra_op_num_threads, **options)
+
+    monkeypatch.setattr("ftx.runtime.predictor.open_session", spied)
+    predictor = Predictor(path, mode="throughput", provider="cuda", intra_op_num_threads=4, batch_size=8)
+    predictor.logits(TEXTS)
+    assert opened == [("cuda", 4)]
+
+
 @given(lengths=st.lists(st.integers(0, 6000), max_size=200), batch_size=st.integers(1, 40), most=st.integers(1, 5000))
 def test_every_row_is_in_one_batch_and_no_batch_is_too_large(lengths: list[int], batch_size: int, most: int) -> None:
     batches = plan(lengths, batch_size, most)

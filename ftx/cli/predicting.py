@@ -91,10 +91,15 @@ def predict(
     if engine == "ray" or ray_address:
         if not job or engine != "ray":
             raise click.UsageError("--engine ray is for a job: name its --input; --ray-address goes with it")
-        run_on_ray(
-            job, onnx, address=ray_address, workers=threads, batch_size=batch_size, invariant=invariant,
-            long_text=long_text, stride=stride, pooling=pooling,
-        )  # fmt: skip
+        if provider != "cpu":
+            raise click.UsageError(f"--provider {provider} does not go with --engine ray, whose workers take the CPU")
+        try:
+            run_on_ray(
+                job, onnx, address=ray_address, workers=threads, batch_size=batch_size, invariant=invariant,
+                long_text=long_text, stride=stride, pooling=pooling,
+            )  # fmt: skip
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
         return
     from ftx.runtime import Predictor
 

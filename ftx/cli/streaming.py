@@ -171,6 +171,8 @@ def run_on_ray(
         pooling=pooling,
         overwrite=job.overwrite,
     )
+    if report.notice:
+        click.echo(report.notice, err=True)
     click.echo(
         f"{done(report)} by {report.workers} workers, {long_texts(report)}, {report.shards} files in {report.output}",
         err=True,

@@ -35,6 +35,7 @@ class RayReport:
         windowed: Rows whose text was read in windows.
         shards: How many files they stand in.
         workers: How many processes answered, at most.
+        notice: A line for the user where this CPU needs onnxruntime's slower int8 kernel; else None.
         sec: Seconds from the first look at the input to the renamed folder, Ray's own start included.
     """
 
@@ -44,6 +45,7 @@ class RayReport:
     windowed: int
     shards: int
     workers: int
+    notice: str | None
     sec: float
 
 
@@ -100,7 +102,7 @@ def predict_with_ray(
         DataError: The input can't be read, or lacks a column, or a row can't be used.
         OutputError: Something is at `output` already, or it can't be written.
         FtxError: No such cluster, or the workers died again and again.
-        ValueError: A number is below 1.
+        ValueError: A number is below 1, or the stride leaves a window nothing new.
     """
     began = time.perf_counter()
     for name, number in (("workers", workers), ("rows_per_shard", rows_per_shard)):
@@ -141,7 +143,8 @@ def predict_with_ray(
             pooling=pooling,
         )
         # What can't be opened at all is said once, here, and not by every worker.
-        Answerer(job).predictor.close()
+        with Answerer(job).predictor as predictor:
+            notice = predictor.notice
         with cluster(address, workers) as (ray, count):
             done = run(ray, job, workers=count, fixed=address is None)
         once = check_whole(job, done)
@@ -154,6 +157,7 @@ def predict_with_ray(
         windowed=windowed,
         shards=shards,
         workers=count,
+        notice=notice,
         sec=time.perf_counter() - began,
     )
 
@@ -176,7 +180,7 @@ def find_files(source: Path) -> list[tuple[Path, Format]]:
 
 def refuse(where: str, reason: str) -> None:
     """Take no bad row."""
-    raise DataError(f"{where}: {reason}; mend it or leave it out, or skip it with the stream engine")
+    raise DataError(f"{where}: {reason}; mend it or leave it out, or skip it with --engine local --skip-bad-rows")
 
 
 def run(ray: Any, job: Job, *, workers: int, fixed: bool) -> list[dict[str, Any]]:

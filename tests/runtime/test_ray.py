@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from ftx.cli import ftx as ftx_command
 from ftx.errors import DataError, OutputError
 from ftx.export.graph import export_graph
 from ftx.export.reference import Reference
@@ -170,6 +172,20 @@ class TestOnOneRay:
         assert [(row["text"], row["question"]) for row in rows] == pairs
         expected = [one.score for one in Predictor(folder)(pairs)]
         assert [row["predicted_score"] for row in rows] == pytest.approx(expected, abs=1e-6)
+
+    def test_the_command_line_says_what_was_done(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
+        source = write_shards(tmp_path / "in", texts_of(300), shards=2)
+        files = ["--input", str(source), "--output", str(tmp_path / "out"), "--engine", "ray", "--threads", "1"]
+        command = ["predict", "--onnx", str(graph("single_label_classification")), *files]
+        result = CliRunner().invoke(ftx_command, command)
+        assert (result.exit_code, result.stdout) == (0, "")
+        long = sum(row["predicted_truncated"] for row in read_rows(tmp_path / "out"))
+        cut = f"{long} texts ({long / 300:.1%}) too long for the model and cut"
+        assert result.stderr.startswith("300 rows in ")
+        assert result.stderr.endswith(f"/s) by 1 workers, {cut}, 2 files in {tmp_path}/out\n")
+        result = CliRunner().invoke(ftx_command, [*command, "--overwrite", "--long-text", "window", "--stride", "99"])
+        assert result.exit_code == 2
+        assert "stride 99, expected from 0 to" in result.stderr
 
     def test_a_killed_worker_loses_and_doubles_no_row(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
         path, texts = graph("single_label_classification"), texts_of(40_000)

@@ -13,6 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from ftx.cli import ftx
 from ftx.cli.group import ExplainingGroup
 from ftx.cli.streaming import INPUT_FORMATS, OUTPUT_FORMATS, job_options, run_job, show_progress
 from ftx.runtime.stream import Progress, formats
@@ -55,6 +56,24 @@ def test_a_job(tmp_path: Path, run: Run) -> None:
     result = run(*arguments)
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "add --overwrite" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--engine", "ray", "a text"], "name its --input"),
+        (["--ray-address", "auto", "--input", "a.csv"], "name its --input"),
+        (["--engine", "ray", "--input", "a.csv", "--output", "out", "--provider", "cuda"], "--provider cuda does not"),
+        (["--engine", "ray", "--input", "a.csv", "--output", "out", "--resume"], "--resume does not go with"),
+        (["--engine", "ray", "--input", "a.csv"], "a pipe does not go with"),
+    ],
+)
+def test_what_does_not_go_with_ray_is_said(tmp_path: Path, arguments: list[str], said: str) -> None:
+    (tmp_path / "a.csv").write_text("text\na\n")
+    in_folder = [str(tmp_path / word) if word == "a.csv" else word for word in arguments]
+    result = CliRunner().invoke(ftx, ["predict", "--onnx", str(tmp_path / "model.onnx"), *in_folder])
+    assert result.exit_code == 2
+    assert said in result.stderr
 
 
 def test_standard_streams_are_json_lines_unless_said_otherwise(run: Run) -> None:

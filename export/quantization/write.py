@@ -17,6 +17,7 @@ from ftx.errors import ModelError
 from ftx.export.onnx_graph import Constants, constants, consumers, drop_unused, sort_nodes
 from ftx.export.quantization.calibration import Calibration
 from ftx.export.quantization.linear import Linear, linears
+from ftx.export.quantization.rearrange import rearrange as rearrange_graph
 from ftx.export.quantization.rounding import activation_rounding
 from ftx.export.quantization.scheme import Scheme
 from ftx.export.quantization.smoothing import OUTLIERS, Smoothing
@@ -60,8 +61,7 @@ def write_quantized(
     if not writer.replaced:
         raise ModelError(f"this architecture has no operator for {scheme.name} int8")
     if rearrange:
-        writer.fold_biases()
-        writer.split_skips()
+        rearrange_graph(writer.graph, writer.sums)
     writer.finish()
     onnx.save(model, str(target))
 
@@ -212,41 +212,6 @@ class Writer:
         self.add("Gather", [scale, ids], [f"{result}/scale"])
         self.add("Cast", [f"{result}/int8"], [f"{result}/float"], to=1)
         self.replace(node, helper.make_node("Mul", [f"{result}/float", f"{result}/scale"], [result], node.name))
-
-    def fold_biases(self) -> None:
-        """Let products add the bias of what follows: it costs them nothing, and Gelu alone is faster."""
-        users = consumers(self.graph)
-        for node in self.graph.node:
-            read_by = users.get(self.sums.get(node.output[0], node.output[0]), [])
-            if node.op_type != "MatMulIntegerToFloat" or len(read_by) != 1:
-                continue
-            follower = read_by[0]
-            if follower.op_type == "BiasGelu":
-                node.input.append(follower.input.pop())
-                follower.op_type = "Gelu"
-            elif follower.op_type == "SkipLayerNormalization" and len(follower.input) == 5:
-                node.input.append(follower.input.pop())
-
-    def split_skips(self) -> None:
-        """Put a sum and a LayerNormalization in the place of each SkipLayerNormalization.
-
-        onnxruntime's CPU kernel of the fused operator takes one value after the other, and four times as long. Sum,
-        unlike Add, is not fused again when the file is opened.
-        """
-        from onnx import helper
-
-        for node in list(self.graph.node):
-            if node.op_type != "SkipLayerNormalization":
-                continue
-            activation, skip, scale, *rest = node.input
-            shift, bias = rest[:1], rest[1:]
-            total = node.output[3] if len(node.output) > 3 else f"{node.output[0]}/sum"
-            self.add("Sum", [activation, skip, *bias], [total])
-            del node.input[:], node.output[1:]
-            node.input.extend([total, scale, *shift])
-            node.op_type, node.domain = "LayerNormalization", ""
-            if not node.attribute:  # the operators' own values differ
-                node.attribute.append(helper.make_attribute("epsilon", 1e-12))
 
     def constant(self, name: str, values: Any) -> str:
         """Add an initializer and give its name."""

@@ -82,7 +82,8 @@ def test_the_manifest_carries_figures_and_probes(tiny_export: Path) -> None:
 
 def test_int8_weights_are_in_the_graph(tiny_export: Path) -> None:
     kinds = {node.op_type for node in onnx.load(str(tiny_export / "model_quantized.onnx")).graph.node}
-    assert {"MatMulIntegerToFloat", "QAttention"} <= kinds
+    assert {"MatMulIntegerToFloat", "FusedMatMul"} <= kinds
+    assert {"Attention", "QAttention", "MatMul"}.isdisjoint(kinds)
     assert "MatMulIntegerToFloat" not in {
         node.op_type for node in onnx.load(str(tiny_export / "model.onnx")).graph.node
     }

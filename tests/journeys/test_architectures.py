@@ -102,8 +102,10 @@ def test_a_layout_is_fused_quantised_and_proven(tmp_path: Path, model_type: str)
         Predictor(tmp_path / "onnx/model.onnx").logits(texts), Reference(checkpoint).logits(texts), atol=1e-4
     )
     kinds = [node.op_type for node in onnx.load(str(tmp_path / "onnx/model_quantized.onnx")).graph.node]
-    assert kinds.count("QAttention") == expected.get("Attention", 0)
-    assert kinds.count("MatMulIntegerToFloat") + kinds.count("MatMulNBits") >= 6
+    # Query, key and value of each attention that was fused, and three products a layer.
+    attentions = expected.get("Attention", 0)
+    assert {"Attention", "QAttention"}.isdisjoint(kinds)
+    assert kinds.count("MatMulIntegerToFloat") + kinds.count("MatMulNBits") >= 6 + 3 * attentions
 
 
 def test_an_architecture_the_optimiser_breaks_still_exports(
@@ -119,7 +121,6 @@ def test_an_architecture_the_optimiser_breaks_still_exports(
     assert report.int8.verdict == "passes"
     assert "NOT optimised, slower than it could be: no such layout" in capfd.readouterr().err
     kinds = {node.op_type for node in onnx.load(str(tmp_path / "onnx/model_quantized.onnx")).graph.node}
-    assert "QAttention" not in kinds
     assert "MatMulIntegerToFloat" in kinds
 
 

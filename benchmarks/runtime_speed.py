@@ -71,7 +71,7 @@ print(pipeline("text-classification", model=model, tokenizer=tokenizer)(sys.argv
 @click.option(
     "--texts", type=click.Path(path_type=Path, exists=True), help="One a line, or .jsonl.  [default: held out]"
 )
-@click.option("--count", default=512, show_default=True, help="Texts, taken evenly from the file.")
+@click.option("--count", default=2000, show_default=True, help="Texts, taken evenly from the file.")
 @click.option("--threads", type=click.IntRange(1), help="For every engine.  [default: the cores this process may use]")
 @click.option("--rounds", default=5, show_default=True, help="Rounds of taking turns.")
 @click.option("--cold-rounds", default=5, show_default=True, help="Cold starts of each; 0: none.")

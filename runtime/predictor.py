@@ -33,7 +33,7 @@ INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 SORTED_TEXTS = 4096
 # A batch's tokens, padding included. All cores together: bounds onnxruntime's memory, which grows with the largest
 # batch it met. A core alone: what its cache holds; batches of 8 to 16 sentences were 7 to 9 % faster than of 32.
-MAX_BATCH_TOKENS, MAX_CORE_TOKENS = 4096, 512
+MAX_BATCH_TOKENS, MAX_CORE_TOKENS = 2048, 512
 # From so many batches for each core on, a core for each batch beats all cores for one batch.
 MIN_BATCHES_PER_CORE = 2
 

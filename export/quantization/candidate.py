@@ -12,8 +12,6 @@ __all__ = ["Candidate", "choose", "judge", "mark_front"]
 
 # How much of the fastest one's speed, and of its throughput alone, a surer one must have.
 KEPT_SPEED = 0.9
-# An expected agreement that is higher by no more than this is none the surer: a tenth of what the gate lets pass.
-AS_SURE = 0.0005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +106,7 @@ def choose(candidates: list[Candidate]) -> Candidate | None:
         for one in fit
         if score(one) >= KEPT_SPEED * score(fastest) and throughput(one) >= KEPT_SPEED * throughput(fastest)
     ]
-    surest = max(one.expected_agreement for one in as_fast)
-    return max((one for one in as_fast if one.expected_agreement >= surest - AS_SURE), key=score)
+    return max(as_fast, key=lambda one: one.expected_agreement)
 
 
 def throughput(candidate: Candidate) -> float:

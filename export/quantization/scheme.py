@@ -28,7 +28,7 @@ class Scheme:
         per_channel: Whether each output channel of a weight has a scale of its own.
         weight_bits: 8, or 7: half the range, which no CPU's int8 product overflows.
         weight_type: `s8`; `u8`: twice the work on a CPU without VNNI, but exact there at 8 bits.
-        attention: Whether fused attention's projections are int8, too (QAttention).
+        attention: Whether fused attention's projections are int8, too.
         embeddings: Whether embedding tables are int8, each row with a scale of its own.
         rescued_nodes: Operators that suffer most, and are made otherwise than the rest.
         rescue: How: `outliers`: the channels that outlie most are multiplied in fp32; `blockwise`: as above; `fp32`:

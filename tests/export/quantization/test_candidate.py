@@ -81,12 +81,6 @@ def test_a_little_speed_is_given_for_surety() -> None:
     assert chosen(hair, candidate("surer", 1.0, expected=0.998)) == "hair"
 
 
-def test_speed_is_not_given_for_less_than_can_be_told() -> None:
-    fast = candidate("fast", 1.2, expected=0.9963)
-    assert chosen(fast, candidate("alike", 1.15, expected=0.9967)) == "fast"
-    assert chosen(fast, candidate("surer", 1.15, expected=0.9969)) == "surer"
-
-
 def test_the_front_holds_what_nothing_beats() -> None:
     best, other = candidate("best", 2), candidate("slower", 1)
     smaller = replace(candidate("smaller", 1), size_bytes=0)

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from ftx.errors import ModelError
 
-__all__ = ["constants", "consumers", "drop_unused", "sort_nodes"]
+__all__ = ["MICROSOFT", "add_constant", "constants", "consumers", "drop_unused", "sort_nodes"]
+
+# The domain of onnxruntime's own operators.
+MICROSOFT = "com.microsoft"
 
 
 class Constants(dict[str, Any]):
@@ -43,6 +46,16 @@ def consumers(graph: Any) -> dict[str, list[Any]]:
         for name in node.input:
             found.setdefault(name, []).append(node)
     return found
+
+
+def add_constant(graph: Any, name: str, values: Any) -> str:
+    """Add an initializer and give its name."""
+    from onnx import numpy_helper
+
+    # ascontiguousarray makes a row of a scalar.
+    tensor = numpy_helper.from_array(np.ascontiguousarray(values).reshape(np.shape(values)), name)
+    graph.initializer.append(tensor)
+    return name
 
 
 def drop_unused(graph: Any) -> None:

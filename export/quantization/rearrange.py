@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.export.fusion import FIRST
-from ftx.export.onnx_graph import Constants, constants, consumers
+from ftx.export.onnx_graph import MICROSOFT, Constants, add_constant, constants, consumers
 
 __all__ = ["rearrange", "split_skips"]
 
-MICROSOFT = "com.microsoft"
 # What onnxruntime's attention adds to the scores of padding, unless it is told otherwise.
 MASKED = -10000.0
 
@@ -82,6 +81,7 @@ class AttentionParts:
         self.graph = graph
         self.known: Constants = constants(graph)
         self.users = consumers(graph)
+        self.added: set[str] = set()
         self.masks: dict[tuple[str, float], tuple[str, str]] = {}
 
     def replace_all(self) -> None:
@@ -202,12 +202,8 @@ class AttentionParts:
 
     def constant(self, name: str, values: Any) -> str:
         """Add an initializer, unless it is there, and give its name."""
-        from onnx import numpy_helper
-
-        if name not in self.known:
-            tensor = numpy_helper.from_array(np.ascontiguousarray(values).reshape(np.shape(values)), name)
-            self.graph.initializer.append(tensor)
-            self.known[name] = tensor
+        if name not in self.added:
+            self.added.add(add_constant(self.graph, name, values))
         return name
 
     def add(self, kind: str, inputs: list[str], output: str, *, domain: str = "", **attributes: Any) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import ModelError
-from ftx.export.onnx_graph import Constants, constants, consumers, drop_unused, sort_nodes
+from ftx.export.onnx_graph import MICROSOFT, Constants, add_constant, constants, consumers, drop_unused, sort_nodes
 from ftx.export.quantization.calibration import Calibration
 from ftx.export.quantization.linear import Linear, linears
 from ftx.export.quantization.rearrange import rearrange as rearrange_graph
@@ -24,7 +24,6 @@ from ftx.export.quantization.smoothing import OUTLIERS, Smoothing
 
 __all__ = ["write_quantized"]
 
-MICROSOFT = "com.microsoft"
 ATTENTION_ATTRIBUTES = {"num_heads", "unidirectional", "mask_filter_value", "scale", "do_rotary"}
 BLOCK = 128
 # Smaller tables (positions, token types) are not worth their operators.
@@ -215,12 +214,7 @@ class Writer:
 
     def constant(self, name: str, values: Any) -> str:
         """Add an initializer and give its name."""
-        from onnx import numpy_helper
-
-        self.graph.initializer.append(
-            numpy_helper.from_array(np.ascontiguousarray(values).reshape(np.shape(values)), name)
-        )
-        return name
+        return add_constant(self.graph, name, values)
 
     def add(self, kind: str, inputs: list[str], outputs: list[str], **attributes: int) -> None:
         """Add a standard operator, named by its result."""

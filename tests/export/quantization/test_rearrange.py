@@ -24,7 +24,7 @@ WIDTH = HEADS * SIZE
 OPSETS = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
 
 
-def test_products_take_over_biases_without_changing_a_bit(graphs: Graphs) -> None:
+def test_products_take_over_biases_and_say_the_same(graphs: Graphs) -> None:
     folded = graphs.write(SCHEMES["static"])
     apart = graphs.write(replace(SCHEMES["static"], name="apart"), rearrange=False)
     kinds = [Counter(node.op_type for node in onnx.load(str(path)).graph.node) for path in (folded, apart)]
@@ -37,8 +37,6 @@ def test_products_take_over_biases_without_changing_a_bit(graphs: Graphs) -> Non
 
 
 def test_a_slow_normalisation_is_split_and_not_fused_again(graphs: Graphs) -> None:
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(graphs.folder / "as-run.onnx")
     onnxruntime.InferenceSession(str(graphs.write(SCHEMES["static"])), options, providers=["CPUExecutionProvider"])
@@ -59,11 +57,8 @@ def test_a_slow_normalisation_is_split_and_not_fused_again(graphs: Graphs) -> No
     ],
 )
 def test_a_split_normalisation_is_the_fused_one(
-    graphs: Graphs, inputs: list[str], outputs: list[str], attributes: dict[str, float]
+    inputs: list[str], outputs: list[str], attributes: dict[str, float]
 ) -> None:
-    import onnxruntime
-    from onnx import TensorProto, helper
-
     random = np.random.default_rng(0)
     node = helper.make_node("SkipLayerNormalization", inputs, outputs, "norm", domain="com.microsoft", **attributes)
     tensors = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["texts", "tokens", 8])
@@ -72,14 +67,13 @@ def test_a_split_normalisation_is_the_fused_one(
         [node], "norm", [tensors["x"], tensors["skip"]], [tensors[name] for name in outputs if name],
         [numpy_helper.from_array(random.normal(size=8).astype(np.float32), name) for name in inputs[2:]],
     )  # fmt: skip
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    model = helper.make_model(graph, opset_imports=OPSETS, ir_version=9)
     feed = {name: random.normal(size=(2, 3, 8)).astype(np.float32) for name in ("x", "skip")}
-    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feed)
+    expected = run(model, feed)
     split_skips(model.graph)
     sort_nodes(model.graph)
     assert [one.op_type for one in model.graph.node] == ["Sum", "LayerNormalization"]
-    found = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feed)
+    found = run(model, feed)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 

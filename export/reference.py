@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ftx.errors import ModelError
 from ftx.export.quiet import quiet
+from ftx.lengths import longest_input
 from ftx.text import Text
 
 __all__ = ["Reference"]
@@ -43,7 +44,10 @@ class Reference:
         if not self.tokenizer.is_fast:
             raise ModelError(f"Checkpoint {checkpoint} has no tokenizer.json, which the runtime needs")
         self.model.float().eval()
-        self.max_length = min(self.tokenizer.model_max_length, positions(self.model.config))
+        config = self.model.config
+        positions = getattr(config, "max_position_embeddings", None)
+        longest = longest_input(config.model_type, positions, config.pad_token_id)
+        self.max_length = min(self.tokenizer.model_max_length, longest)
         self.tokenizer.model_max_length = self.max_length
 
     @property
@@ -82,10 +86,3 @@ class Reference:
             with torch.inference_mode():
                 result[rows] = self.model(**batch).logits.numpy()
         return result
-
-
-def positions(config: Any) -> int:
-    """Tell how many tokens a model has positions for. RoBERTa's begin behind the padding token's."""
-    count = int(getattr(config, "max_position_embeddings", 512))
-    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
-    return count - offset

@@ -1,0 +1,28 @@
+"""How many tokens a model reads at most, from what its config.json says."""
+
+from __future__ import annotations
+
+__all__ = ["DEFAULT_POSITIONS", "longest_input"]
+
+# BERT's; what transformers takes where config.json does not say.
+DEFAULT_POSITIONS = 512
+# Their positions begin behind the padding token's, so that of 514 positions a text can use 512
+# (create_position_ids_from_input_ids in transformers' modeling_roberta.py and its like).
+OFFSET_MODELS = {
+    "camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta",
+    "xlm-roberta-xl", "xmod",
+}  # fmt: skip
+
+
+def longest_input(model_type: str | None, max_position_embeddings: int | None, pad_token_id: int | None) -> int:
+    """Tell how many tokens, special ones included, a model has positions for.
+
+    Args:
+        model_type: As config.json names the architecture.
+        max_position_embeddings: Rows of the position table; None: BERT's 512.
+        pad_token_id: The padding token; None: the architecture's own, 1 for those that count from it.
+    """
+    count = DEFAULT_POSITIONS if max_position_embeddings is None else max_position_embeddings
+    if model_type not in OFFSET_MODELS:
+        return count
+    return count - (1 if pad_token_id is None else pad_token_id) - 1

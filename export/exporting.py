@@ -6,7 +6,9 @@ import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from ftx.export.parity import FP32_ATOL, Gate, check_labels, largest_prob_diff
 from ftx.export.portability import portability
 from ftx.export.probes import add_probes
 from ftx.export.proof import Proof, measure
+from ftx.export.quantization.budget import Budget
 from ftx.export.quantization.scheme import SCHEMES, TARGETS
 from ftx.export.quantization.search import Search, Searcher
 from ftx.export.reference import Reference
@@ -76,9 +79,10 @@ def export(
         data: Held-out texts as JSON lines; default: the run's `eval.jsonl`. One half of them chooses among int8 forms,
             the other reports on the chosen one.
         overwrite: Whether an export that is there may be replaced.
-        quantize: `auto`: search; `fast`: the first scheme that passes, not timed; `none`: fp32 alone; or one of
-            `SCHEMES`.
-        search_budget_sec: Seconds that the search may take.
+        quantize: `auto`: search; `fast`: the first form that passes, not timed, always the same one; `none`: fp32
+            alone; or one of `SCHEMES`.
+        search_budget_sec: Seconds that may go into finding a faster form. They do not decide whether one passes: until
+            one does, the search goes on, and it fails only after all forms were tried.
         target: The kind of CPU the file is for, one of `TARGETS`; default: this one's.
         min_agreement: Share of the texts that must get PyTorch's label.
         device: `cpu`, or `cuda`: fp16 for a GPU in place of int8.
@@ -119,29 +123,29 @@ def export(
         optimised = work / "optimised.onnx"
         fusion = optimise(model, optimised, reference, held_out.take(choosing).texts, logits[choosing])
         fp32 = prove_fp32(model, logits, held_out)
-        search, path, made = None, None, {}
+        hold = partial(
+            prove,
+            manifest=manifest,
+            reference_logits=logits[reporting],
+            held_out=held_out.take(reporting),
+            gate=gate,
+        )
+        search, reduced = None, None
         if device == "cuda":
             path = staging / "model_fp16.onnx"
-            made = write_half(optimised, path)
+            reduced = hold(path, write_half(optimised, path))
         elif quantize != "none":
             searcher = Searcher(
                 model, optimised, work, held_out=held_out.take(choosing), reference_logits=logits[choosing],
-                gate=gate, target=target,
+                gate=gate, target=target, budget=Budget(search_budget_sec),
             )  # fmt: skip
-            search = searcher.search(quantize, search_budget_sec, compare=compare)
-            if search.chosen in searcher.schemes:
-                path = searcher.file(search.chosen).rename(staging / "model_quantized.onnx")
-                made = {**searcher.schemes[search.chosen].describe(), **portability(path), "target": target}
+            search, reduced = find_int8(searcher, staging / "model_quantized.onnx", quantize, hold, compare=compare)
         shutil.rmtree(work)
-        reduced = None
-        if path:
-            made["gate"] = asdict(gate)
-            reduced = prove(path, made, manifest, logits[reporting], held_out.take(reporting), gate)
-            if reduced.verdict == "fails":
-                path.unlink()
-            else:
-                parity = figures(reduced.proof, search)
-                seal(path, replace(manifest, parity=parity, quantization=made), reference)
+        if reduced and reduced.verdict == "fails":
+            (staging / reduced.file).unlink()
+        elif reduced:
+            made = replace(manifest, parity=figures(reduced.proof, search), quantization=reduced.quantization)
+            seal(staging / reduced.file, made, reference)
         seal(model, replace(manifest, parity=figures(fp32)), reference)
         report = ExportReport(
             folder=str(folder),
@@ -195,9 +199,39 @@ def halves(texts: int) -> tuple[list[int], list[int]]:
     return [choosing[int(place)] for place in places], reporting or choosing
 
 
+def find_int8(
+    searcher: Searcher, path: Path, quantize: str, hold: Callable[[Path, dict[str, Any]], Reduced], *, compare: bool
+) -> tuple[Search, Reduced | None]:
+    """Search for an int8 form, and hold the chosen one against PyTorch on the texts that report.
+
+    A form that fails there is out, and the search goes on without it: so whether some form passes does not depend on
+    which of them had the time to be found first.
+
+    Args:
+        searcher: Makes the forms.
+        path: Where the file goes.
+        quantize: See `Searcher.search`; a scheme that is asked for by name is the only one tried.
+        hold: Measures a file on the texts that report.
+        compare: Whether other toolkits' models are measured, too.
+
+    Returns:
+        The search, and what the last form to be chosen did on the texts that report; None where none was chosen.
+    """
+    search, reduced = searcher.search(quantize, compare=compare), None
+    while search.chosen in searcher.schemes:
+        scheme = searcher.schemes[search.chosen]
+        searcher.file(search.chosen).rename(path)
+        reduced = hold(path, {**scheme.describe(), **portability(path), "target": searcher.target})
+        if reduced.verdict != "fails" or quantize in SCHEMES:
+            return search, reduced
+        search = searcher.search_on()
+    return search, None if search.chosen else reduced
+
+
 def prove(
     path: Path,
     made: dict[str, Any],
+    *,
     manifest: Manifest,
     reference_logits: NDArray[np.float32],
     held_out: HeldOut,
@@ -209,7 +243,7 @@ def prove(
     say(f"On {len(held_out)} other held-out texts: {proof.worst.to_text()}: {verdict}")
     return Reduced(
         file=path.name,
-        quantization=made,
+        quantization={**made, "gate": asdict(gate)},
         parity=proof.parity,
         batch_invariance=proof.batch_invariance,
         verdict=verdict,

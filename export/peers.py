@@ -21,7 +21,7 @@ from ftx.export.quiet import quiet
 from ftx.runtime.session import first_line, open_session
 from ftx.runtime.tokenization import Batch
 
-__all__ = ["Peer", "optimum_preset", "peers"]
+__all__ = ["Peer", "optimum_peers", "optimum_preset", "peers"]
 
 # Optimum's presets of dynamic int8, the one most used first; those that give the same graph as an earlier one drop out.
 PRESETS = ("avx512_vnni", "avx2", "arm64")
@@ -53,14 +53,19 @@ def peers(folder: Path, work: Path, calibration: list[Batch], threads: int) -> I
         calibration: Batches for those that quantise activations ahead of time.
         threads: Threads that share one batch, for each peer.
     """
-    seen: set[str] = set()
-    for preset in PRESETS:
-        yield from made(f"Optimum {preset}", partial(optimum, folder, work, preset, threads, seen))
+    yield from optimum_peers(folder, work, threads)
     if any(find_spec(module) is None for module in ("openvino", "nncf")):
         print("OpenVINO is left out: install ftx-toolkit[peers]", file=sys.stderr)
         return
     yield from made("OpenVINO fp32", partial(openvino_fp32, folder, threads))
     yield from made("OpenVINO int8 (NNCF)", partial(openvino_int8, folder, work, calibration, threads))
+
+
+def optimum_peers(folder: Path, work: Path, threads: int) -> Iterator[Peer]:
+    """Make Optimum's, as `peers` does: the preset most used comes first, if it can be made."""
+    seen: set[str] = set()
+    for preset in PRESETS:
+        yield from made(f"Optimum {preset}", partial(optimum, folder, work, preset, threads, seen))
 
 
 def made(name: str, make: Callable[[], tuple[int, Run] | None]) -> Iterator[Peer]:

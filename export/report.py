@@ -9,6 +9,7 @@ from ftx.export.flips import Flip
 from ftx.export.fusion import Fusion
 from ftx.export.parity import FP32_ATOL, Gate, Parity
 from ftx.export.proof import BatchInvariance, Proof
+from ftx.export.quantization.candidate import Candidate
 from ftx.export.quantization.search import Search
 
 __all__ = ["ExportReport", "Reduced"]
@@ -85,11 +86,19 @@ class ExportReport:
     def failed(self) -> str:
         """Why a smaller file was asked for and is not there; empty where it is, or where fp32 is as fast."""
         made = self.int8 or self.fp16
+        if self.search and self.search.chosen is None:
+            tried = ", ".join(self.said(form) for form in self.search.forms)
+            if not tried:
+                return "this architecture has no operators that int8 could replace: use model.onnx (fp32)"
+            return f"none of the {len(self.search.forms)} int8 forms passes ({tried}): use model.onnx (fp32)"
         if made and made.verdict == "fails":
             return f"{made.file} failed on the texts that report ({made.proof.worst.to_text()}): use model.onnx (fp32)"
-        if self.search and self.search.chosen is None:
-            return f"none of {len(self.search.candidates)} forms comes near the gate: use model.onnx (fp32)"
         return ""
+
+    def said(self, form: Candidate) -> str:
+        """Say of a form that was tried what became of it."""
+        failed = " but failed on the texts that report" if self.search and form.name in self.search.rejected else ""
+        return f"{form.name} {form.expected_agreement:.4f}{failed}"
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as JSON values."""
@@ -105,6 +114,10 @@ class ExportReport:
                 lines.append(f"{name:<20} {self.size_bytes[name] / 2**20:6.1f} MiB, {result.to_text()}")
         if self.reduced:
             lines.append(f"scheme     {self.reduced.quantization['name']}: {self.reduced.quantization['scheme']}")
+            if self.search:
+                lines.append(f"chosen     {self.search.choice}")
+            if self.search and self.search.rejected:
+                lines.append(f"rejected   failed on the texts that report: {', '.join(self.search.rejected)}")
             lines.append(f"batches    {self.reduced.batch_invariance.to_text()}")
             lines.append(f"safe on    {', '.join(self.reduced.quantization['safe_on'])}")
             if self.reduced.verdict == "near":

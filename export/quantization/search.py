@@ -1,12 +1,10 @@
-"""Make candidates, hold each against PyTorch on the texts that choose, time those that pass, take the fastest."""
+"""Try forms of a model until one passes the gate, then spend what is left of a budget on finding a faster one."""
 
 from __future__ import annotations
 
-import math
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -21,9 +19,11 @@ from ftx.errors import ModelError
 from ftx.export.batches import BATCH_SIZE, Batches
 from ftx.export.margins import expected_agreement
 from ftx.export.parity import Gate, Parity, compare_logits
-from ftx.export.peers import Peer, peers
+from ftx.export.peers import Peer, optimum_peers, peers
+from ftx.export.quantization.budget import Budget
 from ftx.export.quantization.calibration import Calibration
 from ftx.export.quantization.candidate import Candidate, choose, judge, mark_front
+from ftx.export.quantization.forms import FIRST, Worst, order
 from ftx.export.quantization.linear import linears
 from ftx.export.quantization.observed import calibrate
 from ftx.export.quantization.race import Run, race
@@ -38,18 +38,10 @@ from ftx.runtime.session import open_session
 
 __all__ = ["Search", "Searcher"]
 
-# How much of the budget may be gone before nothing more is tried; the race has the rest. Until something passes, it is
-# better to try on than to time well.
-TRY_UNTIL, TRY_UNTIL_ONE_PASSES = 0.6, 0.85
-# How much of it may go into finding the worst operators.
-RANK_SHARE = 0.15
-# How many of the worst operators are rescued at once, in each way. What costs more is tried where nothing passes yet:
-# it is slower, and blocks are not quite the same from batch to batch. Fused attention can only be left in fp32.
-RESCUED = {"outliers": (1, 2, 4, 8), "blockwise": (4, 8), "fp32": (4, 8)}
-# How many of these are chosen by what they do together; the others follow by what they do alone.
+# How much of the budget may be gone before no other form is tried; the race has the rest.
+TRY_UNTIL = 0.6
+# How many of the worst operators are chosen by what they do together; the others follow by what they do alone.
 GREEDY = 4
-# Tried first: the best of them is the one to rescue.
-FIRST = list(SCHEMES)[:1]
 CALIBRATION_BATCHES = 300
 
 
@@ -59,8 +51,12 @@ class Search:
 
     Attributes:
         candidates: All that was tried.
-        ranking: The operators by what int8 does to each alone, the worst first.
-        chosen: The name of the one taken; None where none is near the gate.
+        ranking: The operators by what int8 does to each alone, the worst first; empty where nothing was rescued.
+        chosen: The name of the one taken; None where no form is near the gate.
+        choice: Why that one, for a person.
+        baseline: What the speeds are relative to: Optimum's preset where it can be made, else the fp32 file; None where
+            nothing was timed.
+        rejected: Forms that were chosen before and failed on the texts that report.
         texts: Texts that chose.
         sec: Seconds it took.
     """
@@ -68,8 +64,16 @@ class Search:
     candidates: list[Candidate]
     ranking: list[Sensitivity]
     chosen: str | None
+    choice: str
+    baseline: str | None
+    rejected: list[str]
     texts: int
     sec: float
+
+    @property
+    def forms(self) -> list[Candidate]:
+        """The int8 forms that were tried, without fp32 and other toolkits' models."""
+        return [one for one in self.candidates if one.kind == "int8"]
 
 
 class Searcher:
@@ -83,6 +87,7 @@ class Searcher:
         reference_logits: PyTorch's on them. *Shape:* `(len(held_out), num_labels)`.
         gate: What is asked.
         target: The kind of CPU that the file is for.
+        budget: Seconds that buy a faster form. Without any the first form that passes is taken.
     """
 
     def __init__(
@@ -95,81 +100,141 @@ class Searcher:
         reference_logits: NDArray[np.float32],
         gate: Gate,
         target: str,
+        budget: Budget,
     ) -> None:
         self.plain, self.optimised, self.work = plain, optimised, work
         self.held_out, self.reference_logits, self.gate, self.target = held_out, reference_logits, gate, target
+        self.budget = budget
         self.manifest: Manifest = describe(plain)[0]
         self.batches = Batches(held_out.texts, plain, [node.name for node in open_session(optimised).get_inputs()])
         self.calibration = Calibration(calibrate(optimised, self.batches))
         self.candidates: list[Candidate] = []
         self.schemes: dict[str, Scheme] = {}
+        self.impossible: set[str] = set()
+        self.rejected: list[str] = []
         self.runs: dict[str, Run] = {}
         self.ranking: list[Sensitivity] = []
-        self.began = time.perf_counter()
-        # Over the seconds of the budget; on a terminal only.
-        self.bar = tqdm(desc="Searching", unit=" s", disable=None, leave=False, file=sys.stderr)
+        self.worst: Worst | None = None
+        self.ranking_takes_too_long = False
+        self.baseline: str | None = None
+        self.bar: tqdm[Any] | None = None
 
-    def search(self, quantize: str, budget_sec: float, *, compare: bool) -> Search:
-        """Search as the user says: `auto`, `fast`, or one of `SCHEMES` by name."""
-        if quantize == "auto":
-            return self.auto(budget_sec, compare=compare)
-        return self.fast() if quantize == "fast" else self.only(SCHEMES[quantize])
-
-    def auto(self, budget_sec: float, *, compare: bool) -> Search:
-        """Search for the fastest form that passes the gate.
+    def search(self, quantize: str, *, compare: bool = False) -> Search:
+        """Search as the user says.
 
         Args:
-            budget_sec: Seconds to spend, calibration not counted.
-            compare: Whether other toolkits' models are measured, too.
+            quantize: `auto`: try forms until one passes the gate, and with what is left of the budget look for a
+                faster one; `fast`: take the first that passes, whatever the budget; or one of `SCHEMES` by name.
+            compare: For `auto`: measure other toolkits' models, too, whatever the budget.
         """
-        self.bar.total = round(budget_sec)
-        others = islice(
-            peers(self.plain.parent, self.work, self.calibration_batches(), usable_cores()), None if compare else 1
-        )
-        for peer in others:
+        with self.progress():
+            if quantize in SCHEMES:
+                self.try_form(SCHEMES[quantize])
+                return self.result("asked for by name")
+            self.find()
+            if quantize == "fast":
+                return self.result("the first that passes")
+            if self.one_passes() and (compare or self.budget.left()):
+                self.improve(compare=compare)
+        return self.result()
+
+    def search_on(self) -> Search:
+        """Search on after the form that was chosen failed on the texts that report: it is out of the choice."""
+        chosen = choose(self.open_candidates())
+        assert chosen
+        self.rejected.append(chosen.name)
+        with self.progress():
+            self.find()
+        return self.result()
+
+    def find(self) -> None:
+        """Try forms until one passes, however long it takes. If none passes, all of them were tried."""
+        while not self.one_passes() and (scheme := self.next_form()):
+            self.try_form(scheme)
+
+    def improve(self, *, compare: bool) -> None:
+        """Look for faster forms among those that may pass, and time all that pass beside fp32 and other toolkits."""
+        for peer in self.others(compare=compare):
             self.try_peer(peer)
         self.try_fp32("fp32", self.plain)
         self.try_fp32("fp32, optimised graph", self.optimised)
-        for name in FIRST:
-            if self.time_to_try(budget_sec):
-                self.try_scheme(SCHEMES[name])
-        for scheme in self.rescues(RANK_SHARE * budget_sec):
-            if self.time_to_try(budget_sec):
-                self.try_scheme(scheme)
-        for scheme in list(SCHEMES.values())[len(FIRST) :]:
-            if self.time_to_try(budget_sec):
-                with suppress(ModelError):  # not every layout has operators for it
-                    self.try_scheme(scheme)
-        self.race(budget_sec)
-        self.bar.close()
+        while self.budget.left(TRY_UNTIL) and (scheme := self.next_form()):
+            self.try_form(scheme)
+        if compare or self.budget.left():
+            self.race()
+
+    def next_form(self) -> Scheme | None:
+        """Give the form to try next; None where all were tried."""
+        done, one_passes = {*self.schemes, *self.impossible}, self.one_passes()
+        if self.worst is None and FIRST.name in self.schemes and not (one_passes and self.ranking_takes_too_long):
+            self.worst = self.rank(may_take_long=not one_passes)
+        return next((scheme for scheme in order(self.worst, one_passes=one_passes) if scheme.name not in done), None)
+
+    def rank(self, *, may_take_long: bool) -> Worst | None:
+        """Find out which operators int8 hurts most; None where that would take what is left of the budget."""
+        switchable = self.file("switchable")
+        write_quantized(self.optimised, switchable, self.schemes[FIRST.name], self.calibration, rearrange=False)
+        try:
+            switched = Switched(self.optimised, switchable, self.batches)
+        except ModelError:  # embeddings alone are int8
+            return Worst(operators=(), products=())
+        before = self.budget.spent()
+        switched.error(set())
+        needed_sec = (self.budget.spent() - before) * switched.runs(GREEDY)
+        self.ranking_takes_too_long = needed_sec > self.budget.left(TRY_UNTIL)
+        if self.ranking_takes_too_long and not may_take_long:
+            return None
+        self.ranking = switched.rank()
+        kinds = {linear.node: linear.kind for linear in linears(onnx.load(str(self.optimised)).graph)}
+        ranked = [entry for entry in self.ranking if entry.node in kinds]
+        together = switched.worst_together(ranked, GREEDY)
+        operators = (*together, *(entry.node for entry in ranked if entry.node not in together))
+        return Worst(operators=operators, products=tuple(node for node in operators if kinds[node] == "MatMul"))
+
+    def others(self, *, compare: bool) -> Iterator[Peer]:
+        """Make other toolkits' models: Optimum's preset, which speeds are relative to; or all of them."""
+        calibration = self.batches.of(1, self.batches.spread(CALIBRATION_BATCHES))
+        if compare:
+            return peers(self.plain.parent, self.work, calibration, usable_cores())
+        return islice(optimum_peers(self.plain.parent, self.work, usable_cores()), 1)
+
+    def try_form(self, scheme: Scheme) -> None:
+        """Make and measure a form, unless this architecture has no operators for it."""
+        try:
+            self.try_scheme(scheme)
+        except ModelError as error:
+            self.impossible.add(scheme.name)
+            tqdm.write(f"{scheme.name} is left out: {error}", file=sys.stderr)
+
+    def result(self, choice: str = "") -> Search:
+        """Choose, and sum up."""
         self.candidates = mark_front(self.candidates)
-        chosen = choose(self.candidates)
-        return self.result(chosen.name if chosen else None)
-
-    def fast(self) -> Search:
-        """Take the first scheme that passes, the worst operators rescued where need be; nothing is timed."""
-        for name in FIRST:
-            if self.try_scheme(SCHEMES[name]).verdict == "passes":
-                return self.result(name)
-        for scheme in self.rescues():
-            if self.try_scheme(scheme).verdict == "passes":
-                return self.result(scheme.name)
-        near = [one for one in self.candidates if one.verdict == "near"]
-        return self.result(max(near, key=lambda one: one.expected_agreement).name if near else None)
-
-    def only(self, scheme: Scheme) -> Search:
-        """Take one scheme, if it is near the gate."""
-        return self.result(scheme.name if self.try_scheme(scheme).verdict != "fails" else None)
-
-    def result(self, chosen: str | None) -> Search:
-        """Sum up."""
+        chosen = choose(self.open_candidates())
         return Search(
             candidates=self.candidates,
             ranking=self.ranking,
-            chosen=chosen,
+            chosen=chosen.name if chosen else None,
+            choice=choice or self.reason(chosen),
+            baseline=self.baseline,
+            rejected=self.rejected,
             texts=len(self.held_out),
-            sec=self.spent(),
+            sec=self.budget.spent(),
         )
+
+    def reason(self, chosen: Candidate | None) -> str:
+        """Say why a candidate is the choice."""
+        if chosen is None:
+            return "no form is near the gate"
+        if chosen.verdict != "passes":
+            return f"none of {len(self.schemes)} forms passes; this one has the highest expected agreement"
+        if chosen.speed:
+            return f"timed beside {self.baseline}; up to 10 % of the fastest one's speed was traded for agreement"
+        passing = sum(one.kind == "int8" and one.verdict == "passes" for one in self.open_candidates())
+        return f"of {passing} that pass, the one with the highest expected agreement; there was no time to time them"
+
+    def open_candidates(self) -> list[Candidate]:
+        """Give the candidates that may be chosen."""
+        return [one for one in self.candidates if one.name not in self.rejected]
 
     def file(self, name: str) -> Path:
         """Name a candidate's file."""
@@ -234,7 +299,7 @@ class Searcher:
             self.schemes[name] = made_by
         if kind != "int8" or candidate.verdict != "fails":  # an open session holds the model in memory
             self.runs[name] = runner if callable(runner) else lambda batch: np.asarray(runner.run(None, batch)[0])
-        self.bar.write(candidate.to_text(), file=sys.stderr)
+        tqdm.write(candidate.to_text(), file=sys.stderr)
         self.tick()
         return candidate
 
@@ -242,61 +307,28 @@ class Searcher:
         """Compare two sets of logits of all texts."""
         return compare_logits(logits, reference_logits, self.held_out, self.manifest, BATCH_SIZE)
 
-    def rescues(self, rank_sec: float = math.inf) -> Iterator[Scheme]:
-        """Improve the best scheme so far: ever more of its worst operators rescued, in one way after the other.
-
-        Args:
-            rank_sec: Seconds to find out which these are, about.
-        """
-        tried = [one for one in self.candidates if one.name in self.schemes]
-        if not tried:
-            return
-        best = max(tried, key=lambda one: one.expected_agreement)
-        scheme = self.schemes[best.name]
-        switchable = self.file("switchable")
-        write_quantized(self.optimised, switchable, scheme, self.calibration, rearrange=False)
-        switched = Switched(self.optimised, switchable, self.batches, count=GREEDY, budget_sec=rank_sec)
-        self.ranking = switched.rank()
-        kinds = {linear.node: linear.kind for linear in linears(onnx.load(str(self.optimised)).graph)}
-        ranked = [entry for entry in self.ranking if entry.node in kinds]
-        together = switched.worst_together(ranked, GREEDY)
-        worst = together + [entry.node for entry in ranked if entry.node not in together]
-        products = [node for node in worst if kinds[node] == "MatMul"]
-        for place, (rescue, counts) in enumerate(RESCUED.items()):
-            if place and self.one_passes():
-                return  # what costs more is not needed
-            nodes = worst if rescue == "fp32" else products
-            for count in counts:
-                if count <= len(nodes) and (rescue != "fp32" or count < len(kinds)):  # else it would be no int8 file
-                    name = f"{scheme.name}-{rescue}-x{count}"
-                    yield replace(scheme, name=name, rescue=rescue, rescued_nodes=tuple(nodes[:count]))
-
-    def race(self, budget_sec: float) -> None:
-        """Time what passes (what is near, if nothing does), fp32 and the peers, in pairs with the first peer."""
-        verdicts = {one.verdict for one in self.candidates if one.kind == "int8"}
-        fit = "passes" if "passes" in verdicts else "near"
-        timed = [one for one in self.candidates if one.kind != "int8" or one.verdict == fit]
-        runs = {one.name: self.runs[one.name] for one in timed}
-        speeds = race(runs, self.batches, max(0.0, budget_sec - self.spent()), after_turn=self.tick)
+    def race(self) -> None:
+        """Time what passes, fp32 and other toolkits' models, in pairs with the baseline."""
+        timed = [one for one in self.candidates if one.kind != "int8" or one.verdict == "passes"]
+        self.baseline = next((one.name for one in timed if one.kind == "peer"), "fp32")
+        names = [self.baseline, *(one.name for one in timed if one.name != self.baseline)]
+        speeds = race({name: self.runs[name] for name in names}, self.batches, self.budget, after_turn=self.tick)
         self.candidates = [replace(one, speed=speeds.get(one.name)) for one in self.candidates]
-
-    def time_to_try(self, budget_sec: float) -> bool:
-        """Tell whether there is time to try another; the first one is tried in any case."""
-        until = TRY_UNTIL if self.one_passes() else TRY_UNTIL_ONE_PASSES
-        return not self.schemes or self.spent() < until * budget_sec
 
     def one_passes(self) -> bool:
         """Tell whether one of the forms passes the gate."""
-        return any(one.kind == "int8" and one.verdict == "passes" for one in self.candidates)
+        return any(one.kind == "int8" and one.verdict == "passes" for one in self.open_candidates())
 
-    def calibration_batches(self) -> list[Any]:
-        """Give batches of one text for peers that calibrate."""
-        return self.batches.of(1, self.batches.spread(CALIBRATION_BATCHES))
+    @contextmanager
+    def progress(self) -> Iterator[None]:
+        """Show a bar over the seconds of the budget, on a terminal only."""
+        with tqdm(
+            total=round(self.budget.sec), desc="Searching", unit=" s", disable=None, leave=False, file=sys.stderr
+        ) as self.bar:
+            yield
+        self.bar = None
 
     def tick(self) -> None:
         """Move the progress bar to where the clock is."""
-        self.bar.update(min(round(self.spent()), self.bar.total or 0) - self.bar.n)
-
-    def spent(self) -> float:
-        """Tell how many seconds are gone."""
-        return time.perf_counter() - self.began
+        if self.bar is not None:
+            self.bar.update(min(round(self.budget.spent()), self.bar.total) - self.bar.n)

@@ -7,7 +7,6 @@ them together, where building one model an attempt would take minutes.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,17 @@ from numpy.typing import NDArray
 
 from ftx.errors import ModelError
 from ftx.export.batches import Batches
-from ftx.export.onnx_graph import sort_nodes
+from ftx.export.onnx_graph import constants, sort_nodes
+from ftx.export.quantization.linear import linears
 from ftx.runtime.session import open_session
 
 __all__ = ["Sensitivity", "Switched", "write_switched"]
 
 BATCH_SIZE = 16
-MIN_TEXTS = 4
+# Texts to measure on: enough for an order. A larger model gets fewer, by its size and not by the clock, so that every
+# machine finds the same order: so many products of a weight with a text's tokens are a quarter of a minute on 2 cores.
+MAX_TEXTS, MIN_TEXTS = 32, 8
+PRODUCTS = 350_000_000
 # How many of the worst ones left are tried at each step of choosing some that are worst together.
 AMONG = 4
 
@@ -48,33 +51,20 @@ class Switched:
         fp32: The fp32 graph.
         int8: The same graph, quantised.
         batches: Texts to measure on.
-        texts: How many of them to take: enough for an order, few enough for seconds.
-        count: How many operators `worst_together` will be asked for.
-        budget_sec: Seconds that `rank` and `worst_together` may take, about: a slow model gets fewer texts.
+        texts: How many of them to take; default: by the size of the model, see `texts_for`.
     """
 
-    def __init__(
-        self,
-        fp32: Path,
-        int8: Path,
-        batches: Batches,
-        texts: int = 32,
-        *,
-        count: int = 4,
-        budget_sec: float = math.inf,
-    ) -> None:
+    def __init__(self, fp32: Path, int8: Path, batches: Batches, texts: int | None = None) -> None:
         path = int8.with_name("switched.onnx")
         self._switches = write_switched(fp32, int8, path)
         self._session = open_session(path)
         path.unlink()
-        self._batches = batches.of(BATCH_SIZE, batches.spread(texts))
-        began = time.perf_counter()
+        self._batches = batches.of(BATCH_SIZE, batches.spread(texts or texts_for(fp32)))
         self._exact = self.logits(set())
-        needed_sec = (time.perf_counter() - began) * (len(self._switches) + count * AMONG)
-        if needed_sec > budget_sec:
-            texts = max(MIN_TEXTS, int(texts * budget_sec / needed_sec))
-            self._batches = batches.of(BATCH_SIZE, batches.spread(texts))
-            self._exact = self.logits(set())
+
+    def runs(self, count: int) -> int:
+        """Tell how often the graph is run to rank the operators and to choose so many that are worst together."""
+        return len(self._switches) + count * AMONG
 
     def rank(self) -> list[Sensitivity]:
         """Measure each operator's error alone; the worst first."""
@@ -105,6 +95,16 @@ class Switched:
         """Compute the logits with some operators in int8. *Shape:* `(num_texts, num_labels)`."""
         positions = {switch: np.array(node in int8) for node, switch in self._switches.items()}
         return np.concatenate([self._session.run(None, {**batch, **positions})[0] for batch in self._batches])
+
+
+def texts_for(fp32: Path) -> int:
+    """Tell on how many texts the operators of a graph are compared: fewer for a larger model."""
+    import onnx
+
+    graph = onnx.load(str(fp32)).graph
+    known = constants(graph)
+    weights = sum(math.prod(known.shape(linear.weight)) for linear in linears(graph))
+    return min(MAX_TEXTS, max(MIN_TEXTS, PRODUCTS // max(1, weights)))
 
 
 def write_switched(fp32: Path, int8: Path, target: Path) -> dict[str, str]:

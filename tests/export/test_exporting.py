@@ -18,9 +18,9 @@ from ftx.cli import ftx
 from ftx.errors import DataError, OutputError, ParityError
 from ftx.export import ChoiceError, compare, export, exporting
 from ftx.export.graph import export_graph
-from ftx.export.quantization import search
+from ftx.export.quantization import race, search
 from ftx.export.quantization.calibration import Calibration
-from ftx.export.quantization.scheme import Scheme
+from ftx.export.quantization.scheme import SCHEMES, Scheme
 from ftx.export.reference import Reference
 from ftx.heldout import read_held_out, write_held_out
 from ftx.run_folder import find_checkpoint
@@ -160,7 +160,10 @@ def test_when_no_int8_passes_fp32_is_kept_and_status_is_1(
     assert report["passed"] is False
     assert report["int8"] is None
     assert report["search"]["chosen"] is None
-    assert len(report["search"]["candidates"]) == (1 if quantize == "static" else 1 + 3 + 1 + 1)
+    tried = [one["name"] for one in report["search"]["candidates"]]
+    # All forms: three rescues by outliers, one by blocks, one by fp32, and every scheme.
+    assert len(tried) == (1 if quantize == "static" else 3 + 1 + 1 + len(SCHEMES))
+    assert all(name in report["failed"] for name in tried)
     assert Predictor(tmp_path / "onnx")(["The movie was great!"])[0].label == "positive"
     assert "No: none of" in (tmp_path / "onnx/parity.html").read_text()
 
@@ -213,15 +216,36 @@ def test_an_operator_that_int8_spoils_is_rescued(
     assert report.search.chosen == "static-outliers-x1"
 
 
-def test_the_search_times_what_passes_and_takes_the_fastest(tiny_run: Path, tmp_path: Path) -> None:
-    report = export(tiny_run, tmp_path / "onnx", search_budget_sec=4)
+def test_a_form_that_fails_on_the_other_texts_gives_way_to_the_next(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = search.Searcher.file
+
+    def spoilt(searcher: search.Searcher, name: str) -> Path:
+        path = plain(searcher, name)
+        if name == "static" and any(one.name == name for one in searcher.candidates):
+            shift_bias(path, 100)
+        return path
+
+    monkeypatch.setattr(search.Searcher, "file", spoilt)
+    report = export(tiny_run, tmp_path / "onnx", search_budget_sec=0)
+    assert report.search and report.int8
+    assert report.search.rejected == ["static"]
+    assert report.search.chosen == report.int8.quantization["name"] == "static-outliers-x1"
+    assert not report.failed
+    assert "rejected   failed on the texts that report: static" in report.to_text()
+    assert "static failed on the texts that report" in (tmp_path / "onnx/parity.html").read_text()
+
+
+def test_the_search_times_what_passes_and_takes_the_fastest(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(race, "MAX_ROUNDS", 3)
+    report = export(tiny_run, tmp_path / "onnx", search_budget_sec=10**6)
     assert report.search
     by_name = {one.name: one for one in report.search.candidates}
     assert {"Optimum avx512_vnni", "fp32", "fp32, optimised graph", "static"} <= set(by_name)
-    for one in by_name.values():
-        assert bool(one.speed) == (one.kind != "int8" or one.verdict == "passes")
-    assert by_name["Optimum avx512_vnni"].speed
-    assert by_name["Optimum avx512_vnni"].speed.score == 1
+    assert report.search.baseline == "Optimum avx512_vnni"
     assert any(one.on_front for one in by_name.values())
     # On so small a model fp32 may well be the fastest; either answer is a choice, neither a failure.
     assert report.search.chosen in by_name
@@ -230,8 +254,20 @@ def test_the_search_times_what_passes_and_takes_the_fastest(tiny_run: Path, tmp_
     assert (tmp_path / "onnx/model_quantized.onnx").exists() is kept
     page = (tmp_path / "onnx/parity.html").read_text()
     assert page.count("<svg") >= 2
-    assert "Optimum avx512_vnni" in page
+    assert "with the baseline, <b>Optimum avx512_vnni</b>" in page
     assert ("fp32 is as fast here" in report.to_text()) is not kept
+
+
+def test_without_a_budget_the_first_form_that_passes_is_taken_and_the_page_says_that_nothing_was_timed(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    report = export(tiny_run, tmp_path / "onnx", search_budget_sec=0)
+    assert report.search and report.int8
+    assert [one.name for one in report.search.candidates] == ["static"]
+    assert report.int8.verdict == "passes"
+    page = (tmp_path / "onnx/parity.html").read_text()
+    assert "Nothing was timed" in page
+    assert "there was no time to time them" in page
 
 
 def test_none_makes_fp32_alone_and_is_no_failure(tiny_run: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ftx.export.margins import expected_agreement
 from ftx.export.parity import Gate, Parity, compare_logits, paired_interval
 from ftx.heldout import HeldOut
 from ftx.manifest import Manifest
@@ -97,33 +96,6 @@ def test_the_paired_interval_is_agresti_and_mins() -> None:
     assert (low, high) == pytest.approx((mean - 1.959964 * deviation, mean + 1.959964 * deviation))
     same_side = paired_interval(right, right)
     assert same_side[0] == -same_side[1] < 0
-
-
-def test_expected_agreement_foretells_what_flips_on_more_text() -> None:
-    random = np.random.default_rng(3)
-
-    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
-        reference = random.normal(scale=2, size=(count, 2)).astype(np.float32)
-        return reference, reference + random.normal(scale=0.02, size=(count, 2)).astype(np.float32)
-
-    reference, logits = draw(600)
-    foretold = expected_agreement(logits, reference, MANIFEST)
-    reference, logits = draw(200_000)
-    held_out = HeldOut(texts=[""] * 200_000, labels=["no"] * 200_000)
-    counted = compare_logits(logits, reference, held_out, MANIFEST, 32).label_agreement
-    assert 1 - foretold == pytest.approx(1 - counted, rel=0.3)
-    assert expected_agreement(reference, reference, MANIFEST) == 1
-
-
-@pytest.mark.parametrize("head", ["multi_label_classification", "regression"])
-def test_expected_agreement_of_other_heads(head: str) -> None:
-    random = np.random.default_rng(3)
-    columns = {0: "stars"} if head == "regression" else {0: "a", 1: "b", 2: "c"}
-    manifest = replace(MANIFEST, problem_type=head, id2label=columns)
-    reference = random.normal(size=(500, len(columns))).astype(np.float32)
-    assert expected_agreement(reference, reference, manifest) == 1
-    moved = reference + random.normal(scale=0.1, size=reference.shape).astype(np.float32)
-    assert 0.5 < expected_agreement(moved, reference, manifest) < 0.99
 
 
 def test_sets_of_labels_and_values_are_compared_whole() -> None:

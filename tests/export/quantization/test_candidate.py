@@ -65,6 +65,18 @@ def test_the_fastest_that_passes_is_chosen() -> None:
     assert chosen(fp32, failing, peer) is None
 
 
+def test_without_speeds_the_surest_is_chosen_and_between_equals_the_first() -> None:
+    untimed = [replace(candidate(name, 1, expected=sure), speed=None) for name, sure in (("a", 0.996), ("b", 0.999))]
+    assert chosen(*untimed) == "b"
+    assert chosen(*untimed, replace(candidate("c", 1, expected=0.999), speed=None)) == "b"
+    assert chosen(replace(untimed[0], verdict="near"), replace(untimed[1], verdict="fails")) == "a"
+
+
+def test_what_is_near_is_chosen_by_agreement_and_not_by_speed() -> None:
+    fast = candidate("fast", 3, expected=0.992, verdict="near")
+    assert chosen(fast, candidate("sure", 1, expected=0.994, verdict="near")) == "sure"
+
+
 def test_fp32_may_win() -> None:
     assert chosen(candidate("fp32", 2.0, kind="fp32"), candidate("int8", 1.0)) == "fp32"
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ftx.export.quantization import race as race_module
+from ftx.export.quantization.budget import Budget
 from ftx.export.quantization.race import Run, race
 from ftx.runtime.tokenization import Batch
 from tests.export.quantization.conftest import Graphs
@@ -41,7 +42,7 @@ def working(clock: Clock, sec: float, order: list[str], name: str) -> Run:
 def test_everyone_gets_the_same_turns_and_a_ratio_of_its_own(graphs: Graphs, clock: Clock) -> None:
     order: list[str] = []
     runs = {"one": working(clock, 0.004, order, "one"), "two": working(clock, 0.008, order, "two")}
-    found = race(runs, graphs.batches, 0)
+    found = race(runs, graphs.batches, Budget(0, clock.perf_counter))
     assert found["one"].latency_ratio == found["one"].throughput_ratio == found["one"].score == 1
     assert found["two"].latency_ratio == pytest.approx(2)
     assert found["two"].throughput_ratio == pytest.approx(0.5)
@@ -56,5 +57,13 @@ def test_everyone_gets_the_same_turns_and_a_ratio_of_its_own(graphs: Graphs, clo
 
 
 def test_one_alone_is_as_fast_as_itself(graphs: Graphs, clock: Clock) -> None:
-    [found] = race({"one": working(clock, 0.001, [], "one")}, graphs.batches, 0).values()
+    [found] = race({"one": working(clock, 0.001, [], "one")}, graphs.batches, Budget(0)).values()
     assert (found.score, found.rounds) == (1, 3)
+
+
+def test_no_more_rounds_are_run_than_tell_something(
+    graphs: Graphs, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(race_module, "MAX_ROUNDS", 5)
+    [found] = race({"one": working(clock, 0.001, [], "one")}, graphs.batches, Budget(1e9, clock.perf_counter)).values()
+    assert found.rounds == 5

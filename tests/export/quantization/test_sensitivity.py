@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import onnx
 import pytest
 
 from ftx.errors import ModelError
+from ftx.export.quantization import sensitivity
 from ftx.export.quantization.scheme import SCHEMES
-from ftx.export.quantization.sensitivity import Switched, write_switched
+from ftx.export.quantization.sensitivity import Switched, texts_for, write_switched
 from ftx.export.quantization.write import write_quantized
 from ftx.runtime.session import open_session
 from tests.export.quantization.conftest import TEXTS, Graphs
@@ -45,14 +45,14 @@ def test_every_quantised_operator_is_ranked_the_worst_first(graphs: Graphs) -> N
     assert not (graphs.folder / "switched.onnx").exists()
 
 
-def test_a_slow_model_is_ranked_on_fewer_texts(graphs: Graphs) -> None:
-    int8 = graphs.write(SCHEME, rearrange=False)
-    usual, hurried = (
-        Switched(graphs.optimised, int8, graphs.batches, len(TEXTS), budget_sec=sec) for sec in (math.inf, 1e-6)
-    )
-    assert len(usual.logits(set())) == len(TEXTS)
-    assert len(hurried.logits(set())) == 4
-    assert {entry.node for entry in hurried.rank()} == {entry.node for entry in usual.rank()}
+def test_a_larger_model_is_ranked_on_fewer_texts(graphs: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = 2 * (32 * 96 + 32 * 32 + 2 * 32 * 64)  # two layers: query, key and value, the output, the feed-forward
+    assert texts_for(graphs.optimised) == 32
+    monkeypatch.setattr(sensitivity, "PRODUCTS", 20 * weights)
+    assert texts_for(graphs.optimised) == 20
+    monkeypatch.setattr(sensitivity, "PRODUCTS", weights)
+    assert texts_for(graphs.optimised) == 8
+    assert len(Switched(graphs.optimised, graphs.write(SCHEME, rearrange=False), graphs.batches).logits(set())) == 8
 
 
 def test_a_ranked_operators_error_is_that_of_a_model_with_it_alone_quantised(graphs: Graphs) -> None:

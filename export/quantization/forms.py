@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ftx.export.quantization.scheme import SCHEMES, Scheme
@@ -46,7 +47,7 @@ def order(worst: Worst | None, *, one_passes: bool) -> list[Scheme]:
     return [FIRST, *rescued(worst, CHEAP), *rescued(worst, by_blocks), blockwise, *rescued(worst, by_fp32), *others]
 
 
-def rescued(worst: Worst | None, counts_by_rescue: dict[str, tuple[int, ...]]) -> list[Scheme]:
+def rescued(worst: Worst | None, counts_by_rescue: Mapping[str, tuple[int, ...]]) -> list[Scheme]:
     """Give the first form with ever more of its worst operators rescued."""
     if worst is None:
         return []

@@ -112,6 +112,7 @@ def test_the_search_says_what_it_tried_and_why_it_chose(starter_export: Path) ->
     assert search["choice"]
     # On a slow machine there may have been no time to compare.
     if search["baseline"]:
+        assert search["baseline"] == "Optimum avx512_vnni"
         assert chosen["speed"]["rounds"] >= 3
         assert chosen["expected_agreement"] > tried[search["baseline"]]["expected_agreement"]
     assert report["fusion"]["found"] == {

@@ -230,7 +230,9 @@ class Searcher:
         if chosen.speed:
             return f"timed beside {self.baseline}; up to 10 % of the fastest one's speed was traded for agreement"
         passing = sum(one.kind == "int8" and one.verdict == "passes" for one in self.open_candidates())
-        return f"of {passing} that pass, the one with the highest expected agreement; there was no time to time them"
+        if passing == 1:
+            return "the first form that passes; the budget left no time to look for a faster one"
+        return f"of {passing} that pass, the one with the highest expected agreement; the budget left no time to time them"
 
     def open_candidates(self) -> list[Candidate]:
         """Give the candidates that may be chosen."""

@@ -232,7 +232,8 @@ class Searcher:
         passing = sum(one.kind == "int8" and one.verdict == "passes" for one in self.open_candidates())
         if passing == 1:
             return "the first form that passes; the budget left no time to look for a faster one"
-        return f"of {passing} that pass, the one with the highest expected agreement; the budget left no time to time them"
+        surest = f"the one with the highest expected agreement of {passing} that pass"
+        return f"{surest}; the budget left no time to time them"
 
     def open_candidates(self) -> list[Candidate]:
         """Give the candidates that may be chosen."""

@@ -137,7 +137,7 @@ def test_openvino_prints_nothing_and_reports_to_nobody(tiny_export: Path, batche
         env={**told, "HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     names = ["Optimum avx512_vnni", "Optimum avx2", "OpenVINO fp32", "OpenVINO int8 (NNCF)"]
     assert (done.stdout, done.stderr) == ("".join(f"{name} 2 2\n" for name in names), "")

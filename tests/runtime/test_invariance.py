@@ -57,7 +57,7 @@ def test_batch_mates_move_the_answers_of_a_dynamic_file(dynamic: Path) -> None:
 
 
 @given(mates=st.lists(st.sampled_from(MATES) | st.text(max_size=40), max_size=40), place=st.integers(0, 40))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_with_invariant_they_do_not(dynamic: Path, mates: list[str], place: int) -> None:
     alone = Predictor(dynamic, batch_size=1).logits([TEXT])
     place = min(place, len(mates))

@@ -117,7 +117,7 @@ def test_a_lone_string_and_other_things_are_refused(tiny_export: Path) -> None:
 
 
 @given(texts=st.lists(st.text(st.characters(), max_size=50), max_size=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_text_predicts_and_probabilities_sum_to_1(tiny_export: Path, texts: list[str]) -> None:
     rows = Predictor(tiny_export / "model.onnx").predict_proba(texts)
     assert rows.shape == (len(texts), 2)
@@ -208,6 +208,6 @@ def test_onnxruntime_keeps_nothing_about_the_user(
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / ".cache")}
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | home
     command = [sys.executable, "-m", "ftx", "predict", "--onnx", str(path), "great"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout.endswith("\tgreat\n")
     assert list(tmp_path.iterdir()) == []

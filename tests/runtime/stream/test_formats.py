@@ -85,7 +85,7 @@ anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 table_rows = st.lists(st.fixed_dictionaries({"id": anything, "text": anything}), max_size=12)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=table_rows, chunk_rows=st.integers(1, 5), data=st.data())
 def test_any_strings_round_trip(
     rows: list[dict[str, str]], chunk_rows: int, data: st.DataObject, tmp_path: Path, fake: Any
@@ -105,7 +105,7 @@ def test_any_strings_round_trip(
     assert [row["predicted_label"] for row in written] == [one.label for one in fake([row["text"] for row in rows])]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200), kind=st.sampled_from(["csv", "tsv", "txt", "jsonl", "csv.gz", "parquet"]))
 def test_any_bytes_give_an_answer_or_one_line(data: bytes, kind: str, tmp_path: Path, fake: Any) -> None:
     (tmp_path / f"in.{kind}").write_bytes(data)

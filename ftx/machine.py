@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import platform
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 
 __all__ = [
     "INSTRUCTION_SETS",
+    "MAX_THREADS",
     "cache_home",
+    "check_threads",
     "cpu_features",
     "cpu_model",
     "cpu_quota",
@@ -29,6 +32,8 @@ FEATURE_NAMES = {
 }
 # What a file's `safe_on` speaks of: the instructions that onnxruntime has int8 kernels for.
 INSTRUCTION_SETS = ("avx2", "avx512", "avx512_vnni", "avx_vnni", "amx_int8", "arm64")
+# More threads than this only wait for each other, and 100,000 of them hang the machine.
+MAX_THREADS = max(64, 4 * (os.cpu_count() or 1))
 
 
 def usable_cores() -> int:
@@ -39,6 +44,27 @@ def usable_cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
     return max(1, min(cores, int(quota))) if quota else cores
+
+
+def check_threads(threads: int | None, name: str = "intra_op_num_threads") -> int | None:
+    """Check a number of threads; None, which stands for the cores this process may use, is fine.
+
+    Args:
+        threads: The number.
+        name: What to call it in the message.
+
+    Raises:
+        ValueError: It is no whole number from 1 to `MAX_THREADS`.
+    """
+    if threads is None:
+        return None
+    try:
+        number = operator.index(threads)
+    except TypeError:
+        number = 0
+    if isinstance(threads, bool) or not 1 <= number <= MAX_THREADS:
+        raise ValueError(f"{name} {threads!r}, expected a whole number from 1 to {MAX_THREADS}")
+    return number
 
 
 def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:

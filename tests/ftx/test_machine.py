@@ -3,7 +3,9 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from ftx import machine
@@ -88,3 +90,16 @@ def test_the_cache_goes_where_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert machine.cache_home() == tmp_path
     monkeypatch.delenv("FTX_HOME")
     assert machine.cache_home().name in ("ftx", "Cache")
+
+
+@pytest.mark.parametrize("threads", [0, -1, machine.MAX_THREADS + 1, 10**6, 2**63, True, 2.0, "2", float("nan")])
+def test_a_number_of_threads_that_makes_no_sense_is_refused(threads: Any) -> None:
+    with pytest.raises(ValueError, match=rf"threads .*expected a whole number from 1 to {machine.MAX_THREADS}"):
+        machine.check_threads(threads, "threads")
+
+
+def test_threads_from_one_to_the_bound_are_taken() -> None:
+    assert [machine.check_threads(number) for number in (None, 1, np.int64(2), machine.MAX_THREADS)] == [
+        None, 1, 2, machine.MAX_THREADS
+    ]  # fmt: skip
+    assert machine.MAX_THREADS >= 64

@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ftx import typed
 from ftx.errors import OnnxFileError
-from ftx.onnx_metadata import append_metadata, read_metadata
+from ftx.onnx_metadata import append_metadata
+from ftx.snapshot import Snapshot
 from ftx.text import Text
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "TOKENIZER_KEY",
     "Manifest",
     "Probe",
+    "carried",
+    "read_id2label",
     "read_manifest",
     "write_manifest",
 ]
@@ -28,6 +32,8 @@ FORMAT_VERSION = 1
 MANIFEST_KEY = "ftx.manifest"
 TOKENIZER_KEY = "ftx.tokenizer"
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
+# More tokens than any text classifier reads.
+LONGEST = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,22 @@ class Probe:
     logits: tuple[float, ...]
     reference: tuple[float, ...]
     best: str | None = None
+
+    def check(self, num_labels: int) -> None:
+        """Check that it is one of a model with so many labels.
+
+        Raises:
+            ValueError: It is not.
+        """
+        for text in (self.text,) if isinstance(self.text, str) else self.text:
+            typed.string(text, "a probe's text")
+        for name, logits in (("logits", self.logits), ("reference", self.reference)):
+            if len(logits) != num_labels:
+                raise ValueError(f"a probe has {len(logits)} {name} for {num_labels} labels")
+            for logit in logits:
+                typed.number(logit, f"one of a probe's {name}")
+        if self.best is not None:
+            typed.string(self.best, "a probe's best")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +107,26 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if self.problem_type not in PROBLEM_TYPES:
-            raise ValueError(f"problem_type {self.problem_type!r}, expected one of {', '.join(PROBLEM_TYPES)}")
-        if not self.id2label or sorted(self.id2label) != list(range(len(self.id2label))):
-            raise ValueError(f"id2label numbers {sorted(self.id2label)}, expected 0, 1, 2, ... without a gap")
-        if self.max_length < 1:
-            raise ValueError(f"max_length {self.max_length}, expected at least 1")
+            raise ValueError(f"problem_type {self.problem_type!r:.60}, expected one of {', '.join(PROBLEM_TYPES)}")
+        check_labels(self.id2label)
+        if self.problem_type == "regression" and len(self.id2label) > 1:
+            raise ValueError(f"problem_type regression with {len(self.id2label)} labels, expected 1")
+        typed.whole(self.max_length, "max_length", least=1, most=LONGEST)
+        typed.whole(self.pad_token_id, "pad_token_id")
+        for name in self.input_names:
+            typed.string(name, "an input's name")
+        if self.text_pair is not None:
+            typed.boolean(self.text_pair, "text_pair")
+        for label, threshold in typed.mapping(self.thresholds, "thresholds").items():
+            typed.number(threshold, f"the threshold of {label!r:.60}", least=0, most=1)
         if unknown := set(self.thresholds) - set(self.id2label.values()):
-            raise ValueError(f"thresholds for {sorted(unknown)}, which are no labels")
+            raise ValueError(f"thresholds for {sorted(unknown)!s:.200}, which are no labels")
+        check_quantization(self.quantization)
+        for name in ("metrics", "parity", "producer"):
+            typed.mapping(getattr(self, name), name)
+        for probe in self.probes:
+            probe.check(len(self.id2label))
+        typed.number(self.probe_atol, "probe_atol", least=0)
 
     @property
     def labels(self) -> list[str]:
@@ -109,8 +144,8 @@ class Manifest:
         return "fp16" in str(self.quantization.get("scheme"))
 
     def to_json(self) -> str:
-        """Write the manifest as one line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+        """Write the manifest as one line of JSON; metrics that are no number become null."""
+        return json.dumps(typed.finite(asdict(self)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -119,36 +154,67 @@ class Manifest:
         Raises:
             ValueError: It is not JSON, of a newer format, or lacks or holds what it should not.
         """
-        values = json.loads(text)
-        if not isinstance(values, dict) or not isinstance(values.get("format_version"), int):
-            raise ValueError("no format_version")
-        if values["format_version"] > FORMAT_VERSION:
-            raise ValueError(
-                f"format_version {values['format_version']}, this ftx reads up to {FORMAT_VERSION}: update ftx"
-            )
+        values = typed.read_object(text)
+        version = typed.whole(values.get("format_version"), "format_version", least=1)
+        if version > FORMAT_VERSION:
+            raise ValueError(f"format_version {version}, this ftx reads up to {FORMAT_VERSION}: update ftx")
         try:
-            values["id2label"] = {int(column): str(label) for column, label in values["id2label"].items()}
-            values["input_names"] = tuple(values["input_names"])
-            values["probes"] = tuple(
-                Probe(
-                    text=one_or_pair(probe["text"]),
-                    logits=tuple(probe["logits"]),
-                    reference=tuple(probe["reference"]),
-                    best=probe.get("best"),
-                )
-                for probe in values.get("probes", ())
-            )
+            values["id2label"] = read_id2label(values["id2label"])
+            values["input_names"] = tuple(typed.listed(values["input_names"], "input_names"))
+            values["probes"] = tuple(map(read_probe, typed.listed(values.get("probes", ()), "probes")))
+            for name in ("metrics", "parity"):
+                values[name] = typed.finite(values.get(name, {}))
             return cls(**values)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"a field is missing or of the wrong kind: {error}") from error
+        except (KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"a field is missing or of the wrong kind: {error!s:.200}") from error
 
 
-def one_or_pair(text: str | list[str]) -> Text:
-    """Give a text as it was before JSON made a list of a pair."""
-    if isinstance(text, str):
-        return text
-    first, second = text
-    return first, second
+def read_id2label(value: Any) -> dict[int, str]:
+    """Read label names by column, from JSON, whose keys are strings.
+
+    Raises:
+        ValueError: It is no object of numbers and names.
+    """
+    labels: dict[int, str] = {}
+    for column, label in typed.mapping(value, "id2label").items():
+        if not (column.isascii() and column.isdecimal() and len(column) <= 9):
+            raise ValueError(f"id2label has the column {column!r:.60}, expected a whole number")
+        labels[int(column)] = typed.string(label, f"the label of column {column}")
+    if len(labels) < len(value):
+        raise ValueError("id2label names a column twice")
+    return labels
+
+
+def check_labels(id2label: dict[int, str]) -> None:
+    """Check that each column has a name, and each its own: answers are given by name."""
+    if not id2label or sorted(id2label) != list(range(len(id2label))):
+        raise ValueError(f"id2label numbers {sorted(id2label)!s:.200}, expected 0, 1, 2, ... without a gap")
+    seen: dict[str, int] = {}
+    for column, label in id2label.items():
+        if (other := seen.setdefault(label, column)) != column:
+            raise ValueError(f"id2label names the columns {other} and {column} {label!r:.60}: give each its own name")
+
+
+def check_quantization(quantization: Any) -> None:
+    """Check what decides how a file runs."""
+    for name, value in typed.mapping(quantization, "quantization").items():
+        if name == "safe_on":
+            for one in typed.listed(value, "safe_on"):
+                typed.string(one, "an instruction set of safe_on")
+        elif name in ("scheme", "activations", "rescue", "safe_setting") and value is not None:
+            typed.string(value, name)
+
+
+def read_probe(value: Any) -> Probe:
+    """Read a probe, whose text is a list where it is a pair: JSON knows no tuples."""
+    probe = typed.mapping(value, "a probe")
+    text = probe["text"]
+    if not isinstance(text, str):
+        text = tuple(typed.listed(text, "a probe's text"))
+        if len(text) != 2:
+            raise ValueError(f"a probe's text has {len(text)} parts, expected a string or two")
+    logits, reference = (tuple(typed.listed(probe[name], f"a probe's {name}")) for name in ("logits", "reference"))
+    return Probe(text=text, logits=logits, reference=reference, best=probe.get("best"))
 
 
 def read_manifest(path: Path) -> tuple[Manifest, str] | None:
@@ -163,13 +229,19 @@ def read_manifest(path: Path) -> tuple[Manifest, str] | None:
     Raises:
         OnnxFileError: The file is not whole, or its manifest can't be understood.
     """
-    entries = read_metadata(path)
-    if MANIFEST_KEY not in entries:
+    file = Snapshot(path)
+    file.close()
+    return carried(file)
+
+
+def carried(file: Snapshot) -> tuple[Manifest, str] | None:
+    """Read the manifest and the tokenizer.json that an open ONNX file carries; see `read_manifest`."""
+    if MANIFEST_KEY not in file.metadata:
         return None
     try:
-        return Manifest.from_json(entries[MANIFEST_KEY]), entries[TOKENIZER_KEY]
+        return Manifest.from_json(file.metadata[MANIFEST_KEY]), file.metadata[TOKENIZER_KEY]
     except (KeyError, ValueError) as error:
-        raise OnnxFileError(f"{path} carries a manifest that can't be used: {error}") from error
+        raise OnnxFileError(f"{file.path} carries a manifest that can't be used: {error!s:.300}") from error
 
 
 def write_manifest(path: Path, manifest: Manifest, tokenizer_json: str) -> None:

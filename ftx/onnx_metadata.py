@@ -9,95 +9,141 @@ before it. Any ONNX reader sees ordinary metadata. Field numbers: onnx/onnx.prot
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from ftx.errors import OnnxFileError
 
-__all__ = ["append_metadata", "read_metadata"]
+__all__ = ["append_metadata", "read_model"]
 
 SEAL = "ftx.sha256"
 
 # Field numbers of onnx.proto.
 MODEL_IR_VERSION, MODEL_GRAPH, MODEL_METADATA = 1, 7, 14
-GRAPH_NODE, GRAPH_INITIALIZER = 1, 5
-NODE_ATTRIBUTE = 5
-ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
-TENSOR_EXTERNAL_DATA, TENSOR_DATA_LOCATION = 13, 14
 ENTRY_KEY, ENTRY_VALUE = 1, 2
+# By message: which of its fields hold messages, an operator's name, or the place of numbers in another file.
+PARTS: dict[str, dict[int, str]] = {
+    "model": {MODEL_GRAPH: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
+    "node": {4: "operator", 5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse tensor", 23: "sparse tensor"},
+    "sparse tensor": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "external data", 14: "data location"},
+}
+# What no text classifier needs: operators that go on as long as they like, or that read files themselves.
+# (`If` runs once; exporters write it for DeBERTa.)
+REFUSED_OPERATORS = {
+    b"Loop", b"Scan", b"SequenceMap", b"BeamSearch", b"GreedySearch", b"Sampling", b"WhisperBeamSearch", b"EPContext",
+}  # fmt: skip
+# A hundred times what a large model has: a file of nothing but fields would keep Python busy for an hour.
+MAX_FIELDS = 5_000_000
+MAX_TAG = 2**32 - 1
 
 Field = tuple[int, int, int]  # number, then where its content begins and ends
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def read_model(path: Path, view: memoryview) -> tuple[dict[str, str], str]:
     """Read an ONNX file's metadata and check that the file is whole.
 
     Args:
-        path: The `.onnx` file.
+        path: The `.onnx` file, for messages.
+        view: Its bytes.
 
     Returns:
-        `metadata_props`, the later of two equal keys winning, as in any protobuf map.
+        `metadata_props`, the later of two equal keys winning, as in any protobuf map; and the SHA-256 of all bytes.
 
     Raises:
-        OnnxFileError: The file is missing, empty, truncated, not ONNX, keeps weights in other files (a path that a
-            stranger's file could point anywhere), or was changed after it was sealed.
+        OnnxFileError: The file is truncated, not ONNX, keeps weights in other files (a path that a stranger's file
+            could point anywhere), holds loops, or was changed after it was sealed.
     """
-    try:
-        with (
-            path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-            memoryview(data) as view,
-        ):
-            return walk_model(path, view)
-    except (OSError, ValueError) as error:  # ValueError: mmap refuses an empty file
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is empty"
-        raise OnnxFileError(f"{path} can't be read: {reason}; expected an .onnx file, or a folder with one") from error
-
-
-def walk_model(path: Path, view: memoryview) -> dict[str, str]:
-    """Collect the metadata of the model in `view`, refusing external data and a broken seal."""
     entries: dict[str, str] = {}
-    seal_start, has_graph, has_version = -1, False, False
-    position = 0
+    seal_start, numbers, position = -1, set(), 0
+    walk = Walk(path, view)
     try:
         for number, start, end in fields(view, 0, len(view)):
-            if number == MODEL_GRAPH:
-                has_graph = True
-                if any(external(view, *tensor) for tensor in tensors(view, start, end)):
-                    raise OnnxFileError(
-                        f"{path} keeps weights in other files, which ftx does not follow; "
-                        "save it as one file (onnx.save without external data) and try again"
-                    )
-            elif number == MODEL_IR_VERSION:
-                has_version = True
-            elif number == MODEL_METADATA:
-                key, value = entry(view, start, end)
+            numbers.add(number)
+            if number == MODEL_METADATA:
+                key, value = walk.entry(start, end)
                 entries[key] = value
                 if key == SEAL:
                     seal_start = position
+            elif number in PARTS["model"]:
+                walk.check(PARTS["model"][number], start, end)
+            walk.count()
             position = end
     except (IndexError, UnicodeDecodeError, RecursionError) as error:
         raise OnnxFileError(
             f"{path} is not an ONNX file, or is cut short or damaged; copy or export it again"
         ) from error
-    if not (has_graph and has_version):
+    if not {MODEL_IR_VERSION, MODEL_GRAPH} <= numbers:
         raise OnnxFileError(f"{path} is not an ONNX file: it holds no graph; expected a model exported to ONNX")
+    digest = hashlib.sha256(view[: max(seal_start, 0)])
     if any(key.startswith("ftx.") for key in entries):
-        check_seal(path, view, seal_start, entries.get(SEAL, ""))
-    return entries
+        check_seal(path, digest.hexdigest(), entries.get(SEAL, ""), len(view) - seal_start if seal_start >= 0 else 0)
+    digest.update(view[max(seal_start, 0) :])
+    return entries, digest.hexdigest()
 
 
-def check_seal(path: Path, view: memoryview, seal_start: int, expected: str) -> None:
+def check_seal(path: Path, found: str, expected: str, seal_bytes: int) -> None:
     """Compare the SHA-256 of everything before the seal with what the seal says, and allow nothing after it."""
-    seal_bytes = metadata_entry(SEAL, expected)
-    found = hashlib.sha256(view[: max(seal_start, 0)]).hexdigest()
-    if seal_start < 0 or found != expected or seal_start + len(seal_bytes) != len(view):
+    if found != expected or seal_bytes != len(metadata_entry(SEAL, expected)):
         raise OnnxFileError(
             f"{path} was damaged or changed after ftx exported it: SHA-256 {found[:12]}..., "
             f"sealed as {expected[:12] or 'nothing'}...; copy it again, or export it again"
         )
+
+
+class Walk:
+    """The way through the messages of one model.
+
+    Args:
+        path: The file, for messages.
+        view: Its bytes.
+    """
+
+    def __init__(self, path: Path, view: memoryview) -> None:
+        self._path, self._view, self._fields = path, view, 0
+
+    def check(self, kind: str, start: int, end: int) -> None:
+        """Refuse, in a message of this kind and all that it holds, weights in other files and unwanted operators."""
+        parts = PARTS[kind]
+        for number, begin, stop in fields(self._view, start, end):
+            self.count()
+            part = parts.get(number)
+            if part is None:
+                continue
+            if part == "operator":
+                if (name := bytes(self._view[begin:stop])) in REFUSED_OPERATORS:
+                    raise OnnxFileError(
+                        f"{self._path} holds the operator {name.decode()}, which ftx does not run: a text classifier "
+                        "needs no loops and reads no files; export the model anew without it"
+                    )
+            elif part in PARTS:
+                self.check(part, begin, stop)
+            # A data location is 0 where the numbers are in the file; protobuf has many ways to write 1.
+            elif part == "external data" or bytes(self._view[begin:stop]) != b"\0":
+                raise OnnxFileError(
+                    f"{self._path} keeps weights in other files, which ftx does not follow; "
+                    "save it as one file (onnx.save without external data) and try again"
+                )
+
+    def entry(self, start: int, end: int) -> tuple[str, str]:
+        """Decode a `StringStringEntryProto`."""
+        found = {}
+        for number, begin, stop in fields(self._view, start, end):
+            self.count()
+            if number in (ENTRY_KEY, ENTRY_VALUE):
+                found[number] = str(self._view[begin:stop], "utf-8")
+        return found.get(ENTRY_KEY, ""), found.get(ENTRY_VALUE, "")
+
+    def count(self) -> None:
+        """Count a field."""
+        self._fields += 1
+        if self._fields > MAX_FIELDS:
+            raise OnnxFileError(f"{self._path} has more than {MAX_FIELDS} parts, as no text classifier has")
 
 
 def append_metadata(path: Path, entries: dict[str, str]) -> None:
@@ -159,6 +205,8 @@ def fields(view: memoryview, position: int, end: int) -> Iterator[Field]:
     """Walk the fields of one message. IndexError where the message breaks off or is no protobuf."""
     while position < end:
         tag, position = read_varint(view, position)
+        if tag > MAX_TAG:  # protobuf's own readers drop the bits above, and would see another field
+            raise IndexError(f"a tag of more than 32 bits: {tag}")
         number, wire_type = tag >> 3, tag & 7
         if wire_type == 2:
             length, start = read_varint(view, position)
@@ -174,33 +222,3 @@ def fields(view: memoryview, position: int, end: int) -> Iterator[Field]:
         if position > end or number == 0:
             raise IndexError("a field that ends behind its message")
         yield number, start, position
-
-
-def entry(view: memoryview, start: int, end: int) -> tuple[str, str]:
-    """Decode a `StringStringEntryProto`."""
-    found = {number: str(view[begin:stop], "utf-8") for number, begin, stop in fields(view, start, end)}
-    return found.get(ENTRY_KEY, ""), found.get(ENTRY_VALUE, "")
-
-
-def tensors(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Find every tensor of a graph: its initializers, and those in the attributes and subgraphs of its nodes."""
-    for number, begin, stop in fields(view, start, end):
-        if number == GRAPH_INITIALIZER:
-            yield begin, stop
-        elif number == GRAPH_NODE:
-            for node_field, node_begin, node_stop in fields(view, begin, stop):
-                if node_field != NODE_ATTRIBUTE:
-                    continue
-                for part, part_begin, part_stop in fields(view, node_begin, node_stop):
-                    if part in (ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS):
-                        yield part_begin, part_stop
-                    elif part in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS):
-                        yield from tensors(view, part_begin, part_stop)
-
-
-def external(view: memoryview, start: int, end: int) -> bool:
-    """Tell whether a `TensorProto` keeps its numbers in another file."""
-    for number, begin, _ in fields(view, start, end):
-        if number == TENSOR_EXTERNAL_DATA or (number == TENSOR_DATA_LOCATION and view[begin] == 1):
-            return True
-    return False

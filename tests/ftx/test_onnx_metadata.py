@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import random
 from pathlib import Path
 
@@ -10,8 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from ftx import onnx_metadata
 from ftx.errors import OnnxFileError
-from ftx.onnx_metadata import append_metadata, read_metadata
+from ftx.onnx_metadata import append_metadata
+from ftx.snapshot import Snapshot
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    file = Snapshot(path)
+    file.close()
+    return file.metadata
 
 
 def small_model(path: Path, weight: onnx.TensorProto | None = None) -> Path:
@@ -84,31 +93,30 @@ def test_a_changed_file_saved_again_by_onnx_is_refused(sealed: Path) -> None:
         read_metadata(sealed)
 
 
-def test_external_data_is_refused(tmp_path: Path) -> None:
-    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[6], data_location=TensorProto.EXTERNAL)
-    weight.external_data.add(key="location", value="../../etc/passwd")
-    with pytest.raises(OnnxFileError, match="other files"):
-        read_metadata(small_model(tmp_path / "model.onnx", weight))
+def test_the_digest_is_that_of_the_whole_file(sealed: Path) -> None:
+    assert Snapshot(sealed).sha256 == hashlib.sha256(sealed.read_bytes()).hexdigest()
+    foreign = small_model(sealed.with_name("foreign.onnx"))
+    assert Snapshot(foreign).sha256 == hashlib.sha256(foreign.read_bytes()).hexdigest()
 
 
-def test_external_data_in_a_subgraph_is_refused(tmp_path: Path) -> None:
-    tensor = TensorProto(name="c", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
-    tensor.external_data.add(key="location", value="weights.bin")
-    inner = helper.make_graph(
-        [helper.make_node("Constant", [], ["c"], value=tensor)],
-        "inner",
-        [],
-        [helper.make_tensor_value_info("c", TensorProto.FLOAT, [1])],
-    )
-    graph = helper.make_graph(
-        [helper.make_node("If", ["b"], ["y"], then_branch=inner, else_branch=inner)],
-        "g",
-        [helper.make_tensor_value_info("b", TensorProto.BOOL, [])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
-    )
-    path = tmp_path / "model.onnx"
-    path.write_bytes(helper.make_model(graph).SerializeToString())
-    with pytest.raises(OnnxFileError, match="other files"):
+@pytest.mark.parametrize(
+    "tag",
+    [b"\xba\x80\x80\x80\x80\x01", b"\xba\x80\x80\x80\x10", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"],
+)
+def test_a_tag_that_other_readers_cut_to_another_field_is_refused(tmp_path: Path, tag: bytes) -> None:
+    """With the bits above 32 dropped they are the graph's."""
+    path = small_model(tmp_path / "model.onnx")
+    path.write_bytes(path.read_bytes() + tag + b"\x00")
+    with pytest.raises(OnnxFileError, match="not an ONNX file"):
+        read_metadata(path)
+
+
+def test_more_fields_than_any_model_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_metadata, "MAX_FIELDS", 1000)
+    path = small_model(tmp_path / "model.onnx")
+    assert read_metadata(path) == {}
+    path.write_bytes(path.read_bytes() + b"\x78\x00" * 1000)
+    with pytest.raises(OnnxFileError, match="more than 1000 parts"):
         read_metadata(path)
 
 
@@ -121,7 +129,7 @@ def test_what_is_not_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "absent.onnx", tmp_path):
+    for path in (tmp_path / "absent.onnx", tmp_path, Path("null\0byte.onnx")):
         with pytest.raises(OnnxFileError, match="can't be read"):
             read_metadata(path)
 

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftx import typed
 from ftx.errors import OnnxFileError
-from ftx.manifest import Manifest, read_manifest
+from ftx.lengths import longest_input
+from ftx.manifest import LONGEST, Manifest, carried, read_id2label
+from ftx.snapshot import Snapshot, read_small, shortened
 
-__all__ = ["describe", "find_onnx"]
+__all__ = ["ModelFile", "describe", "find_onnx", "open_model"]
 
-# A file without ftx.manifest does not say how long its texts may be; BERT's positions end here.
-MAX_POSITIONS = 512
+# What transformers writes for "no limit" is 10 ** 30, as a whole number or not; half of that is none either.
+NO_LIMIT = 10**15
+# What transformers takes where config.json does not say.
+DEFAULT_LABELS = 2
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """An ONNX file that is open, and what it says of itself.
+
+    Attributes:
+        file: The file.
+        manifest: What it says of itself, or its siblings say.
+        tokenizer_json: The text of its tokenizer.json.
+        sha256: Of the file as `sha256sum` tells it, where it carries the rest; else of the lines that `sha256sum`
+            writes for it and the siblings that were read.
+    """
+
+    file: Snapshot
+    manifest: Manifest
+    tokenizer_json: str
+    sha256: str
 
 
 def find_onnx(path: str | Path) -> Path:
@@ -21,56 +47,146 @@ def find_onnx(path: str | Path) -> Path:
     Raises:
         OnnxFileError: Neither is there.
     """
+    if not os.fspath(path):
+        raise OnnxFileError("the path of the model is empty; expected an .onnx file, or a folder with one")
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - Path's own raises where the name is too long, or not allowed to be seen
         for name in ("model_quantized.onnx", "model_fp16.onnx", "model.onnx"):
-            if (path / name).is_file():
+            if os.path.isfile(path / name):  # noqa: PTH113
                 return path / name
         raise OnnxFileError(f"{path} holds no model_quantized.onnx and no model.onnx; name the .onnx file itself")
-    if not path.exists():
-        raise OnnxFileError(f"{path} does not exist; expected an .onnx file, or a folder with one")
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        raise OnnxFileError(
+            f"{shortened(path)} does not exist; expected an .onnx file, or a folder with one"
+        ) from error
+    except (OSError, ValueError):
+        pass  # whoever opens it says why it can't be read
     return path
 
 
-def describe(path: Path) -> tuple[Manifest, str]:
-    """Read an ONNX file's manifest and tokenizer.json, from the file itself or from the files beside it.
+def open_model(path: Path) -> ModelFile:
+    """Open an ONNX file, and read its manifest and tokenizer.json, from the file itself or from the files beside it.
 
     Raises:
-        OnnxFileError: The file is damaged, or has neither a manifest nor siblings.
+        OnnxFileError: The file can't be read, is damaged, or has neither a manifest nor siblings that can be used.
     """
-    carried = read_manifest(path)
-    return carried if carried else describe_by_siblings(path)
+    file = Snapshot(path)
+    try:
+        if found := carried(file):
+            return ModelFile(file, *found, file.sha256)
+        return with_siblings(file)
+    except OnnxFileError:
+        file.close()
+        raise
 
 
-def describe_by_siblings(path: Path) -> tuple[Manifest, str]:
+def describe(path: Path) -> tuple[Manifest, str]:
+    """Read an ONNX file's manifest and tokenizer.json; see `open_model`.
+
+    Raises:
+        OnnxFileError: See there.
+    """
+    model = open_model(path)
+    model.file.close()
+    return model.manifest, model.tokenizer_json
+
+
+def with_siblings(file: Snapshot) -> ModelFile:
     """Make a manifest for an ONNX file of another maker from `config.json` and `tokenizer.json` beside it."""
-    missing = [name for name in ("config.json", "tokenizer.json") if not (path.parent / name).is_file()]
+    folder = file.path.parent
+    missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
     if missing:
         raise OnnxFileError(
-            f"{path} carries no ftx.manifest and has no {' and no '.join(missing)} beside it: "
+            f"{file.path} carries no ftx.manifest and has no {' and no '.join(missing)} beside it: "
             "make it with ftx export, or put those files there"
         )
-    config = read_json(path.parent / "config.json")
-    tokenizer_config = path.parent / "tokenizer_config.json"
-    length = read_json(tokenizer_config).get("model_max_length") if tokenizer_config.is_file() else None
+    content = {name: read_small(folder / name) for name in ("config.json", "tokenizer.json")}
+    if (folder / "tokenizer_config.json").is_file():
+        content["tokenizer_config.json"] = read_small(folder / "tokenizer_config.json")
+    config = read_json(folder / "config.json", content["config.json"])
+    settings = read_json(folder / "tokenizer_config.json", content.get("tokenizer_config.json", b"{}"))
     try:
-        id2label = {int(column): str(label) for column, label in config.get("id2label", {}).items()}
-        positions = int(config.get("max_position_embeddings", MAX_POSITIONS))
-        manifest = Manifest(
-            problem_type=config.get("problem_type") or problem_type_by_columns(len(id2label)),
-            id2label=id2label,
-            max_length=min(int(length), positions) if length else positions,
-            input_names=(),
-            text_pair=config.get("text_pair"),
-            pad_token_id=int(config.get("pad_token_id") or 0),
-            thresholds=config.get("thresholds") or {},
-        )
-    except (AttributeError, TypeError, ValueError) as error:
-        raise OnnxFileError(f"{path.parent / 'config.json'} does not describe a text classifier: {error}") from error
+        length = token_limit(settings.get("model_max_length"))
+    except ValueError as error:
+        raise OnnxFileError(f"{folder / 'tokenizer_config.json'} can't be used: {error}") from error
     try:
-        return manifest, (path.parent / "tokenizer.json").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise OnnxFileError(f"{path.parent / 'tokenizer.json'} can't be read: {error}") from error
+        manifest = manifest_of(config, length)
+    except ValueError as error:
+        raise OnnxFileError(f"{folder / 'config.json'} does not describe a text classifier: {error}") from error
+    try:
+        tokenizer_json = content["tokenizer.json"].decode()
+        if settings.get("truncation_side") == "left":
+            tokenizer_json = cut_left(tokenizer_json)
+    except ValueError as error:
+        raise OnnxFileError(f"{folder / 'tokenizer.json'} can't be read: {error}") from error
+    digest = hashlib.sha256(f"{file.sha256}  {file.path.name}\n".encode(errors="surrogateescape"))
+    for name, data in content.items():
+        digest.update(f"{hashlib.sha256(data).hexdigest()}  {name}\n".encode())
+    return ModelFile(file, manifest, tokenizer_json, digest.hexdigest())
+
+
+def manifest_of(config: dict[str, Any], length: int | None) -> Manifest:
+    """Make a manifest from a config.json as transformers reads it.
+
+    Args:
+        config: What it holds.
+        length: Tokens that the tokenizer allows; None: any number.
+
+    Raises:
+        ValueError: It does not describe a text classifier.
+    """
+    id2label = config.get("id2label")
+    if id2label is None:
+        columns = config.get("num_labels")
+        columns = DEFAULT_LABELS if columns is None else typed.whole(columns, "num_labels", least=1, most=100_000)
+        id2label = {str(column): f"LABEL_{column}" for column in range(columns)}
+    # Some write the numbers of the classes for their names.
+    named = {
+        column: str(label) if isinstance(label, int) and not isinstance(label, bool) else label
+        for column, label in typed.mapping(id2label, "id2label").items()
+    }
+    labels = read_id2label(named)
+    model_type, positions, pad_token_id = (
+        config.get(name) for name in ("model_type", "max_position_embeddings", "pad_token_id")
+    )
+    if model_type is not None:
+        typed.string(model_type, "model_type")
+    if positions is not None:
+        typed.whole(positions, "max_position_embeddings", least=1, most=LONGEST)
+    if pad_token_id is not None:
+        typed.whole(pad_token_id, "pad_token_id")
+    longest = longest_input(model_type, positions, pad_token_id)
+    if pad_token_id is None:  # the architecture's own: where positions are counted from it, they begin behind it
+        pad_token_id = max(0, longest_input(None, positions, None) - longest - 1)
+    return Manifest(
+        problem_type=config.get("problem_type") or problem_type_by_columns(len(labels)),
+        id2label=labels,
+        max_length=longest if length is None else min(length, longest),
+        input_names=(),
+        text_pair=config.get("text_pair"),
+        pad_token_id=pad_token_id,
+        thresholds={} if config.get("thresholds") is None else config["thresholds"],
+    )
+
+
+def token_limit(value: Any) -> int | None:
+    """Read a tokenizer's `model_max_length`; None: it sets no limit.
+
+    Raises:
+        ValueError: It is no number of tokens.
+    """
+    if value is None or (isinstance(value, (int, float)) and value >= NO_LIMIT):
+        return None
+    return typed.whole(value, "model_max_length", least=1, most=NO_LIMIT)
+
+
+def cut_left(tokenizer_json: str) -> str:
+    """Write into a tokenizer.json that too long a text loses its beginning, as tokenizer_config.json says."""
+    values = typed.read_object(tokenizer_json)
+    values["truncation"] = {"direction": "Left", "max_length": LONGEST, "strategy": "LongestFirst", "stride": 0}
+    return json.dumps(values)
 
 
 def problem_type_by_columns(columns: int) -> str:
@@ -78,12 +194,9 @@ def problem_type_by_columns(columns: int) -> str:
     return "regression" if columns == 1 else "single_label_classification"
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, content: bytes) -> dict[str, Any]:
     """Read a JSON object."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OnnxFileError(f"{path} can't be read as JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise OnnxFileError(f"{path} holds a {type(values).__name__}, expected a JSON object")
-    return values
+        return typed.read_object(content)
+    except ValueError as error:
+        raise OnnxFileError(f"{path} can't be read as JSON: {error!s:.200}") from error

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.errors import OnnxFileError
-from ftx.machine import usable_cores
+from ftx.errors import DataError, OnnxFileError
+from ftx.machine import check_threads, usable_cores
 from ftx.manifest import Manifest
+from ftx.runtime.ending import share
+from ftx.runtime.graphs import Graphs, check_graph
 from ftx.runtime.heads import Prediction, decode_probabilities, probabilities
+from ftx.runtime.inputs import SWITCH, check_choice, checked_texts, whole_number
 from ftx.runtime.long_text import POOLINGS, pool
-from ftx.runtime.model_file import describe, find_onnx
+from ftx.runtime.model_file import ModelFile, find_onnx, open_model
 from ftx.runtime.portability import NOTICE, needs_exact_kernel
-from ftx.runtime.session import first_line, open_session
 from ftx.runtime.tokenization import Encoding, encode, load_tokenizer, pad, windows
 from ftx.text import Text
 
@@ -28,7 +27,6 @@ __all__ = ["LONG_TEXTS", "MODES", "Predictor"]
 
 MODES = ("auto", "latency", "throughput")
 LONG_TEXTS = ("truncate", "window")
-INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
 # Texts tokenised and sorted by length together; more of them would only hold more memory.
 SORTED_TEXTS = 4096
 # A batch's tokens, padding included. All cores together: bounds onnxruntime's memory, which grows with the largest
@@ -56,8 +54,11 @@ class Answers:
 class Predictor:
     """A text classifier in one ONNX file.
 
-    Threads may share it. It can be pickled (the file is opened again where it is unpickled) and used after a fork
-    (likewise, on first use). As a context manager it closes itself.
+    The file is opened once. Whatever takes its place later, the answers stay those of this file; where it is changed
+    in place, what has to read it again fails.
+
+    Threads may share it. It can be pickled (the file is opened again where it is unpickled, and must be the same) and
+    used after a fork. As a context manager it closes itself.
 
     Example:
         >>> with Predictor("model.onnx") as predictor:  # doctest: +SKIP
@@ -66,7 +67,7 @@ class Predictor:
 
     Args:
         path: The `.onnx` file, or a folder with `model_quantized.onnx` or `model.onnx`.
-        intra_op_num_threads: Threads in all; default: the cores this process may use.
+        intra_op_num_threads: Threads in all, up to `ftx.machine.MAX_THREADS`; default: the cores this process may use.
         batch_size: Texts that run together at most, sorted by length. Dynamic int8 scales activations over the whole
             batch, so a text's probabilities can move a little with its batch-mates.
         invariant: Rule that out: where batch-mates may matter, or the file does not say, every text runs alone.
@@ -80,17 +81,21 @@ class Predictor:
             sum to 1 for a single label.
         provider: What computes: `cpu`, or `cuda`, `openvino`, `coreml`, `xnnpack` where their package is installed.
         spinning: Whether idle threads wait busily: off in a server, which shares its cores.
+        sha256: What the file must be, by the attribute of that name; default: any.
 
     Attributes:
         path: The file.
+        sha256: Of the file, as `sha256sum` tells it. For one that does not carry its manifest: of the lines that
+            `sha256sum` writes for it and for the siblings that were read.
         manifest: What it says of itself.
         notice: A line for the user where this CPU needs onnxruntime's slower int8 kernel; else None.
         alone: Whether every text runs alone, for `invariant`.
-        settings: What it was opened with, by the arguments' names; `path` is not among them.
+        settings: What it was opened with, by the arguments' names; `path` and `sha256` are not among them.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
-        OnnxFileError: The file can't be used, or would be wrong on this CPU.
+        OnnxFileError: The file can't be used, would be wrong on this CPU, or is not the one of `sha256`.
+        MemoryError: It needs more memory than there is.
         ProviderError: The provider is not there, or does not start.
         ValueError: A value is not one of those named above.
     """
@@ -108,49 +113,70 @@ class Predictor:
         pooling: str = "mean",
         provider: str = "cpu",
         spinning: bool = True,
+        sha256: str | None = None,
     ) -> None:
-        for name, number in (("batch_size", batch_size), ("intra_op_num_threads", intra_op_num_threads)):
-            if number is not None and number < 1:
-                raise ValueError(f"{name} {number}, expected at least 1")
+        intra_op_num_threads = check_threads(intra_op_num_threads)
+        batch_size = whole_number(batch_size, "batch_size", least=1)
+        stride = None if stride is None else whole_number(stride, "stride", least=0)
         for name, value, known in (
             ("mode", mode, MODES), ("long_text", long_text, LONG_TEXTS), ("pooling", pooling, POOLINGS),
+            ("invariant", invariant, SWITCH), ("spinning", spinning, SWITCH),
         ):  # fmt: skip
-            if value not in known:
-                raise ValueError(f"{name} {value!r}, expected one of {', '.join(known)}")
+            check_choice(value, name, known)
         self.settings = {
             "intra_op_num_threads": intra_op_num_threads, "batch_size": batch_size, "invariant": invariant,
             "mode": mode, "long_text": long_text, "stride": stride, "pooling": pooling, "provider": provider,
             "spinning": spinning,
         }  # fmt: skip
-        self.path = find_onnx(path)
-        self.manifest, tokenizer_json = describe(self.path)
-        self.alone = invariant and depends_on_batch(self.manifest)
-        self.batch_size = 1 if self.alone else batch_size
         self._threads = intra_op_num_threads or usable_cores()
         # Other providers have their own way to use the machine.
         self._mode = mode if provider == "cpu" else "latency"
-        self._windows, self._pooling, self._provider, self._spinning = (
-            long_text == "window",
-            pooling,
-            provider,
-            spinning,
-        )
-        if stride is None:
-            stride = self.manifest.max_length // 4 if self._windows else 0
-        self._exact_kernel = needs_exact_kernel(self.manifest, self.path)
-        self.notice = NOTICE if self._exact_kernel else None
-        self._closed = False
-        self._sessions: dict[int, Any] = {}  # by the threads that share a batch
-        self._abandoned: dict[int, Any] = {}
-        self._lock, self._process = threading.Lock(), os.getpid()
-        session = self._session(1 if self._mode == "throughput" else self._threads)
-        self._input_names = check_graph(session, self.path, self.manifest)
-        # After the graph, which for a moment needs twice its size: the most that is held at once is less.
-        self._tokenizer = load_tokenizer(tokenizer_json, self.manifest, self.path, stride=stride)
+        self._windows, self._stride, self._pooling = long_text == "window", stride, pooling
+        self._provider, self._spinning, self._invariant = provider, spinning, invariant
+        self.batch_size = batch_size
+        self.path = find_onnx(path)
+        model = open_model(self.path)
+        try:
+            self._open(model, sha256)
+        except BaseException:
+            model.file.close()
+            raise
 
-    def __call__(self, texts: Sequence[Text]) -> list[Prediction]:
-        """Predict the label, labels or value of each text, in the order given."""
-        texts = checked(texts, self.manifest.text_pair)
+    def _open(self, model: ModelFile, sha256: str | None) -> None:
+        """Check what the file says of itself, and open its first graph."""
+        self.manifest, self.sha256 = model.manifest, model.sha256
+        if sha256 is not None and sha256 != self.sha256:
+            raise OnnxFileError(
+                f"{self.path} is another file than is asked for: SHA-256 {self.sha256[:12]}..., "
+                f"expected {sha256[:12]}...; was it replaced meanwhile?"
+            )
+        if self._windows and self.manifest.text_pair:
+            raise OnnxFileError(f"{self.path} judges two texts together: its texts can be cut, not read in windows")
+        self.alone = self._invariant and depends_on_batch(self.manifest)
+        if self.alone:
+            self.batch_size = 1
+        exact_kernel = needs_exact_kernel(self.manifest, self.path)
+        self.notice = NOTICE if exact_kernel else None
+        self._graphs = Graphs(model.file, exact_kernel=exact_kernel, provider=self._provider, spinning=self._spinning)
+        session = self._graphs.session(1 if self._mode == "throughput" else self._threads)
+        self._input_names = check_graph(session, model.file, self.manifest)
+        # After the graph, which for a moment needs twice its size: the most that is held at once is less.
+        with self._graphs.native:
+            self._tokenizer = load_tokenizer(
+                model.tokenizer_json, self.manifest, self.path, stride=self._stride, windows=self._windows
+            )
+
+    def __call__(self, texts: Iterable[Text]) -> list[Prediction]:
+        """Predict the label, labels or value of each text, in the order given.
+
+        Raises:
+            OnnxFileError: The graph fails on these inputs, or what it says is no number.
+            DataError: A pair of texts is to be read in windows.
+            MemoryError: A batch needs more memory than there is.
+            TypeError: These are no texts, or not of the kind that the model reads.
+            ValueError: This Predictor is closed.
+        """
+        texts = checked_texts(texts, self.manifest.text_pair)
         answers = self._answer(texts)
         predictions = decode_probabilities(texts, self._pooled(answers), self.manifest)
         for place in np.flatnonzero(answers.truncated):
@@ -160,15 +186,15 @@ class Predictor:
             predictions[place] = replace(predictions[place], windows=count, pooling=self._pooling)
         return predictions
 
-    def predict_proba(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+    def predict_proba(self, texts: Iterable[Text]) -> NDArray[np.float32]:
         """Compute probabilities (for regression, values).
 
         Returns:
             *Shape:* `(len(texts), num_labels)`.
         """
-        return self._pooled(self._answer(checked(texts, self.manifest.text_pair)))
+        return self._pooled(self._answer(checked_texts(texts, self.manifest.text_pair)))
 
-    def logits(self, texts: Sequence[Text]) -> NDArray[np.float32]:
+    def logits(self, texts: Iterable[Text]) -> NDArray[np.float32]:
         """Compute logits.
 
         Args:
@@ -179,18 +205,17 @@ class Predictor:
             *Shape:* `(len(texts), num_labels)`.
 
         Raises:
-            OnnxFileError: The graph fails on these inputs.
             ValueError: A text was read in windows: it has probabilities only.
+            Exception: As calls do.
         """
-        answers = self._answer(checked(texts, self.manifest.text_pair))
+        answers = self._answer(checked_texts(texts, self.manifest.text_pair))
         if (answers.counts > 1).any():
             raise ValueError("a text that is read in windows has no logits of its own: use predict_proba")
         return answers.logits
 
     def close(self) -> None:
         """Let go of the file and its memory; calls fail from then on."""
-        self._closed = True
-        self._sessions = {}
+        self._graphs.close()
 
     def __enter__(self) -> Predictor:
         return self
@@ -199,27 +224,40 @@ class Predictor:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path.absolute(), **self.settings}
+        return {"path": self.path.absolute(), "sha256": self.sha256, **self.settings}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
     def _answer(self, texts: list[Text]) -> Answers:
         """Run the graph on texts, some thousands at a time."""
-        if self._windows and any(isinstance(text, tuple) for text in texts):
-            raise ValueError("long_text='window' reads one text at a time, and this model judges pairs: truncate them")
+        if self._windows and texts and isinstance(texts[0], tuple):  # then all are
+            raise DataError("texts[0] is a pair, and long_text='window' reads one text at a time: truncate them")
         logits = [np.empty((0, len(self.manifest.id2label)), dtype=np.float32)]
         counts, truncated = np.ones(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=bool)
         for start in range(0, len(texts), SORTED_TEXTS):
-            encodings = encode(self._tokenizer, texts[start : start + SORTED_TEXTS])
+            with self._graphs.native:
+                encodings = encode(self._tokenizer, texts[start : start + SORTED_TEXTS])
             for place, encoding in enumerate(encodings, start):
                 if encoding.overflowing:
                     truncated[place] = not self._windows
                     counts[place] = 1 + len(encoding.overflowing) if self._windows else 1
             if self._windows:
                 encodings = [window for encoding in encodings for window in windows(encoding)]
-            logits.append(self._run(encodings))
+            found = self._run(encodings)
+            if not np.isfinite(found).all():
+                self._refuse(texts, counts, found, start)
+            logits.append(found)
         return Answers(logits=np.concatenate(logits), counts=counts, truncated=truncated)
+
+    def _refuse(self, texts: list[Text], counts: NDArray[np.int64], logits: NDArray[np.float32], start: int) -> None:
+        """Name the first text that was answered with what is no number. The texts of `logits` begin at `start`."""
+        row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
+        place = start + int(np.searchsorted(np.cumsum(counts[start:]), row, side="right"))
+        raise OnnxFileError(
+            f"{self.path} answers texts[{place}], {texts[place]!r:.60}, with {', '.join(map(str, logits[row][:5]))}, "
+            "which is no number: its training diverged, or this is not the tokenizer it was trained with"
+        )
 
     def _run(self, encodings: list[Encoding]) -> NDArray[np.float32]:
         """Run the graph in batches of texts of like length. *Shape:* `(len(encodings), num_labels)`."""
@@ -230,38 +268,15 @@ class Predictor:
         apart = self._mode == "throughput" or (self._mode == "auto" and many)
         if apart:
             batches = plan(lengths, self.batch_size, MAX_CORE_TOKENS)
-        session = self._session(1 if apart else self._threads)
+        session = self._graphs.session(1 if apart else self._threads)
 
         def run(rows: list[int]) -> None:
             batch = pad([encodings[row] for row in rows], self.manifest, self._input_names)
-            try:
-                result[rows] = session.run(None, batch)[0]
-            except Exception as error:  # onnxruntime raises a dozen kinds, RuntimeError among them
-                raise OnnxFileError(f"{self.path} failed on its input: {first_line(error)}; export it again") from error
+            result[rows] = self._graphs.logits(session, batch, self.manifest)
 
-        if apart and self._threads > 1 and len(batches) > 1:
-            with ThreadPoolExecutor(self._threads, "ftx") as workers:
-                list(workers.map(run, batches))
-        else:
-            for rows in batches:
-                run(rows)
+        threads = min(self._threads, len(batches)) if apart else 1
+        share(run, batches, threads, self._graphs.native)
         return result
-
-    def _session(self, threads: int) -> Any:
-        """Give the session in which so many threads share a batch, opened on first use in this process."""
-        if self._closed:
-            raise ValueError("this Predictor is closed")
-        if self._process != os.getpid():
-            # After a fork the sessions' threads are gone. To let go of a session would wait for them for ever.
-            self._abandoned, self._sessions = self._sessions, {}
-            self._lock, self._process = threading.Lock(), os.getpid()
-        with self._lock:
-            if threads not in self._sessions:
-                self._sessions[threads] = open_session(
-                    self.path, intra_op_num_threads=threads, exact_kernel=self._exact_kernel, provider=self._provider,
-                    spinning=self._spinning, arena=threads > 1,
-                )  # fmt: skip
-            return self._sessions[threads]
 
     def _pooled(self, answers: Answers) -> NDArray[np.float32]:
         """Turn logits into one row of probabilities a text. *Shape:* `(num_texts, num_labels)`."""
@@ -293,21 +308,6 @@ def plan(lengths: list[int], batch_size: int, max_tokens: int) -> list[list[int]
     return batches
 
 
-def check_graph(session: Any, path: Path, manifest: Manifest) -> list[str]:
-    """Check that a graph is a text classifier with as many labels as its manifest; give the names of its inputs."""
-    names = [node.name for node in session.get_inputs()]
-    outputs = session.get_outputs()
-    if "input_ids" not in names or not INPUTS.issuperset(names) or len(outputs) != 1:
-        raise OnnxFileError(
-            f"{path} is not a text classifier: inputs {', '.join(names)}, {len(outputs)} outputs; "
-            "expected input_ids, attention_mask, perhaps token_type_ids, and one output, logits"
-        )
-    columns = outputs[0].shape[-1]
-    if isinstance(columns, int) and columns != len(manifest.id2label):
-        raise OnnxFileError(f"{path} gives {columns} logits for {len(manifest.id2label)} labels")
-    return names
-
-
 def depends_on_batch(manifest: Manifest) -> bool:
     """Tell whether batch-mates may move a text's answer.
 
@@ -318,17 +318,3 @@ def depends_on_batch(manifest: Manifest) -> bool:
         return False
     fixed = manifest.quantization.get("activations") in ("static", "none")
     return not fixed or manifest.quantization.get("rescue") == "blockwise"
-
-
-def checked(texts: Sequence[Text], text_pair: bool | None) -> list[Text]:
-    """Refuse what is no sequence of strings, or of pairs; a lone string would be read letter by letter."""
-    if isinstance(texts, str):
-        raise TypeError("expected a sequence of texts, got one string: write predictor([text])")
-    for text in texts:
-        is_pair = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
-        if not is_pair and not isinstance(text, str):
-            raise TypeError(f"expected strings, or tuples of two, got {type(text).__name__}")
-        if text_pair is not None and is_pair != text_pair:
-            expected = "pairs of texts, as tuples" if text_pair else "one text at a time, as strings"
-            raise TypeError(f"expected {expected}: this model was trained on them; got {text!r:.80}")
-    return list(texts)

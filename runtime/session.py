@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from ftx.errors import OnnxFileError, ProviderError, require
 from ftx.machine import int8_can_saturate, usable_cores
+from ftx.snapshot import Snapshot
 
-__all__ = ["EXACT_SETTING", "PROVIDERS", "open_session"]
+__all__ = ["EXACT_SETTING", "PROVIDERS", "first_line", "is_out_of_memory", "open_session"]
 
 # Makes onnxruntime turn s8 weights to u8, whose kernel is exact on every CPU (its Avx2WeightS8ToU8Transformer).
 EXACT_SETTING = "session.x64quantprecision=1"
@@ -23,7 +26,7 @@ PROVIDERS = {
 
 
 def open_session(
-    path: Path,
+    file: Path | Snapshot,
     *,
     intra_op_num_threads: int | None = None,
     exact_kernel: bool | None = None,
@@ -34,7 +37,7 @@ def open_session(
     """Open an inference session.
 
     Args:
-        path: The `.onnx` file.
+        file: The `.onnx` file: one of our own making, or one of a stranger that was opened and checked.
         intra_op_num_threads: Threads that share one batch; default: the cores this process may use.
         exact_kernel: Whether to ask for onnxruntime's exact, slower int8 kernel; default: where this CPU's fast one can
             saturate. Not everywhere: it cost a fifth of the throughput on a CPU with VNNI.
@@ -48,7 +51,8 @@ def open_session(
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
-        OnnxFileError: onnxruntime can't load the file.
+        OnnxFileError: onnxruntime can't load the file, or it was changed since it was opened.
+        MemoryError: It needs more memory than there is.
         ProviderError: The provider is not there, or does not start.
     """
     require("cpu", "onnxruntime")
@@ -70,10 +74,19 @@ def open_session(
     options.enable_cpu_mem_arena = arena
     if not spinning:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    path = file if isinstance(file, Path) else file.path
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[name])
+        with nullcontext(str(path)) if isinstance(file, Path) else file.source() as source:
+            session = onnxruntime.InferenceSession(source, options, providers=[name])
+    except (OnnxFileError, MemoryError):
+        raise
     except Exception as error:  # onnxruntime raises a dozen kinds, RuntimeError among them
-        raise OnnxFileError(f"onnxruntime can't load {path}: {first_line(error)}; export it again") from error
+        if is_out_of_memory(error):
+            raise MemoryError(f"{path} needs more memory than there is") from error
+        reason = re.sub(r"/proc/self/fd/\d+", path.name, first_line(error))
+        raise OnnxFileError(
+            f"onnxruntime {onnxruntime.__version__} can't load {path}: {reason}; export it again, or update onnxruntime"
+        ) from error
     if session.get_providers()[0] != name:  # onnxruntime only logs that it takes another
         raise ProviderError(
             f"provider {provider} is installed and does not start; onnxruntime would take "
@@ -85,3 +98,9 @@ def open_session(
 def first_line(error: Exception) -> str:
     """Cut an exception to its first line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether a library failed for want of memory, which each says in its own words."""
+    words = ("bad_alloc", "bad allocation", "failed to allocate memory", "out of memory", "cannot allocate memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,39 +19,67 @@ __all__ = ["Batch", "Encoding", "encode", "load_tokenizer", "pad", "windows"]
 Batch = dict[str, NDArray[np.int64]]
 
 
-def load_tokenizer(tokenizer_json: str, manifest: Manifest, path: Path, *, stride: int = 0) -> Tokenizer:
-    """Build the tokenizer, cut to the manifest's `max_length` and never padded.
+def load_tokenizer(
+    tokenizer_json: str, manifest: Manifest, path: Path, *, stride: int | None = None, windows: bool = False
+) -> Tokenizer:
+    """Build the tokenizer, cut to the manifest's `max_length` and never padded, whatever the file says of that.
 
     Args:
         tokenizer_json: The text of the file.
         manifest: What the ONNX file says of itself.
         path: The ONNX file, for messages.
-        stride: Tokens that the windows of a long text share.
+        stride: Tokens that the windows of a long text share; default: a quarter of `max_length`.
+        windows: Whether there are windows.
 
-    Truncation is set once: changing it while another thread encodes raises "Already borrowed" in tokenizers.
+    Truncation is set once: changing it while another thread encodes raises "Already borrowed" in tokenizers. A file
+    that says that long texts lose their beginning, not their end, is followed.
 
     Raises:
-        OnnxFileError: The text is not a tokenizer.json.
+        OnnxFileError: The text is not a tokenizer.json, or leaves no room for a text.
         ValueError: The stride leaves a window nothing new.
     """
-    try:
+    with explained(f"The tokenizer of {path} can't be used"):
         tokenizer = Tokenizer.from_str(tokenizer_json)
-    except Exception as error:  # tokenizers raises Exception itself
-        raise OnnxFileError(f"The tokenizer of {path} can't be used: {error}") from error
     tokenizer.no_padding()
+    own = tokenizer.num_special_tokens_to_add(is_pair=manifest.text_pair is not False)
     room = manifest.max_length - tokenizer.num_special_tokens_to_add(is_pair=False)
-    if not 0 <= stride < max(1, room):
+    if room < 1 or manifest.max_length - own < 1:  # what is set to less is not cut at all
+        raise OnnxFileError(
+            f"{path} reads {manifest.max_length} tokens, of which its tokenizer adds {own}: none is left"
+        )
+    if stride is None:
+        stride = min(manifest.max_length // 4, room - 1)
+    if not 0 <= stride < room:
         raise ValueError(f"stride {stride}, expected from 0 to {room - 1}: a window holds {room} tokens of a text")
-    tokenizer.enable_truncation(manifest.max_length, stride=stride)
+    direction = (tokenizer.truncation or {}).get("direction", "right")
+    tokenizer.enable_truncation(manifest.max_length, stride=stride if windows else 0, direction=direction)
     return tokenizer
 
 
 def encode(tokenizer: Tokenizer, texts: list[Text]) -> list[Encoding]:
-    """Tokenise texts, or pairs of them."""
+    """Tokenise texts, or pairs of them.
+
+    Raises:
+        OnnxFileError: The tokenizer fails on one.
+    """
     whole = [clean(text) if isinstance(text, str) else (clean(text[0]), clean(text[1])) for text in texts]
-    # The fast one leaves out where each token stood in the text, which nobody asks here.
-    encodings: list[Encoding] = tokenizer.encode_batch_fast(whole)
+    with explained("The model's tokenizer fails on a text"):
+        # The fast one leaves out where each token stood in the text, which nobody asks here.
+        encodings: list[Encoding] = tokenizer.encode_batch_fast(whole)
     return encodings
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Say in a line what went wrong in tokenizers, which raises Exception itself, and panics outside of it."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise OnnxFileError(f"{what}: {' '.join(str(error).split())[:200]}") from error
 
 
 def windows(encoding: Encoding) -> list[Encoding]:

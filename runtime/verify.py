@@ -43,11 +43,11 @@ def verify(path: str | Path) -> ProbeReport:
     Raises:
         OnnxFileError: The file can't be used, was changed after export, or carries no probes.
     """
-    predictor = Predictor(path, batch_size=1)
-    probes, atol = predictor.manifest.probes, predictor.manifest.probe_atol
-    if not probes:
-        raise OnnxFileError(f"{predictor.path} carries no golden probes ({MANIFEST_KEY}): make it with ftx export")
-    found = predictor.logits([probe.text for probe in probes])
+    with Predictor(path, batch_size=1) as predictor:
+        probes, atol = predictor.manifest.probes, predictor.manifest.probe_atol
+        if not probes:
+            raise OnnxFileError(f"{predictor.path} carries no golden probes ({MANIFEST_KEY}): make it with ftx export")
+        found = predictor.logits([probe.text for probe in probes])
     recorded = np.asarray([probe.logits for probe in probes], dtype=np.float32)
     max_abs_diff = float(np.abs(found - recorded).max())
     names = predictor.manifest.labels

@@ -29,6 +29,7 @@ class Answering(Protocol):
 
     manifest: Manifest
     path: Path
+    sha256: str
 
     def __call__(self, texts: Sequence[Text]) -> list[Prediction]:
         """Predict each text."""

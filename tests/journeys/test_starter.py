@@ -136,7 +136,7 @@ def test_tokenisation_is_that_of_transformers() -> None:
     theirs = AutoTokenizer.from_pretrained(folder)
     manifest = load_recipe("starter")
     for max_length in (manifest.max_length, 8):
-        described = type("Described", (), {"max_length": max_length})
+        described = type("Described", (), {"max_length": max_length, "text_pair": False})
         ours = load_tokenizer((folder / "tokenizer.json").read_text(), described, folder)  # type: ignore[arg-type]
         expected = theirs(HARD_TEXTS, truncation=True, max_length=max_length)
         for place, encoding in enumerate(encode(ours, HARD_TEXTS)):

@@ -19,6 +19,7 @@ from ftx.export.graph import export_graph
 from ftx.export.reference import Reference
 
 TEXTS = ["The movie was great!", "", "The plot was awful!", "great " * 300, "é 電影 😀", "a", "The cast was fine, " * 3]
+DEEP = '{"a": ' * 100_000 + "1" + "}" * 100_000
 HEADS = ["single_label_classification", "multi_label_classification", "regression"]
 
 
@@ -171,8 +172,40 @@ def test_a_file_of_optimum_needs_its_siblings(graph: Callable[[str], tuple[Refer
     [
         ("config.json", "{", "can't be read as JSON"),
         ("config.json", "[]", "expected a JSON object"),
-        ("config.json", "{}", "does not describe a text classifier"),
+        ("config.json", DEEP, "can't be read as JSON: it is nested too deep"),
+        ("config.json", '{"num_labels": 3}', "2 logits for 3 labels"),
+        ("config.json", '{"num_labels": "2"}', "num_labels is '2'"),
+        ("config.json", '{"num_labels": 1000000000}', "num_labels is 1000000000"),
         ("config.json", '{"id2label": {"0": "a", "1": "b", "2": "c"}}', "2 logits for 3 labels"),
+        ("config.json", '{"id2label": {}}', "id2label numbers"),
+        ("config.json", '{"id2label": ["a", "b"]}', "id2label is a list"),
+        ("config.json", '{"id2label": {"0": "a", "2": "b"}}', "without a gap"),
+        ("config.json", '{"id2label": {"0": "a", "1": "a"}}', "give each its own name"),
+        ("config.json", '{"id2label": {"0": "a", "1": ["b"]}}', "the label of column 1 is a list"),
+        ("config.json", '{"id2label": {"0": "a", "1": %s}}' % ("7" * 5000), "digits"),
+        ("config.json", '{"max_position_embeddings": 1.5}', "max_position_embeddings is 1.5"),
+        ("config.json", '{"max_position_embeddings": "12"}', "max_position_embeddings is '12'"),
+        ("config.json", '{"max_position_embeddings": true}', "max_position_embeddings is true"),
+        ("config.json", '{"max_position_embeddings": 0}', "max_position_embeddings is 0"),
+        ("config.json", '{"max_position_embeddings": 2, "model_type": "roberta"}', "max_length is 0"),
+        ("config.json", '{"max_position_embeddings": NaN}', "max_position_embeddings is nan"),
+        ("config.json", '{"pad_token_id": -1}', "pad_token_id is -1"),
+        ("config.json", '{"pad_token_id": 0.5}', "pad_token_id is 0.5"),
+        ("config.json", '{"pad_token_id": 1099511627776}', "pad_token_id is 1099511627776"),
+        ("config.json", '{"model_type": ["bert"]}', "model_type is a list"),
+        ("config.json", '{"problem_type": "guess"}', "problem_type 'guess'"),
+        ("config.json", '{"problem_type": 1}', "problem_type 1"),
+        ("config.json", '{"text_pair": "yes"}', "text_pair is 'yes'"),
+        ("config.json", '{"thresholds": [0.5]}', "thresholds is a list"),
+        ("config.json", '{"thresholds": {"LABEL_0": NaN}}', "the threshold of 'LABEL_0' is nan"),
+        ("tokenizer_config.json", '{"model_max_length": 1.5}', "model_max_length is 1.5"),
+        ("tokenizer_config.json", '{"model_max_length": "12"}', "model_max_length is '12'"),
+        ("tokenizer_config.json", '{"model_max_length": true}', "model_max_length is true"),
+        ("tokenizer_config.json", '{"model_max_length": 0}', "model_max_length is 0"),
+        ("tokenizer_config.json", '{"model_max_length": -512}', "model_max_length is -512"),
+        ("tokenizer_config.json", '{"model_max_length": 2}', "its tokenizer adds 3: none is left"),
+        ("tokenizer_config.json", DEEP, "can't be read as JSON: it is nested too deep"),
+        ("tokenizer.json", DEEP, "tokenizer of"),
         ("tokenizer.json", "{}", "tokenizer of"),
     ],
 )
@@ -181,8 +214,9 @@ def test_siblings_that_do_not_fit_are_one_clear_error(
 ) -> None:
     folder = shutil.copytree(graph("single_label_classification")[1].parent, tmp_path / "model")
     (folder / name).write_text(content)
-    with pytest.raises(OnnxFileError, match=reason):
+    with pytest.raises(OnnxFileError, match=reason) as caught:
         Predictor(folder)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 800
 
 
 def test_a_graph_that_is_no_classifier_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -36,7 +37,7 @@ class Fake:
         sleep_sec: float = 0.0,
         batch_size: int = 32,
     ) -> None:
-        self.path = path
+        self.path, self.sha256 = path, hashlib.sha256(path.read_bytes()).hexdigest()
         self.manifest = Manifest(
             problem_type=head,
             id2label=dict(enumerate(LABELS[head])),

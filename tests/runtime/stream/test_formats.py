@@ -249,7 +249,7 @@ def test_chunks_end_by_bytes(tmp_path: Path, fake: Any) -> None:
     sizes: list[int] = []
 
     class Counting:
-        manifest, path = fake.manifest, fake.path
+        manifest, path, sha256 = fake.manifest, fake.path, fake.sha256
 
         def __call__(self, texts: Any) -> Any:
             sizes.append(len(texts))

@@ -255,6 +255,7 @@ def test_a_job_goes_on_only_as_it_was_begun(
         words = "another input: mtime_ns was"
     elif changed == "model":
         model.write_bytes(b"another model")
+        fake = make_fake(model=model)
         words = "another model: sha256 was"
     elif changed == "batch_size":
         fake = make_fake(model=model, batch_size=1)

@@ -7,12 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ftx import typed
 from ftx.errors import DataError
 from ftx.text import Text
 
 __all__ = ["HELD_OUT_FILE", "HeldOut", "Label", "find_held_out", "read_held_out", "write_held_out"]
 
 HELD_OUT_FILE = "eval.jsonl"
+# Some thousand pages: more is no text, and a parser would hold it many times.
+MAX_LINE_BYTES = 2**24
 
 Label = str | list[str] | float
 
@@ -54,28 +57,46 @@ def read_held_out(path: Path) -> HeldOut:
     texts: list[Text] = []
     labels: list[Label] = []
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
+                if not line.strip():
+                    continue
+                try:
+                    text, label = read_row(line)
+                    if texts and isinstance(text, str) != isinstance(texts[0], str):
+                        raise ValueError("a pair of texts and single ones, expected one kind in a file")
+                except ValueError as error:
+                    raise DataError(
+                        f'{path}:{number}: {error!s:.200}; expected an object like {{"text": "...", "label": "..."}}, '
+                        f"got {line[:80].decode(errors='replace').strip()!r}"
+                    ) from error
+                texts.append(text)
+                labels.append(label)
+    except OSError as error:
         raise DataError(f"{path} can't be read: {error}; expected JSON lines with text and label") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            text, pair, label = row["text"], row.get("text_pair"), row["label"]
-            if not isinstance(text, str) or not isinstance(pair, str | None):
-                raise TypeError("a text of another kind")
-            if not isinstance(label, (str, list, int, float)):
-                raise TypeError("a label of another kind")
-            texts.append(text if pair is None else (text, pair))
-            labels.append(label)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f'{path}:{number}: expected an object like {{"text": "...", "label": "..."}}, got {line[:80]!r}'
-            ) from error
     if not texts:
         raise DataError(f"{path} is empty; expected JSON lines with text and label")
     return HeldOut(texts=texts, labels=labels)
+
+
+def read_row(line: bytes) -> tuple[Text, Label]:
+    """Read a line.
+
+    Raises:
+        ValueError: It is too long, or not such an object.
+    """
+    if len(line) > MAX_LINE_BYTES:
+        raise ValueError(f"a line of more than {MAX_LINE_BYTES / 2**20:.0f} MiB")
+    row = typed.read_object(line.decode())
+    text, label = typed.string(row.get("text"), "text"), row.get("label")
+    if isinstance(label, list):
+        label = [typed.string(name, "one of the labels") for name in label]
+    elif not isinstance(label, str):
+        # As it was written, a whole number too: both are equal.
+        typed.number(label, "label")
+    if row.get("text_pair") is None:
+        return text, label
+    return (text, typed.string(row["text_pair"], "text_pair")), label
 
 
 def find_held_out(checkpoint: Path) -> Path:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ftx import heldout
 from ftx.errors import DataError
 from ftx.heldout import HeldOut, find_held_out, read_held_out, write_held_out
 
@@ -31,13 +34,60 @@ def test_round_trip(tmp_path: Path, rows: list[tuple[str, str | list[str] | floa
         ('{"text": "a", "label": null}\n', "eval.jsonl:1"),
         ("[1]\n", "eval.jsonl:1"),
         ("text,label\na,b\n", "eval.jsonl:1"),
+        ('{"text": "a", "label": "x"}\n' + "[" * 100_000 + "\n", "eval.jsonl:2: it is nested too deep"),
+        ('{"text": "a", "label": ' + "[" * 100_000 + "]" * 100_000 + "}\n", "eval.jsonl:1: it is nested too deep"),
+        (b'{"text": "a", "label": "x"}\n{"text": "caf\xe9", "label": "x"}\n', "eval.jsonl:2: .*utf-8.* can't decode"),
+        ('{"text": "a", "label": NaN}\n', "label is nan, expected a number"),
+        ('{"text": "a", "label": -Infinity}\n', "label is -inf"),
+        ('{"text": "a", "label": true}\n', "label is true"),
+        ('{"text": "a", "label": ' + "9" * 5000 + "}\n", "eval.jsonl:1: .*digits"),
+        ('{"text": "a", "label": ' + "9" * 400 + "}\n", "label is 999"),
+        ('{"text": "a", "label": [["x"]]}\n', "one of the labels is a list"),
+        ('{"text": "a", "label": ["x", 1]}\n', "one of the labels is 1"),
+        ('{"text": "a", "label": {"x": 1}}\n', "label is an object"),
+        ('{"text": ["a", "b"], "label": "x"}\n', "text is a list"),
+        ('{"text": "a", "text_pair": 1, "label": "x"}\n', "text_pair is 1"),
+        ('{"text": "a", "label": "x"}\n{"text": "a", "text_pair": "b", "label": "x"}\n', "eval.jsonl:2: a pair"),
     ],
 )
-def test_what_is_no_held_out_text_names_the_line(tmp_path: Path, content: str, reason: str) -> None:
+def test_what_is_no_held_out_text_names_the_line(tmp_path: Path, content: str | bytes, reason: str) -> None:
     path = tmp_path / "eval.jsonl"
-    path.write_text(content)
-    with pytest.raises(DataError, match=reason):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=reason) as caught:
         read_held_out(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_a_line_without_end_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "eval.jsonl"
+    path.write_text('{"text": "a", "label": "x"}\n' + '{"text": "' + "a" * 1000 + '", "label": "x"}\n')
+    assert len(read_held_out(path)) == 2
+    monkeypatch.setattr(heldout, "MAX_LINE_BYTES", 1000)
+    with pytest.raises(DataError, match=r"eval.jsonl:2: a line of more than 0 MiB"):
+        read_held_out(path)
+
+
+def test_200_megabytes_in_a_line_are_refused_in_little_memory(tmp_path: Path) -> None:
+    """A process of its own, which may not have as much memory as the line has bytes."""
+    path = tmp_path / "eval.jsonl"
+    with path.open("wb") as file:
+        file.write(b'{"text": "')
+        file.truncate(200 * 2**20)
+    program = f"""
+import resource
+from pathlib import Path
+from ftx import heldout
+from ftx.errors import DataError
+from ftx.heldout import read_held_out
+resource.setrlimit(resource.RLIMIT_DATA, (150 * 2**20,) * 2)
+try:
+    read_held_out(Path({str(path)!r}))
+except DataError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "eval.jsonl:1: a line of more than 16 MiB" in done.stdout
+    assert done.stdout.count("\n") == 1
 
 
 def test_a_missing_file_is_one_clear_error(tmp_path: Path) -> None:

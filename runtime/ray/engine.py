@@ -12,10 +12,10 @@ from typing import Any
 import ftx.errors
 from ftx.errors import DataError, FtxError, require
 from ftx.output import staged_folder
-from ftx.runtime.model_file import describe, find_onnx
+from ftx.runtime.model_file import find_onnx, open_model
 from ftx.runtime.ray.cluster import cluster
 from ftx.runtime.ray.shards import check_whole, join
-from ftx.runtime.ray.worker import CHUNKS, Answerer, Job, chunks_of, read_chunks
+from ftx.runtime.ray.worker import CHUNKS, Answerer, Job, chunks_of, open_predictor, read_chunks
 from ftx.runtime.stream.columns import PREFIX, predicted_columns
 from ftx.runtime.stream.formats import Format, input_format
 from ftx.runtime.stream.plan import CHUNK_BYTES, CHUNK_ROWS
@@ -111,7 +111,9 @@ def predict_with_ray(
     require("ray", "ray", "pyarrow")
     source, target = Path(input).absolute(), Path(output).absolute()
     path = find_onnx(onnx).absolute()
-    manifest, _ = describe(path)
+    model = open_model(path)
+    model.file.close()
+    manifest = model.manifest
     reading = Reading(
         path=source,
         bad=refuse,
@@ -132,6 +134,7 @@ def predict_with_ray(
         (part / CHUNKS).mkdir()
         job = Job(
             onnx=path,
+            sha256=model.sha256,
             files=files,
             reading=reading,
             part=part,
@@ -143,7 +146,7 @@ def predict_with_ray(
             pooling=pooling,
         )
         # What can't be opened at all is said once, here, and not by every worker.
-        with Answerer(job).predictor as predictor:
+        with open_predictor(job) as predictor:
             notice = predictor.notice
         with cluster(address, workers) as (ray, count):
             done = run(ray, job, workers=count, fixed=address is None)

@@ -17,7 +17,7 @@ from ftx.runtime.stream.json_lines import json_chunks
 from ftx.runtime.stream.parquet import encode_parquet, parquet_chunks
 from ftx.runtime.stream.reading import Chunk, Reading, open_lines
 
-__all__ = ["CHUNKS", "Answerer", "Job", "chunks_of", "read_chunks"]
+__all__ = ["CHUNKS", "Answerer", "Job", "chunks_of", "open_predictor", "read_chunks"]
 
 # Where the answered chunks wait to be joined.
 CHUNKS = "chunks"
@@ -29,6 +29,7 @@ class Job:
 
     Attributes:
         onnx: The ONNX file.
+        sha256: Of it, as `Predictor.sha256`: a file that is replaced in the middle of the job answers no row.
         files: The input, in order, each with its format.
         reading: How a file is read.
         part: The folder to write.
@@ -41,6 +42,7 @@ class Job:
     """
 
     onnx: Path
+    sha256: str
     files: list[tuple[Path, Format]]
     reading: Reading
     part: Path
@@ -56,23 +58,28 @@ class Job:
         return self.part / CHUNKS / f"{file:06d}-{number:09d}.parquet"
 
 
+def open_predictor(job: Job) -> Predictor:
+    """Open the model as each worker does, on one thread."""
+    return Predictor(
+        job.onnx,
+        intra_op_num_threads=1,
+        batch_size=job.batch_size,
+        invariant=job.invariant,
+        mode="latency",
+        long_text=job.long_text,
+        stride=job.stride,
+        pooling=job.pooling,
+        sha256=job.sha256,
+    )
+
+
 class Answerer:
-    """One worker: a Predictor on one thread, which Ray calls with a chunk at a time."""
+    """One worker, in a process of its own: a Predictor on one thread, which Ray calls with a chunk at a time."""
 
     def __init__(self, job: Job) -> None:
         # The tokenizer would start a thread for every core, in every worker.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        self.job = job
-        self.predictor = Predictor(
-            job.onnx,
-            intra_op_num_threads=1,
-            batch_size=job.batch_size,
-            invariant=job.invariant,
-            mode="latency",
-            long_text=job.long_text,
-            stride=job.stride,
-            pooling=job.pooling,
-        )
+        self.job, self.predictor = job, open_predictor(job)
 
     def __call__(self, batch: Any) -> Any:
         """Answer a chunk and write it; say which it was, what was done, and whether its file ends with it."""

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.errors import ParityError
+from ftx import typed
+from ftx.errors import ModelError, ParityError
 from ftx.export.environment import environment, versions
 from ftx.export.flips import find_flips
 from ftx.export.graph import export_graph, optimise
@@ -255,20 +256,23 @@ def prove(
 def describe(reference: Reference, checkpoint: Path) -> Manifest:
     """Make the fp32 file's manifest, but for its parity and probes."""
     metrics_file = checkpoint.resolve().parent / "metrics.json"
-    metrics = json.loads(metrics_file.read_text(encoding="utf-8")) if metrics_file.is_file() else {}
     thresholds = getattr(reference.model.config, "thresholds", None) or {}
-    return Manifest(
-        problem_type=reference.problem_type,
-        id2label=reference.id2label,
-        max_length=reference.max_length,
-        input_names=tuple(reference.tokenizer.model_input_names),
-        text_pair=reference.text_pair,
-        pad_token_id=reference.tokenizer.pad_token_id or 0,
-        thresholds=thresholds,
-        quantization=NOT_QUANTIZED,
-        metrics={name: metrics[name] for name in METRICS if name in metrics},
-        producer=versions(),
-    )
+    try:
+        metrics = typed.read_object(metrics_file.read_bytes()) if metrics_file.is_file() else {}
+        return Manifest(
+            problem_type=reference.problem_type,
+            id2label=reference.id2label,
+            max_length=reference.max_length,
+            input_names=tuple(reference.tokenizer.model_input_names),
+            text_pair=reference.text_pair,
+            pad_token_id=reference.tokenizer.pad_token_id or 0,
+            thresholds=thresholds,
+            quantization=NOT_QUANTIZED,
+            metrics={name: metrics[name] for name in METRICS if name in metrics},
+            producer=versions(),
+        )
+    except ValueError as error:
+        raise ModelError(f"Checkpoint {checkpoint} can't be exported: {error}") from error
 
 
 def prove_fp32(model: Path, reference_logits: NDArray[np.float32], held_out: HeldOut) -> Proof:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ftx import typed
 from ftx.errors import ModelError
 from ftx.export.quiet import quiet
-from ftx.lengths import longest_input
+from ftx.lengths import longest_input, token_limit
+from ftx.manifest import check_labels
 from ftx.text import Text
 
 __all__ = ["Reference"]
@@ -28,7 +30,7 @@ class Reference:
         max_length: Tokens a text is cut to: the tokenizer's own limit, or the model's positions.
 
     Raises:
-        ModelError: The checkpoint can't be loaded.
+        ModelError: The checkpoint can't be loaded, names two labels alike, or leaves no room for a text.
     """
 
     def __init__(self, checkpoint: Path) -> None:
@@ -46,9 +48,18 @@ class Reference:
         self.model.float().eval()
         config = self.model.config
         positions = getattr(config, "max_position_embeddings", None)
-        longest = longest_input(config.model_type, positions, config.pad_token_id)
-        self.max_length = min(self.tokenizer.model_max_length, longest)
+        try:
+            check_labels(self.id2label)
+            longest = longest_input(config.model_type, positions, config.pad_token_id)
+            limit = token_limit(self.tokenizer.model_max_length)
+            self.max_length = longest if limit is None else min(limit, longest)
+            own = self.tokenizer.num_special_tokens_to_add(pair=self.text_pair is not False)
+            typed.whole(self.max_length, "max_length", least=own + 1)
+        except ValueError as error:
+            raise ModelError(f"Checkpoint {checkpoint} can't be used: {error}") from error
         self.tokenizer.model_max_length = self.max_length
+        # Whatever the tokenizer's files say: with absolute positions, padding before a text would move it.
+        self.tokenizer.padding_side = "right"
 
     @property
     def problem_type(self) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT_POSITIONS", "longest_input"]
+from typing import Any
+
+from ftx import typed
+
+__all__ = ["DEFAULT_POSITIONS", "longest_input", "token_limit"]
 
 # BERT's; what transformers takes where config.json does not say.
 DEFAULT_POSITIONS = 512
+# What transformers writes for "no limit" is 10 ** 30, as a whole number or not; no text has a tenth of this, either.
+NO_LIMIT = 10**15
 # Their positions begin behind the padding token's, so that of 514 positions a text can use 512
 # (create_position_ids_from_input_ids in transformers' modeling_roberta.py and its like).
 OFFSET_MODELS = {
@@ -26,3 +32,14 @@ def longest_input(model_type: str | None, max_position_embeddings: int | None, p
     if model_type not in OFFSET_MODELS:
         return count
     return count - (1 if pad_token_id is None else pad_token_id) - 1
+
+
+def token_limit(value: Any) -> int | None:
+    """Read a tokenizer's `model_max_length`; None: it sets no limit.
+
+    Raises:
+        ValueError: It is no number of tokens.
+    """
+    if value is None or (isinstance(value, (int, float)) and value >= NO_LIMIT):
+        return None
+    return typed.whole(value, "model_max_length", least=1, most=NO_LIMIT)

@@ -23,6 +23,7 @@ __all__ = [
     "Manifest",
     "Probe",
     "carried",
+    "check_labels",
     "read_id2label",
     "read_manifest",
     "write_manifest",

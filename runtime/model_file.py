@@ -11,14 +11,12 @@ from typing import Any
 
 from ftx import typed
 from ftx.errors import OnnxFileError
-from ftx.lengths import longest_input
+from ftx.lengths import longest_input, token_limit
 from ftx.manifest import LONGEST, Manifest, carried, read_id2label
 from ftx.snapshot import Snapshot, read_small, shortened
 
 __all__ = ["ModelFile", "describe", "find_onnx", "open_model"]
 
-# What transformers writes for "no limit" is 10 ** 30, as a whole number or not; half of that is none either.
-NO_LIMIT = 10**15
 # What transformers takes where config.json does not say.
 DEFAULT_LABELS = 2
 
@@ -169,17 +167,6 @@ def manifest_of(config: dict[str, Any], length: int | None) -> Manifest:
         pad_token_id=pad_token_id,
         thresholds={} if config.get("thresholds") is None else config["thresholds"],
     )
-
-
-def token_limit(value: Any) -> int | None:
-    """Read a tokenizer's `model_max_length`; None: it sets no limit.
-
-    Raises:
-        ValueError: It is no number of tokens.
-    """
-    if value is None or (isinstance(value, (int, float)) and value >= NO_LIMIT):
-        return None
-    return typed.whole(value, "model_max_length", least=1, most=NO_LIMIT)
 
 
 def cut_left(tokenizer_json: str) -> str:

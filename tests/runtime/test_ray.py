@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from ftx.cli import ftx as ftx_command
-from ftx.errors import DataError, OutputError
+from ftx.errors import DataError, FtxError, OnnxFileError, OutputError
 from ftx.export.graph import export_graph
 from ftx.export.reference import Reference
 from ftx.output import staging_of
@@ -80,13 +81,18 @@ def local_ray() -> Iterator[None]:
         yield
 
 
-def test_a_ray_of_its_own_answers_shards_in_order(graph: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_ray_of_its_own_answers_shards_in_order(
+    graph: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, texts = graph("single_label_classification"), texts_of(3000)
     source = write_shards(tmp_path / "in", texts, shards=3)
-    here = Path.cwd()
+    here, environment = Path.cwd(), dict(os.environ)
+    moves: list[object] = []
+    monkeypatch.setattr(os, "chdir", moves.append)  # another thread would be moved, too
     report = predict_with_ray(path, source, tmp_path / "out", workers=2)
     assert not ray.is_initialized()
-    assert Path.cwd() == here
+    assert Path.cwd() == here and not moves
+    assert dict(os.environ) == environment
     assert (report.rows, report.workers) == (3000, 2)
     rows = read_rows(tmp_path / "out")
     assert [row["id"] for row in rows] == list(range(3000))
@@ -257,6 +263,61 @@ def test_what_can_not_be_read_is_said_before_ray_starts(
     with pytest.raises(DataError, match=re.escape(message)):
         predict_with_ray(graph("single_label_classification"), tmp_path / name, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_ray_that_can_not_be_started_leaves_the_environment_as_it_was(
+    graph: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    source = write_shards(tmp_path / "in", texts_of(10), shards=1)
+    here, environment = Path.cwd(), dict(os.environ)
+    with pytest.raises(FtxError, match="can't be reached or started"):
+        predict_with_ray(
+            graph("single_label_classification"), source, tmp_path / "out", address="no such address", workers=1
+        )
+    assert dict(os.environ) == environment
+    assert Path.cwd() == here
+    assert not ray.is_initialized()
+
+
+def test_a_folder_that_is_gone_is_no_hindrance(
+    graph: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, source = graph("single_label_classification"), write_shards(tmp_path / "in", texts_of(10), shards=1)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert predict_with_ray(path, source, tmp_path / "out", workers=1).rows == 10
+
+
+def test_a_clone_in_the_working_directory_does_not_hide_the_installed_ftx(
+    graph: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, source = graph("single_label_classification"), write_shards(tmp_path / "in", texts_of(10), shards=1)
+    (tmp_path / "ftx").mkdir()
+    (tmp_path / "ftx/__init__.py").write_text("raise ImportError('this is not the installed one')")
+    monkeypatch.chdir(tmp_path)
+    assert predict_with_ray(path, source, tmp_path / "out", workers=1).rows == 10
+
+
+def test_a_file_that_is_replaced_in_the_middle_of_the_job_is_refused(
+    graph: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(graph("single_label_classification").parent, tmp_path / "model")
+    source = write_shards(tmp_path / "in", texts_of(10), shards=1)
+
+    @contextmanager
+    def late(*arguments: Any) -> Iterator[Any]:
+        with cluster(*arguments) as started:
+            config = json.loads((folder / "config.json").read_text())
+            config["id2label"] = {"0": "positive", "1": "negative"}
+            (folder / "config.json").write_text(json.dumps(config))
+            yield started
+
+    monkeypatch.setattr("ftx.runtime.ray.engine.cluster", late)
+    with pytest.raises(OnnxFileError, match="is another file than is asked for"):
+        predict_with_ray(folder / "model.onnx", source, tmp_path / "out", workers=1)
+    assert not (tmp_path / "out").exists()
 
 
 def workers_alive() -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ def compare(onnx: str | Path, checkpoint: str | Path, *, data: str | Path | None
         )
     proof, _ = measure(path, reference.logits(held_out.texts), held_out)
     if manifest.is_int8 or manifest.is_fp16:
-        asked = Gate(**manifest.quantization.get("gate", {}))
+        written = manifest.quantization.get("gate", {})
+        asked = Gate(**{field.name: written[field.name] for field in fields(Gate) if field.name in written})
         gate, verdict = asked.to_text(), proof.verdict(asked)
     else:
         gate, verdict = f"max |Δlogit| at most {FP32_ATOL:g}", "passes" if proof.same_numbers() else "fails"

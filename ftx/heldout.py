@@ -88,15 +88,15 @@ def read_row(line: bytes) -> tuple[Text, Label]:
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"a line of more than {MAX_LINE_BYTES / 2**20:.0f} MiB")
     row = typed.read_object(line.decode())
-    text, label = typed.string(row.get("text"), "text"), row.get("label")
-    if isinstance(label, list):
-        label = [typed.string(name, "one of the labels") for name in label]
-    elif not isinstance(label, str):
-        # As it was written, a whole number too: both are equal.
-        typed.number(label, "label")
-    if row.get("text_pair") is None:
-        return text, label
-    return (text, typed.string(row["text_pair"], "text_pair")), label
+    text, pair, given = typed.string(row.get("text"), "text"), row.get("text_pair"), row.get("label")
+    label: Label
+    if isinstance(given, list):
+        label = [typed.string(name, "one of the labels") for name in given]
+    elif isinstance(given, str):
+        label = given
+    else:
+        label = typed.number(given, "label")
+    return (text if pair is None else (text, typed.string(pair, "text_pair"))), label
 
 
 def find_held_out(checkpoint: Path) -> Path:

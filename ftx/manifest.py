@@ -202,6 +202,9 @@ def check_quantization(quantization: Any) -> None:
         if name == "safe_on":
             for one in typed.listed(value, "safe_on"):
                 typed.string(one, "an instruction set of safe_on")
+        elif name == "gate":
+            for asked, limit in typed.mapping(value, "gate").items():
+                typed.number(limit, f"{asked!s:.60} of the gate")
         elif name in ("scheme", "activations", "rescue", "safe_setting") and value is not None:
             typed.string(value, name)
 

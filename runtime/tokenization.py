@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer
 
 from ftx.errors import OnnxFileError
 from ftx.manifest import Manifest
+from ftx.runtime.session import is_out_of_memory
 from ftx.text import Text, clean
 
 __all__ = ["Batch", "Encoding", "encode", "load_tokenizer", "pad", "windows"]
@@ -79,7 +80,10 @@ def explained(what: str) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise OnnxFileError(f"{what}: {' '.join(str(error).split())[:200]}") from error
+        reason = " ".join(str(error).split())[:200]
+        if is_out_of_memory(error) or "ThreadPoolBuildError" in reason:
+            raise MemoryError(f"{what}: neither memory nor threads are left: {reason}") from error
+        raise OnnxFileError(f"{what}: {reason}") from error
 
 
 def windows(encoding: Encoding) -> list[Encoding]:

@@ -155,6 +155,8 @@ PROBE = {"text": "a", "logits": [0.5, 1], "reference": [0.5, 1.0], "best": "yes"
         ("quantization", {"safe_on": "any"}, "safe_on is 'any', expected a list"),
         ("quantization", {"safe_on": [["any"]]}, "an instruction set of safe_on is a list"),
         ("quantization", {"safe_setting": {}}, "safe_setting is an object"),
+        ("quantization", {"gate": 0.99}, "gate is 0.99, expected an object"),
+        ("quantization", {"gate": {"min_agreement": "0.99"}}, "min_agreement of the gate is '0.99'"),
         ("metrics", [], "metrics is a list"),
         ("parity", 1, "parity is 1"),
         ("producer", "me", "producer is 'me'"),

@@ -18,6 +18,7 @@ from ftx.cli import ftx
 from ftx.errors import DataError, OnnxFileError
 from ftx.machine import MAX_THREADS
 from ftx.runtime import verify
+from ftx.runtime.tokenization import explained
 
 Words = Callable[..., Path]
 TEXTS = ["good", "bad", "good good bad"]
@@ -318,6 +319,17 @@ def test_what_does_not_fit_into_memory_is_no_fault_of_the_file(words: Words) -> 
         return
     with pytest.raises(MemoryError, match="needs more memory than there is for 1 texts of 1 tokens: use a smaller"):
         predictor(["good"])
+
+
+@pytest.mark.parametrize("reason", ["ThreadPoolBuildError { kind: IOError }", "std::bad_alloc"])
+def test_a_tokenizer_without_threads_is_no_fault_of_the_file(reason: str) -> None:
+    with pytest.raises(MemoryError, match="neither memory nor threads are left"), explained("It fails"):
+        raise Exception(reason)
+
+
+def test_an_interrupt_while_texts_are_read_is_one() -> None:
+    with pytest.raises(KeyboardInterrupt), explained("It fails"):
+        raise KeyboardInterrupt
 
 
 def test_golden_probes_that_are_no_number_do_not_pass(words: Words) -> None:

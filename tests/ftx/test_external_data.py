@@ -143,7 +143,7 @@ PLACES: dict[str, Callable[[], onnx.ModelProto]] = {
     "training initialization": lambda: in_training_info("initialization"),
     "training algorithm": lambda: in_training_info("algorithm"),
 }
-# Where onnxruntime 1.31.1 does not read the file; others, or later ones, may.
+# Where onnxruntime 1.22 and 1.31 do not read the file; others may. Indices are read by 1.31, not by 1.23.
 NOT_READ = {
     "list of tensors", "list of sparse tensors", "list of graphs", "training initialization", "training algorithm",
 }  # fmt: skip
@@ -165,7 +165,8 @@ def test_weights_in_another_file_are_refused_wherever_they_are(tmp_path: Path, p
     (tmp_path / "indices.bin").write_bytes(np.arange(6).tobytes())
     if sealed:
         append_metadata(path, {"ftx.tokenizer": "{}", "ftx.manifest": "{}"})
-    if place not in NOT_READ:  # so that there is something to refuse
+    new = tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 31)
+    if place not in NOT_READ and (new or "indices" not in place):  # so that there is something to refuse
         np.testing.assert_array_equal(answer(path), np.full(6, 7, dtype=np.float32))
     with pytest.raises(OnnxFileError, match="keeps weights in other files"):
         Snapshot(path)

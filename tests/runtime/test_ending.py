@@ -19,7 +19,8 @@ SIZES = (1, 300)
 
 
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", program, *map(str, arguments)]
+    # Python 3.12 and later warn of any fork beside threads.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_SEC)
 
 

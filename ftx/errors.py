@@ -17,7 +17,9 @@ after `Error: ` and exits with status 1.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import re
 
 __all__ = [
     "DataError",
@@ -30,8 +32,17 @@ __all__ = [
     "ParityError",
     "ProviderError",
     "RecipeError",
+    "out_of_memory",
     "require",
 ]
+
+# How C++ (torch, onnxruntime), CUDA, Rust (safetensors, tokenizers) and the loader of shared libraries say it.
+# A thread that can't be started lacks room for its stack.
+NO_MEMORY = re.compile(
+    r"bad[_ ]alloc|can(?:no|')t allocate|not enough memory|out of memory|(?:unable|failed) to allocate|ALLOC_FAILED"
+    r"|os error 12\b|can't start new thread",
+    re.IGNORECASE,
+)
 
 
 class FtxError(Exception):
@@ -72,6 +83,25 @@ class ProviderError(FtxError):
 
 class ParityError(FtxError):
     """The exported or quantised model does not say what PyTorch says."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error, or one that it was raised from, says that memory ran out.
+
+    Python and numpy raise `MemoryError`; torch, onnxruntime and others report it as the text of an error of their own.
+    """
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        if isinstance(found, MemoryError) or getattr(found, "errno", None) == errno.ENOMEM:
+            return True
+        # These quote what a user wrote.
+        quoting = isinstance(found, (FtxError, ValueError, LookupError, TypeError))
+        if not quoting and NO_MEMORY.search(str(found)):
+            return True
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+    return False
 
 
 def require(extra: str, *modules: str) -> None:

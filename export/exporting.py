@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import sys
@@ -33,18 +32,19 @@ from ftx.export.report import ExportReport, Reduced
 from ftx.heldout import HeldOut, find_held_out, read_held_out
 from ftx.machine import instruction_sets, int8_can_saturate
 from ftx.manifest import Manifest, write_manifest
-from ftx.output import check_free, staged_folder
+from ftx.output import Kind, staged_folder
 from ftx.run_folder import find_checkpoint
 from ftx.runtime import verify
 
 __all__ = ["QUANTIZE", "ChoiceError", "export"]
 
-# What an export folder holds; a later export replaces these and keeps anything else.
+# What an export folder holds; a later export replaces these where they are as ftx left them.
 OWNED = {
     "model.onnx", "model_quantized.onnx", "model_fp16.onnx", "config.json", "tokenizer.json", "tokenizer_config.json",
     "vocab.txt", "special_tokens_map.json", "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model",
-    "added_tokens.json", "parity.json", "parity.html", "README.md", "SHA256SUMS",
+    "added_tokens.json", "parity.json", "parity.html", "README.md",
 }  # fmt: skip
+KIND = Kind(what="export", owned=frozenset(OWNED), mark="parity.json")
 # What the manifest tells of the checkpoint's metrics.json.
 METRICS = (
     "accuracy", "f1_macro", "f1_micro", "mcc", "map", "mae", "rmse", "pearson", "spearman", "eval_rows",
@@ -102,14 +102,13 @@ def export(
     folder = Path(output) if output else Path(run) / "onnx"
     held_out_file = Path(data) if data else find_held_out(checkpoint)
     held_out = read_held_out(held_out_file)
-    check_free(folder, overwrite=overwrite, what="export")
     target = target or target_here()
     gate = Gate(min_agreement=min_agreement)
 
     from ftx.export.card import write_card
     from ftx.export.page import write_page
 
-    with staged_folder(folder, overwrite=overwrite, owned=OWNED, what="export") as staging:
+    with staged_folder(folder, kind=KIND, overwrite=overwrite) as staging:
         say(f"Loading {checkpoint}")
         reference = Reference(checkpoint)
         manifest = describe(reference, checkpoint)
@@ -165,7 +164,6 @@ def export(
         (staging / "parity.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
         write_page(staging / "parity.html", report)
         write_card(staging / "README.md", report, manifest)
-        write_checksums(staging)
     return report
 
 
@@ -317,15 +315,6 @@ def seal(path: Path, manifest: Manifest, reference: Reference) -> None:
             f"{path.name} does not answer its golden probes: max |Δlogit| {report.max_abs_diff:.3g}, "
             f"expected at most {report.atol:g}; nothing was exported"
         )
-
-
-def write_checksums(folder: Path) -> None:
-    """Write SHA256SUMS, as `sha256sum --check` reads it."""
-    lines = []
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
-    (folder / "SHA256SUMS").write_text("".join(lines))
 
 
 def say(line: str) -> None:

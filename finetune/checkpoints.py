@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ftx.errors import OutputError
-from ftx.finetune.unfinished import COMPLETE, steps
+from ftx.finetune.unfinished import COMPLETE, damage, steps
+from ftx.output.record import sync, write_record
 
 __all__ = ["CrashSafeTrainer"]
 
@@ -45,23 +44,21 @@ class CrashSafeTrainer(transformers.Trainer):  # type: ignore[misc]
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 name = f"checkpoint-{self.state.global_step}"
-                flush(self.saving_to / name)
-                (self.saving_to / name / COMPLETE).touch()
+                write_record(self.saving_to / name, COMPLETE)
                 shutil.rmtree(home / name, ignore_errors=True)
                 (self.saving_to / name).rename(home / name)
+                sync(home)
                 drop_older(home, self.state.best_global_step)
             self.accelerator.wait_for_everyone()
-        except (SafetensorError, RuntimeError) as error:  # how safetensors and torch report a full disk
-            raise OutputError(
-                f"A checkpoint could not be written to {home}: {str(error).splitlines()[0]}; "
-                "make room and go on with --resume"
-            ) from error
         finally:
             self.saving_to = None
 
     def _load_best_model(self) -> None:
         # It was recorded where it was written, before it was renamed; or by a run that stood elsewhere.
-        self.state.best_model_checkpoint = str(Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}")
+        best = Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}"
+        if found := damage(best):
+            raise OutputError(f"The best checkpoint is damaged: {found}; begin anew with --overwrite")
+        self.state.best_model_checkpoint = str(best)
         super()._load_best_model()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -87,16 +84,6 @@ class EpochSampler(LengthGroupedSampler):  # type: ignore[misc]
         # Seeds of neighbouring runs and epochs must not meet: seed 1, epoch 0 is not seed 0, epoch 1.
         self.generator.manual_seed((self.seed << 20) + self.epoch)
         return super().__iter__()
-
-
-def flush(folder: Path) -> None:
-    """Have the system write a folder's files to the disk before they are called complete."""
-    for path in folder.iterdir():
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def drop_older(home: Path, best_step: int | None) -> None:

@@ -12,7 +12,16 @@ from scipy.special import expit, softmax
 
 from ftx.finetune.head import MULTI_LABEL, REGRESSION, Head
 
-__all__ = ["ClassScores", "LabelScores", "MultiLabelScores", "RegressionScores", "Scores", "SingleLabelScores", "score"]
+__all__ = [
+    "ClassScores",
+    "LabelScores",
+    "MultiLabelScores",
+    "RegressionScores",
+    "Scores",
+    "SingleLabelScores",
+    "score",
+    "scores_from",
+]
 
 # Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, use 15 bins.
 CALIBRATION_BINS = 15
@@ -107,6 +116,17 @@ class RegressionScores:
 
 
 Scores = SingleLabelScores | MultiLabelScores | RegressionScores
+
+
+def scores_from(values: dict[str, Any], problem_type: str) -> Scores:
+    """Read scores from JSON values, as `dataclasses.asdict` gives them."""
+    if problem_type == REGRESSION:
+        return RegressionScores(**values)
+    if problem_type == MULTI_LABEL:
+        labels = {name: LabelScores(**one) for name, one in values["classes"].items()}
+        return MultiLabelScores(**{**values, "classes": labels})
+    classes = {name: ClassScores(**one) for name, one in values["classes"].items()}
+    return SingleLabelScores(**{**values, "classes": classes})
 
 
 def score(

@@ -2,85 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import shutil
 import time
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, replace
-from importlib import metadata
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ftx.errors import OutputError, RecipeError
-from ftx.finetune.data_profile import DataProfile, profile
-from ftx.finetune.head import Head
-from ftx.finetune.labelled_text import LabelledText
+from ftx.finetune.data_profile import profile
 from ftx.finetune.processes import agreed, is_first_process, say
-from ftx.finetune.recipe import Recipe, load_recipe
-from ftx.finetune.scores import Scores
-from ftx.finetune.unfinished import TRAINER_FOLDER, newest_checkpoint, steps, unfinished_steps
-from ftx.heldout import HELD_OUT_FILE, write_held_out
-from ftx.output import check_free, staged_folder, staging_of
+from ftx.finetune.recipe import Recipe
+from ftx.finetune.report import TrainingReport
+from ftx.finetune.run_files import (
+    KIND,
+    begun_recipe,
+    cut_history,
+    finished_report,
+    mean_loss,
+    write_recipe,
+    write_run,
+)
+from ftx.finetune.unfinished import TRAINER_FOLDER, newest_sound_checkpoint, steps, unfinished_steps
+from ftx.output import FinishedError, KeptError, explained, staged_folder, staging_of
 
 __all__ = ["TrainingReport", "train"]
-
-# What a run folder holds; `onnx` and its staging too, because an export of an older checkpoint must not outlive it.
-OWNED = {
-    "checkpoint", "recipe.toml", "metrics.json", "history.jsonl", "training.svg", "bad_rows.jsonl", HELD_OUT_FILE,
-    "onnx", ".onnx.partial", ".onnx.old",
-}  # fmt: skip
-VERSIONED = ("ftx-toolkit", "torch", "transformers", "datasets", "tokenizers", "accelerate")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingReport:
-    """How a run went; `RUN/metrics.json`.
-
-    Attributes:
-        run: The run folder.
-        problem_type: The kind of head.
-        labels: Label names.
-        train_rows: Rows learnt from.
-        eval_rows: Rows held out.
-        steps: Optimiser steps.
-        train_sec: Seconds of training, without loading, since the start or the resumption.
-        train_samples_per_sec: Rows a second while training.
-        device: `cpu`, or the GPU's name.
-        processes: Processes that trained together.
-        precision: fp32, fp16 or bf16.
-        precision_reason: Why that one.
-        train_loss: Mean loss over the logged steps.
-        eval_loss: Loss on the held-out rows.
-        metrics: On the held-out rows, by the names in `metrics.METRICS`; in metrics.json they stand beside the others.
-        scores: What stands behind them.
-        thresholds: For multi-label: the probability from which each label is given, tuned on the held-out rows.
-        data: What the data is like.
-    """
-
-    run: str
-    problem_type: str
-    labels: list[str]
-    train_rows: int
-    eval_rows: int
-    steps: int
-    train_sec: float
-    train_samples_per_sec: float
-    device: str
-    processes: int
-    precision: str
-    precision_reason: str
-    train_loss: float
-    eval_loss: float
-    metrics: dict[str, float]
-    scores: Scores
-    thresholds: dict[str, float]
-    data: DataProfile
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give everything as JSON values, the metrics beside the rest."""
-        values = asdict(self)
-        return {**values, **values.pop("metrics")}
 
 
 def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume: bool = False) -> TrainingReport:
@@ -102,14 +46,35 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume
         RecipeError, DataError, ModelError, FetchError, OutputError: See there.
     """
     output = Path(output)
-    if is_first_process():
-        check_free(output, overwrite=overwrite, what="run", resume=resume, resumable=unfinished_steps)
+    with ExitStack() as place:
+        staging = enter(place, output, overwrite=overwrite, resume=resume)
+        report = fine_tune(recipe, output, staging)
+    agreed(None)  # nobody goes on before the first process has put the run into its place
+    return report
 
+
+def enter(place: ExitStack, output: Path, *, overwrite: bool, resume: bool) -> Path | None:
+    """Give the folder to write the run into, which only the first process makes and puts into its place.
+
+    Returns:
+        It, or None where the run is finished.
+    """
+    if not is_first_process():
+        place.enter_context(explained(output, within=staging_of(output)))
+        return staging_of(output)
+    folder = staged_folder(output, kind=KIND, overwrite=overwrite, resume=resume, resumable=unfinished_steps)
+    try:
+        return place.enter_context(folder)
+    except FinishedError:
+        return None
+
+
+def fine_tune(recipe: Recipe, output: Path, staging: Path | None) -> TrainingReport:
+    """Write a run into its staging folder; where there is none, because it is finished, say how it went."""
     import huggingface_hub
     import torch
     import transformers
     from accelerate import PartialState
-    from safetensors import SafetensorError
 
     from ftx.finetune.hub import load_model, load_tokenizer
     from ftx.finetune.labelled_text import load_labelled_text
@@ -118,6 +83,11 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume
     transformers.logging.set_verbosity_error()
     huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     processes = PartialState()
+    if agreed(staging is None) or staging is None:
+        say(f"{output} is finished: nothing is left to do")
+        return finished_report(output, recipe)
+    scratch, history_file = staging / TRAINER_FOLDER, staging / "history.jsonl"
+    checkpoint_to_resume = agreed(sound_checkpoint(output, scratch) if is_first_process() else None)
     accelerator = torch.accelerator.current_accelerator()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else accelerator.type if accelerator else "cpu"
     with processes.local_main_process_first():  # it fills the caches
@@ -133,77 +103,75 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume
     look = profile(data, [*train_set["token_count"], *eval_set["token_count"]], recipe.max_length)
     say(look.to_text())
 
-    with run_folder(output, overwrite=overwrite, resume=resume) as staging:
-        processes.wait_for_everyone()
-        scratch, history_file = staging / TRAINER_FOLDER, staging / "history.jsonl"
-        checkpoint_to_resume = newest_checkpoint(scratch)
+    if checkpoint_to_resume:
+        recipe = begun_recipe(staging / "recipe.toml", recipe)
+    precision, why = agreed(is_first_process() and precision_for(recipe, model, tokenizer, train_set))
+    say(f"Training {recipe.model} in {precision} ({why}) on {device}{several(processes.num_processes)}")
+    if is_first_process():
         if checkpoint_to_resume:
-            recipe = begun_recipe(staging / "recipe.toml", recipe)
-        precision, why = agreed(is_first_process() and precision_for(recipe, model, tokenizer, train_set))
-        say(f"Training {recipe.model} in {precision} ({why}) on {device}{several(processes.num_processes)}")
-        if is_first_process():
-            if checkpoint_to_resume:
-                cut_history(history_file, steps(checkpoint_to_resume))
-                say(f"Resuming after {steps(checkpoint_to_resume)} steps")
-            write_recipe(staging / "recipe.toml", recipe, head, precision, model)
-        trainer = build_trainer(
-            recipe,
-            head=head,
-            model=model,
-            tokenizer=tokenizer,
-            train_set=train_set,
-            eval_set=eval_set,
-            precision=precision,
-            scratch=scratch,
-            history_file=history_file,
-        )
-        began = time.perf_counter()
-        outcome = trainer.train(resume_from_checkpoint=checkpoint_to_resume and str(checkpoint_to_resume))
-        train_sec = time.perf_counter() - began
-        held_out = score_rows(trainer, eval_set, head, recipe.seed, tune=True)
-        trainer.log(held_out.logged)
-        if held_out.thresholds:
-            model.config.thresholds = held_out.thresholds
-        report = TrainingReport(
-            run=str(output),
-            problem_type=head.problem_type,
-            labels=head.labels,
-            train_rows=len(data.train),
-            eval_rows=len(data.held_out),
-            steps=outcome.global_step,
-            train_sec=train_sec,
-            train_samples_per_sec=outcome.metrics["train_samples_per_second"],
-            device=device,
-            processes=processes.num_processes,
-            precision=precision,
-            precision_reason=why,
-            train_loss=mean_loss(trainer.state.log_history, outcome.training_loss),
-            eval_loss=held_out.loss,
-            metrics=held_out.metrics,
-            scores=held_out.scores,
-            thresholds=held_out.thresholds,
-            data=look,
-        )
-        if is_first_process():
-            try:
-                trainer.save_model(str(staging / "checkpoint"))  # the tokenizer too
-            except SafetensorError as error:  # a full disk, for one, is no OSError there
-                raise OutputError(
-                    f"{output} could not be written: {error}; make room, or choose another --output"
-                ) from error
-            write_run(staging, report, data)
-            shutil.rmtree(scratch)  # last: until here a killed run can be resumed
-    processes.wait_for_everyone()
+            cut_history(history_file, steps(checkpoint_to_resume))
+            say(f"Resuming after {steps(checkpoint_to_resume)} steps")
+        write_recipe(staging / "recipe.toml", recipe, head, precision, model)
+    trainer = build_trainer(
+        recipe,
+        head=head,
+        model=model,
+        tokenizer=tokenizer,
+        train_set=train_set,
+        eval_set=eval_set,
+        precision=precision,
+        scratch=scratch,
+        history_file=history_file,
+    )
+    began = time.perf_counter()
+    outcome = trainer.train(resume_from_checkpoint=checkpoint_to_resume and str(checkpoint_to_resume))
+    train_sec = time.perf_counter() - began
+    held_out = score_rows(trainer, eval_set, head, recipe.seed, tune=True)
+    trainer.log(held_out.logged)
+    if held_out.thresholds:
+        model.config.thresholds = held_out.thresholds
+    report = TrainingReport(
+        run=str(output),
+        problem_type=head.problem_type,
+        labels=head.labels,
+        train_rows=len(data.train),
+        eval_rows=len(data.held_out),
+        steps=outcome.global_step,
+        train_sec=train_sec,
+        train_samples_per_sec=outcome.metrics["train_samples_per_second"],
+        device=device,
+        processes=processes.num_processes,
+        precision=precision,
+        precision_reason=why,
+        train_loss=mean_loss(trainer.state.log_history, outcome.training_loss),
+        eval_loss=held_out.loss,
+        metrics=held_out.metrics,
+        scores=held_out.scores,
+        thresholds=held_out.thresholds,
+        data=look,
+    )
+    if is_first_process():
+        trainer.save_model(str(staging / "checkpoint"))  # the tokenizer too
+        write_run(staging, report, data)
     return report
 
 
-def run_folder(output: Path, *, overwrite: bool, resume: bool) -> AbstractContextManager[Path]:
-    """Give the folder to write the run into; only the first process makes it and puts it into its place."""
-    if not is_first_process():
-        return nullcontext(staging_of(output))
-    return staged_folder(
-        output, overwrite=overwrite, owned=OWNED, what="run", resume=resume, resumable=unfinished_steps
-    )
+def sound_checkpoint(output: Path, scratch: Path) -> Path | None:
+    """Find the checkpoint to resume from, and drop newer ones that are damaged.
+
+    Raises:
+        OutputError: All are damaged.
+    """
+    found, damaged = newest_sound_checkpoint(scratch)
+    if damaged and not found:
+        raise KeptError(
+            f"{output} can't be resumed, for every checkpoint is damaged: {'; '.join(damaged.values())}; "
+            "begin anew with --overwrite"
+        )
+    for name, what in damaged.items():
+        say(f"{name} is left out, for it is damaged: {what}")
+        shutil.rmtree(scratch / name)
+    return found
 
 
 def several(count: int) -> str:
@@ -228,67 +196,3 @@ def precision_for(recipe: Recipe, model: Any, tokenizer: Any, train_set: Any) ->
     cuda = torch.cuda.is_available()
     cuda_bf16 = cuda and torch.cuda.is_bf16_supported()
     return choose_precision(recipe.precision, cuda=cuda, cuda_bf16=cuda_bf16, trial=trial if on_cpu() else None)
-
-
-def write_run(staging: Path, report: TrainingReport, data: LabelledText) -> None:
-    """Write what a run folder holds beside checkpoint, recipe and history."""
-    from ftx.finetune.curves import draw_run
-
-    (staging / "checkpoint/training_args.bin").unlink()  # a pickle, and recipe.toml says it all
-    data.bad_rows.write(staging / "bad_rows.jsonl")
-    write_held_out(staging / HELD_OUT_FILE, ((text, data.head.label(target)) for text, target in data.held_out))
-    (staging / "metrics.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
-    draw_run(staging / "history.jsonl", report.labels, report.scores, staging / "training.svg")
-
-
-def begun_recipe(path: Path, recipe: Recipe) -> Recipe:
-    """Check that an unfinished run was begun with the same values, and give the recipe with what it found out then.
-
-    Raises:
-        RecipeError: It was not.
-    """
-    begun = load_recipe(str(path))
-    found_out = ("labels", "problem_type", "precision")
-    recipe = replace(
-        recipe, **{name: getattr(begun, name) for name in found_out if getattr(recipe, name) in ((), "auto")}
-    )
-    was, now = begun.to_dict(), recipe.to_dict()
-    if differing := [name for name in now if was[name] != now[name]]:
-        values = ", ".join(f"{name} = {was[name]!r}" for name in differing)
-        raise RecipeError(
-            f"The unfinished run has {values}: resume it with the same values, or begin anew with --overwrite"
-        )
-    return recipe
-
-
-def cut_history(path: Path, last_step: int) -> None:
-    """Drop the lines behind the step that is resumed after, and the last look behind the end: they come again."""
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []:
-        if not line.endswith("\n") or json.loads(line)["step"] > last_step or "train_runtime" in json.loads(line):
-            break
-        kept.append(line)
-    path.write_text("".join(kept), encoding="utf-8")
-
-
-def mean_loss(lines: list[dict[str, Any]], unlogged: float) -> float:
-    """Average the losses of a history; each stands for as many steps as lie between it and the one before.
-
-    The Trainer's own mean, `unlogged`, counts from a resumption on: it serves where no loss was logged.
-    """
-    points = [(line["step"], line["loss"]) for line in lines if "loss" in line]
-    if not points:
-        return unlogged
-    weights = [step - before for (step, _), before in zip(points, [0, *(step for step, _ in points)], strict=False)]
-    return float(sum(w * loss for w, (_, loss) in zip(weights, points, strict=True)) / max(1, sum(weights)))
-
-
-def write_recipe(path: Path, recipe: Recipe, head: Head, precision: str, model: Any) -> None:
-    """Write every value as it was used, with the versions that used it: `ftx train --recipe FILE` does it again."""
-    import tomli_w
-
-    found_out = {"labels": head.labels, "problem_type": head.problem_type, "precision": precision}
-    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONED}
-    if commit := getattr(model.config, "_commit_hash", None):
-        versions["model_commit"] = commit
-    path.write_text(tomli_w.dumps({**recipe.to_dict(), **found_out, "versions": versions}), encoding="utf-8")

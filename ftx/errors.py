@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import re
+from collections.abc import Iterator
 
 __all__ = [
     "DataError",
@@ -34,6 +35,7 @@ __all__ = [
     "RecipeError",
     "out_of_memory",
     "require",
+    "write_failed",
 ]
 
 # How C++ (torch, onnxruntime), CUDA, Rust (safetensors, tokenizers) and the loader of shared libraries say it.
@@ -43,6 +45,13 @@ NO_MEMORY = re.compile(
     r"|os error 12\b|can't start new thread",
     re.IGNORECASE,
 )
+# How C++ (torch, onnxruntime, protobuf) and Rust (safetensors, tokenizers) say that a file could not be written.
+UNWRITTEN = re.compile(
+    r"no space left|quota exceeded|file too large|read-only file system|file write failed|\bunexpected pos \d"
+    r"|Protobuf serialization failed|\b(?:os error|system error number) (?:5|27|28|30|122)\b",
+    re.IGNORECASE,
+)
+UNWRITTEN_ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class FtxError(Exception):
@@ -90,18 +99,30 @@ def out_of_memory(error: BaseException) -> bool:
 
     Python and numpy raise `MemoryError`; torch, onnxruntime and others report it as the text of an error of their own.
     """
+    return any(
+        isinstance(one, MemoryError) or getattr(one, "errno", None) == errno.ENOMEM or says(one, NO_MEMORY)
+        for one in chain(error)
+    )
+
+
+def write_failed(error: BaseException) -> bool:
+    """Tell whether an error, or one that it was raised from, says that a disk takes nothing more: it is full, say."""
+    return any(getattr(one, "errno", None) in UNWRITTEN_ERRNO or says(one, UNWRITTEN) for one in chain(error))
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Give an error, the one that it was raised from, and so on."""
     seen: set[int] = set()
     found: BaseException | None = error
     while found is not None and id(found) not in seen:
         seen.add(id(found))
-        if isinstance(found, MemoryError) or getattr(found, "errno", None) == errno.ENOMEM:
-            return True
-        # These quote what a user wrote.
-        quoting = isinstance(found, (FtxError, ValueError, LookupError, TypeError))
-        if not quoting and NO_MEMORY.search(str(found)):
-            return True
+        yield found
         found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
-    return False
+
+
+def says(error: BaseException, words: re.Pattern[str]) -> bool:
+    """Tell whether a library's error has such words; those of a kind that quotes what a user wrote are not asked."""
+    return not isinstance(error, (FtxError, ValueError, LookupError, TypeError)) and bool(words.search(str(error)))
 
 
 def require(extra: str, *modules: str) -> None:

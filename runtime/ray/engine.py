@@ -11,7 +11,7 @@ from typing import Any
 
 import ftx.errors
 from ftx.errors import DataError, FtxError, require
-from ftx.output import staged_folder
+from ftx.output import Kind, staged_folder
 from ftx.runtime.model_file import find_onnx, open_model
 from ftx.runtime.ray.cluster import cluster
 from ftx.runtime.ray.shards import check_whole, join
@@ -22,6 +22,9 @@ from ftx.runtime.stream.plan import CHUNK_BYTES, CHUNK_ROWS
 from ftx.runtime.stream.reading import Reading
 
 __all__ = ["RayReport", "predict_with_ray"]
+
+# Readers of a folder of Parquet files pass over names with an underscore in front.
+KIND = Kind(what="answers", owned=frozenset({"part-*.parquet"}), record="_SHA256SUMS", scratch=CHUNKS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ def predict_with_ray(
         stride: Tokens that neighbouring windows share.
         pooling: How windows become one answer: `mean` or `max`.
         rows_per_shard: Rows of a shard, or a few more; the last one of an input file has fewer.
-        overwrite: Whether shards that are in the output folder may be replaced; other files there are kept.
+        overwrite: Whether shards that an earlier job wrote there may be replaced; other files there are kept.
 
     Raises:
         MissingExtraError: ray is not installed.
@@ -129,8 +132,7 @@ def predict_with_ray(
     files = find_files(source)
     with closing(chunks_of(*files[0], reading)) as chunks:  # what is wrong at once is said before Ray starts
         next(chunks)
-    before = {path.name for path in target.glob("part-*.parquet")}
-    with staged_folder(target, overwrite=overwrite, owned=before, what="answers") as part:
+    with staged_folder(target, kind=KIND, overwrite=overwrite) as part:
         (part / CHUNKS).mkdir()
         job = Job(
             onnx=path,

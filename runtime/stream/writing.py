@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from ftx.errors import OutputError
+from ftx.locking import try_lock
 from ftx.manifest import Manifest
 from ftx.runtime.heads import Prediction
 from ftx.runtime.stream.columns import predicted_columns
@@ -258,19 +259,10 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         OutputError: Another process holds it.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(f"{path} is being written by another process: wait for it, or end it first") from error
-        except OSError:  # a file system without locks
-            pass
+        if not try_lock(descriptor):
+            raise OutputError(f"{path} is being written by another process: wait for it, or end it first")
         yield
     finally:
         os.close(descriptor)

@@ -19,7 +19,7 @@ from ftx.errors import OutputError, RecipeError
 from ftx.finetune import Recipe, train
 from ftx.finetune.checkpoints import EpochSampler
 from ftx.finetune.unfinished import newest_checkpoint, unfinished_steps
-from ftx.output import beside
+from ftx.output.place import beside
 from tests.conftest import tiny_recipe
 
 KILLS = 20

@@ -1,0 +1,75 @@
+"""How a training went."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ftx.finetune.data_profile import DataProfile
+from ftx.finetune.scores import Scores, scores_from
+
+__all__ = ["TrainingReport"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingReport:
+    """How a run went; `RUN/metrics.json`.
+
+    Attributes:
+        run: The run folder.
+        problem_type: The kind of head.
+        labels: Label names.
+        train_rows: Rows learnt from.
+        eval_rows: Rows held out.
+        steps: Optimiser steps.
+        train_sec: Seconds of training, without loading, since the start or the resumption.
+        train_samples_per_sec: Rows a second while training.
+        device: `cpu`, or the GPU's name.
+        processes: Processes that trained together.
+        precision: fp32, fp16 or bf16.
+        precision_reason: Why that one.
+        train_loss: Mean loss over the logged steps.
+        eval_loss: Loss on the held-out rows.
+        metrics: On the held-out rows, by the names in `metrics.METRICS`; in metrics.json they stand beside the others.
+        scores: What stands behind them.
+        thresholds: For multi-label: the probability from which each label is given, tuned on the held-out rows.
+        data: What the data is like.
+    """
+
+    run: str
+    problem_type: str
+    labels: list[str]
+    train_rows: int
+    eval_rows: int
+    steps: int
+    train_sec: float
+    train_samples_per_sec: float
+    device: str
+    processes: int
+    precision: str
+    precision_reason: str
+    train_loss: float
+    eval_loss: float
+    metrics: dict[str, float]
+    scores: Scores
+    thresholds: dict[str, float]
+    data: DataProfile
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as JSON values, the metrics beside the rest."""
+        values = asdict(self)
+        return {**values, **values.pop("metrics")}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainingReport:
+        """Read what `to_dict` gave."""
+        names = {field.name for field in fields(cls)}
+        given = {name: value for name, value in values.items() if name in names}
+        return cls(
+            **{
+                **given,
+                "metrics": {name: value for name, value in values.items() if name not in names},
+                "scores": scores_from(values["scores"], values["problem_type"]),
+                "data": DataProfile(**values["data"]),
+            }
+        )

@@ -1,0 +1,126 @@
+"""Where an output folder is to stand, what must not be there, and what to say of a place that can't be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ftx.errors import FtxError, OutputError, write_failed
+
+__all__ = ["KeptError", "beside", "explained", "located", "staging_of"]
+
+# Names beside an output that are ftx's own: another output must not have one.
+OURS = re.compile(r"\..+\.(partial|lock|old)")
+OTHERWISE = ", or choose another --output"
+MOUNTS = Path("/proc/self/mountinfo")
+OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+class KeptError(OutputError):
+    """A failure of which the message says what is kept."""
+
+
+def located(output: Path, what: str) -> Path:
+    """Follow the links to the place that is written.
+
+    Raises:
+        OutputError: It is no place for a folder.
+        OSError: It can't be looked at.
+    """
+    target = Path(os.path.realpath(output))
+    if not target.name:
+        raise OutputError(f"{output} is the root of a file system; expected the name of a folder for the {what}")
+    if OURS.fullmatch(target.name):
+        raise OutputError(f"{output} has a name that ftx uses itself: choose another --output")
+    try:
+        here: Path | None = Path.cwd()
+    except FileNotFoundError:  # it was removed
+        here = None
+    if here and target.is_dir() and here.is_relative_to(target):
+        raise OutputError(f"{output} is the folder you stand in: go one up, or choose another --output")
+    try:
+        found = output.stat()
+    except FileNotFoundError:
+        if output.is_symlink() and not target.parent.is_dir():
+            raise OutputError(
+                f"{output} is a link to {target}, and there is no folder {target.parent}: make it first, "
+                "or choose another --output"
+            ) from None
+    else:
+        if not target.is_dir():
+            raise OutputError(f"{output} is a file; expected a folder for the {what}: choose another --output")
+        if is_mount_point(target, found.st_dev):
+            raise OutputError(
+                f"{output} is a mount point, which can't be replaced as a whole: choose a folder in it, as "
+                f"{output / what}"
+            )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def is_mount_point(folder: Path, device: int) -> bool:
+    """Tell whether a file system, or a folder of one that is mounted once more, begins there."""
+    if folder.parent.stat().st_dev != device:
+        return True
+    try:
+        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    points = (line.split(" ")[4] for line in lines)
+    return str(folder) in (OCTAL.sub(lambda match: chr(int(match[1], 8)), point) for point in points)
+
+
+@contextmanager
+def explained(output: Path, kept: Callable[[], str] | None = None, within: Path | None = None) -> Iterator[None]:
+    """Turn a failure to write into one line.
+
+    Args:
+        output: What was to be written.
+        kept: Goes on after the advice: what is kept.
+        within: Where errors that name a file count, besides those that say that the disk is full; default: anywhere.
+
+    Raises:
+        OutputError: Something could not be written.
+    """
+    try:
+        yield
+    except FtxError:
+        raise
+    except Exception as error:
+        if not write_failed(error) and not (isinstance(error, OSError) and concerns(error, within)):
+            raise
+        said = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        advice = advised(error, output) + (kept() if kept else OTHERWISE)
+        raise KeptError(f"{output} can't be written: {said}; {advice}") from error
+
+
+def concerns(error: OSError, within: Path | None) -> bool:
+    """Tell whether an error names a file of a folder."""
+    return within is None or (isinstance(error.filename, str) and Path(error.filename).is_relative_to(within))
+
+
+def advised(error: Exception, output: Path) -> str:
+    """Say what to do about a file that can't be written."""
+    code = getattr(error, "errno", None)
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"make {getattr(error, 'filename', None) or output.parent} writable"
+    if code == errno.ENAMETOOLONG:
+        return "make the name shorter"
+    if code in (errno.ELOOP, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT):
+        return "see to the folders on the way there"
+    return "see to the disk" if code == errno.EIO else "make room"
+
+
+def staging_of(target: Path) -> Path:
+    """Name the folder in which what is to stand at `target` is written."""
+    return beside(target, "partial")
+
+
+def beside(target: Path, role: str) -> Path:
+    """Name the hidden neighbour of `target` that plays `role`."""
+    resolved = Path(os.path.realpath(target))
+    return resolved.with_name(f".{resolved.name}.{role}")

@@ -193,14 +193,13 @@ def contents(run: Path) -> dict[str, str]:
     }
 
 
-def go_on(run: Path, options: dict[str, bool], older: bool) -> str:
+def go_on(run: Path, *, overwrite: bool, older: bool) -> str:
     """Start again, and tell what was there then: the old or the new, whole."""
-    state = "nothing"
     try:
-        with staged_folder(run, kind=RUN, overwrite=False, resumable=unfinished):
+        with staged_folder(run, kind=RUN, overwrite=overwrite, resumable=unfinished):
             raise KeyboardInterrupt
     except KeyboardInterrupt:
-        assert not contents(run), "an unfinished run was taken for a free place"
+        assert overwrite or not contents(run), "what is there was taken for a free place"
     except OutputError as error:
         assert "holds something" in str(error) or "begun and not finished" in str(error), str(error)
     found = contents(run) if run.is_dir() else {}
@@ -243,7 +242,7 @@ def main(scenario: str, fault: str, folder: Path) -> None:
         try:
             if older:
                 check_mine(run)
-            state = go_on(run, options, older)
+            state = go_on(run, overwrite=older and number % 2 == 0, older=older)
             if status == 0:
                 assert state == "new", f"said to be written, and {state} is there"
             if older:

@@ -23,6 +23,7 @@ from ftx.export.quantization.calibration import Calibration
 from ftx.export.quantization.scheme import SCHEMES, Scheme
 from ftx.export.reference import Reference
 from ftx.heldout import read_held_out, write_held_out
+from ftx.output.record import read_record
 from ftx.run_folder import find_checkpoint
 
 
@@ -37,6 +38,12 @@ def test_the_export_folder_holds_what_is_promised(tiny_export: Path) -> None:
         names.discard(name)
     assert names == {"SHA256SUMS"}
     assert [path.name for path in tiny_export.parent.iterdir()] == ["onnx"]
+
+
+def test_the_names_of_all_that_an_export_writes_are_known_before(tiny_export: Path) -> None:
+    files = read_record(tiny_export / "SHA256SUMS")
+    assert len(files) > 8
+    assert set(files) <= exporting.KIND.owned
 
 
 def test_parity_json_says_what_was_measured(tiny_export: Path, tiny_run: Path) -> None:
@@ -333,6 +340,10 @@ def test_content_is_not_overwritten_unless_asked(tiny_run: Path, tmp_path: Path)
     export(tiny_run, tmp_path / "onnx", overwrite=True, quantize="none")
     assert (tmp_path / "onnx/mine.txt").read_text() == "x"
     assert (tmp_path / "onnx/model.onnx").is_file()
+    (tmp_path / "onnx/README.md").write_text("a card of my own")
+    with pytest.raises(OutputError, match=r"holds README\.md, which is not ftx's, or was changed since: move it away"):
+        export(tiny_run, tmp_path / "onnx", overwrite=True)
+    assert (tmp_path / "onnx/README.md").read_text() == "a card of my own"
 
 
 @pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])

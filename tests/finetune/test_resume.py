@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -18,8 +19,10 @@ import pytest
 from ftx.errors import OutputError, RecipeError
 from ftx.finetune import Recipe, train
 from ftx.finetune.checkpoints import EpochSampler
-from ftx.finetune.unfinished import newest_checkpoint, unfinished_steps
+from ftx.finetune.unfinished import COMPLETE, newest_checkpoint, newest_sound_checkpoint, unfinished_steps
 from ftx.output.place import beside
+from ftx.output.publishing import is_finished
+from ftx.output.record import write_record
 from tests.conftest import tiny_recipe
 
 KILLS = 20
@@ -102,7 +105,7 @@ def test_twenty_kills_at_random_moments(processes: Any, recipe: Recipe, unbroken
             reached = 0
             continue
         steps = unfinished_steps(staging)
-        assert steps >= reached, "a kill lost a checkpoint that was complete"
+        assert steps >= reached or is_finished(staging), "a kill lost a checkpoint that was complete"
         reached = steps
     assert within_saves >= 5
     last = start(processes, recipe, output)
@@ -145,20 +148,23 @@ def test_an_interrupted_run_goes_on_in_the_middle_and_at_the_end_of_an_epoch(
 
 
 def test_a_run_killed_between_its_last_step_and_its_end_goes_on(
-    recipe: Recipe, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, unbroken: Path, after_all_steps: Path, tmp_path: Path
 ) -> None:
-    from ftx.finetune import training
+    staging = shutil.copytree(after_all_steps, beside(tmp_path / "run", "partial"))
+    assert unfinished_steps(staging) == 54
+    train(recipe, tmp_path / "run", resume=True)
+    assert_same_end(tmp_path / "run", unbroken)
 
-    def killed(*arguments: Any) -> None:
-        raise KeyboardInterrupt
 
-    output = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "mean_loss", killed)
-        train(recipe, output)
-    assert unfinished_steps(beside(output, "partial")) == 54
-    train(recipe, output, resume=True)
-    assert_same_end(output, unbroken)
+def test_a_run_killed_between_its_end_and_its_place_is_put_there(
+    recipe: Recipe, unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(unbroken, beside(tmp_path / "run", "partial"))
+    report = train(recipe, tmp_path / "run", resume=True)
+    assert report.steps == 54
+    assert "finished by an earlier command, which did not come to put it into its place" in capsys.readouterr().err
+    assert_same_end(tmp_path / "run", unbroken)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_overwrite_begins_anew(recipe: Recipe, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +181,116 @@ def test_a_checkpoint_without_its_mark_is_not_trusted(tmp_path: Path) -> None:
         if complete:
             (folder / "COMPLETE").touch()
     assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+
+
+@pytest.fixture(scope="module")
+def after_12_steps(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run leaves that Ctrl-C ended after 13 steps: checkpoints after 10 and 12."""
+    output = tmp_path_factory.mktemp("after-12") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        interrupted(recipe, output, patch, 13)
+    return beside(output, "partial")
+
+
+@pytest.fixture(scope="module")
+def after_all_steps(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run leaves that Ctrl-C ended after its last step, before it wrote anything else."""
+    from ftx.finetune import training
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    output = tmp_path_factory.mktemp("after-all") / "run"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "mean_loss", killed)
+        train(recipe, output)
+    return beside(output, "partial")
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    elif how == "flipped":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    else:
+        path.write_bytes(content[: len(content) // 2 if how == "cut" else 0])
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "flipped", "missing"])
+def test_every_damage_of_the_newest_checkpoint_is_seen(after_12_steps: Path, tmp_path: Path, how: str) -> None:
+    whole = after_12_steps / "trainer"
+    assert newest_sound_checkpoint(whole) == (whole / "checkpoint-12", {})
+    names = [path.name for path in (whole / "checkpoint-12").iterdir()]
+    assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth"} < set(names)
+    for name in set(names) - ({COMPLETE} if how == "missing" else set()):
+        folder = shutil.copytree(whole, tmp_path / name)
+        damage(folder / "checkpoint-12" / name, how)
+        found, damaged = newest_sound_checkpoint(folder)
+        assert found == folder / "checkpoint-10", name
+        assert set(damaged) == {"checkpoint-12"}
+
+
+def test_a_checkpoint_of_which_the_best_one_is_damaged_is_not_gone_on_from(tmp_path: Path) -> None:
+    for step, best in ((2, 2), (4, 2), (6, 6), (8, 6)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(json.dumps({"best_global_step": best}))
+        (folder / "model.safetensors").write_text("weights")
+        write_record(folder, COMPLETE)
+    assert newest_sound_checkpoint(tmp_path) == (tmp_path / "checkpoint-8", {})
+    damage(tmp_path / "checkpoint-6/model.safetensors", "flipped")
+    found, damaged = newest_sound_checkpoint(tmp_path)
+    assert found == tmp_path / "checkpoint-4"
+    assert damaged == dict.fromkeys(["checkpoint-8", "checkpoint-6"], "model.safetensors of checkpoint-6")
+
+
+@pytest.mark.parametrize(("name", "how"), [("model.safetensors", "flipped"), ("scheduler.pt", "empty")])
+def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(
+    recipe: Recipe, unbroken: Path, after_12_steps: Path, tmp_path: Path, name: str, how: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    staging = shutil.copytree(after_12_steps, beside(tmp_path / "run", "partial"))
+    damage(staging / "trainer/checkpoint-12" / name, how)
+    train(recipe, tmp_path / "run", resume=True)
+    said = capsys.readouterr().err
+    assert f"checkpoint-12 is left out, for it is damaged: {name} of checkpoint-12\n" in said
+    assert "Resuming after 10 steps\n" in said
+    assert_same_end(tmp_path / "run", unbroken)
+
+
+def test_a_run_of_which_every_checkpoint_is_damaged_says_so_and_is_kept(
+    recipe: Recipe, after_12_steps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    staging = shutil.copytree(after_12_steps, beside(tmp_path / "run", "partial"))
+    for checkpoint in (staging / "trainer").glob("checkpoint-*"):
+        damage(checkpoint / "optimizer.pt", "cut")
+    words = r"every checkpoint is damaged: optimizer\.pt of checkpoint-12; .* of checkpoint-10; begin anew with --over"
+    with pytest.raises(OutputError, match=words):
+        train(recipe, tmp_path / "run", resume=True)
+    assert "--resume" not in capsys.readouterr().err
+    assert unfinished_steps(staging) == 12
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint/tokenizer.json", "checkpoint/config.json", "metrics.json", "training.svg"]
+)
+def test_a_disk_that_is_full_at_the_end_keeps_the_work(
+    recipe: Recipe, unbroken: Path, after_all_steps: Path, tmp_path: Path, name: str
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    output, staging = tmp_path / "run", beside(tmp_path / "run", "partial")
+    shutil.copytree(after_all_steps, staging)
+    (staging / name).parent.mkdir(exist_ok=True)
+    (staging / name).symlink_to("/dev/full")
+    words = "No space left on device.*; make room and go on with --resume: 54 steps are done and kept"
+    with pytest.raises(OutputError, match=words):
+        train(recipe, output, resume=True)
+    (staging / name).unlink()
+    train(recipe, output, resume=True)
+    assert_same_end(output, unbroken)
 
 
 def test_a_disk_that_fills_up_keeps_the_older_checkpoints(

@@ -4,20 +4,26 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-from ftx.errors import ModelError
+from ftx.errors import ModelError, OutputError, RecipeError
 from ftx.finetune import Recipe, load_recipe, train
+from ftx.finetune.run_files import KIND
 from ftx.heldout import read_held_out
+from ftx.output.record import is_intact, read_record
 from tests.conftest import tiny_recipe
 
 
 def test_the_run_folder_holds_what_is_promised(tiny_run: Path) -> None:
     names = {path.name for path in tiny_run.iterdir()}
-    assert names == {"checkpoint", "recipe.toml", "metrics.json", "history.jsonl", "training.svg", "eval.jsonl"}
+    assert names == {
+        "checkpoint", "recipe.toml", "metrics.json", "history.jsonl", "training.svg", "eval.jsonl", "SHA256SUMS",
+    }  # fmt: skip
+    assert all(is_intact(tiny_run, *entry) for entry in read_record(tiny_run / "SHA256SUMS").items())
     checkpoint = {path.name for path in (tiny_run / "checkpoint").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= checkpoint
     assert not [name for name in checkpoint if name.endswith((".bin", ".pt", ".pkl"))]
@@ -27,6 +33,48 @@ def test_the_run_folder_holds_what_is_promised(tiny_run: Path) -> None:
     assert json.loads((tiny_run / "checkpoint/tokenizer_config.json").read_text())["model_max_length"] == 32
     assert "<svg" in (tiny_run / "training.svg").read_text()
     assert [path.name for path in tiny_run.parent.iterdir()] == [tiny_run.name]
+
+
+def test_the_names_of_all_that_a_run_writes_are_known_before(tiny_run: Path) -> None:
+    files = read_record(tiny_run / "SHA256SUMS")
+    assert len(files) > 8
+    assert [name for name in files if not any(fnmatch(name, pattern) for pattern in KIND.owned)] == []
+
+
+def test_overwriting_a_run_that_was_exported_keeps_what_is_the_users_own(
+    tiny_run: Path, tiny_export: Path, tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    shutil.copytree(tiny_export, run / "onnx")
+    mine = ["notes.txt", "checkpoint/notes.txt", "onnx/notes.txt", "bench/bench.md"]
+    for name in mine:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("mine")
+    run.chmod(0o700)
+    before = {path.name for path in tiny_run.iterdir()}
+    report = train(
+        tiny_recipe(tiny_model("single_label_classification"), reviews, Recipe, epochs=1.0), run, overwrite=True
+    )
+    assert json.loads((run / "metrics.json").read_text())["steps"] == report.steps == 9
+    assert [(run / name).read_text() for name in mine] == ["mine"] * 4
+    assert [path.name for path in (run / "onnx").iterdir()] == ["notes.txt"]
+    assert {path.name for path in run.iterdir()} == before | {"notes.txt", "onnx", "bench"}
+    assert run.stat().st_mode & 0o777 == 0o700
+    (run / "metrics.json").write_text("{}")
+    with pytest.raises(OutputError, match=r"holds metrics\.json, which is not ftx's, or was changed since"):
+        train(tiny_recipe(tiny_model("single_label_classification"), reviews, Recipe), run, overwrite=True)
+    assert (run / "metrics.json").read_text() == "{}"
+
+
+def test_resuming_what_is_finished_gives_its_report(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str], tiny_model: Callable[[str], Path], reviews: Path
+) -> None:
+    recipe = tiny_recipe(tiny_model("single_label_classification"), reviews, Recipe)
+    report = train(recipe, tiny_run, resume=True)
+    assert json.loads(json.dumps(report.to_dict())) == json.loads((tiny_run / "metrics.json").read_text())
+    assert "is finished: nothing is left to do" in capsys.readouterr().err
+    with pytest.raises(RecipeError, match=r"finished run has epochs = 4\.0"):
+        train(replace(recipe, epochs=5.0), tiny_run, resume=True)
 
 
 def test_the_tiny_model_learns(tiny_run: Path) -> None:

@@ -104,9 +104,8 @@ def test_a_ray_of_its_own_answers_shards_in_order(
         assert row["predicted_label"] == expected.label or abs(row["predicted_score"] - 0.5) < 1e-5
         assert row["predicted_truncated"] == expected.truncated
     assert {row["predicted_truncated"] for row in rows} == {True, False}
-    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == [
-        f"part-{number:05d}.parquet" for number in range(report.shards)
-    ]
+    shards = [f"part-{number:05d}.parquet" for number in range(report.shards)]
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["_SHA256SUMS", *shards]
     assert {path.name for path in tmp_path.iterdir()} <= {"in", "out"}
 
 
@@ -232,14 +231,28 @@ class TestOnOneRay:
 
     def test_an_output_that_is_there_is_kept_unless_told(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
         path, source = graph("single_label_classification"), write_shards(tmp_path / "in", texts_of(10), shards=1)
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "part-00007.parquet").write_text("of an earlier job")
+        before = write_shards(tmp_path / "before", texts_of(10), shards=2)
+        predict_with_ray(path, before, tmp_path / "out", workers=1)
+        assert len(list((tmp_path / "out").glob("part-*.parquet"))) == 2
+        assert pq.read_table(tmp_path / "out").num_rows == 10  # readers pass over the list of digests
         (tmp_path / "out" / "notes.txt").write_text("a user's own")
         with pytest.raises(OutputError, match="holds something already"):
             predict_with_ray(path, source, tmp_path / "out", workers=1)
         predict_with_ray(path, source, tmp_path / "out", workers=1, overwrite=True)
-        assert {path.name for path in (tmp_path / "out").iterdir()} == {"part-00000.parquet", "notes.txt"}
+        names = {path.name for path in (tmp_path / "out").iterdir()}
+        assert names == {"part-00000.parquet", "notes.txt", "_SHA256SUMS"}
         assert (tmp_path / "out" / "notes.txt").read_text() == "a user's own"
+        assert [row["id"] for row in read_rows(tmp_path / "out")] == list(range(10))
+
+    def test_a_shard_that_is_a_users_own_is_refused_and_named(
+        self, graph: Callable[[str], Path], tmp_path: Path
+    ) -> None:
+        path, source = graph("single_label_classification"), write_shards(tmp_path / "in", texts_of(10), shards=1)
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "part-00007.parquet").write_text("a user's own")
+        with pytest.raises(OutputError, match=r"holds part-00007\.parquet, which is not ftx's"):
+            predict_with_ray(path, source, tmp_path / "out", workers=1, overwrite=True)
+        assert (tmp_path / "out" / "part-00007.parquet").read_text() == "a user's own"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from typing import Any
+
 import numpy as np
 import pytest
 import sklearn.metrics
@@ -12,6 +16,7 @@ from ftx.finetune.scores import (
     bootstrap_interval,
     calibration_error,
     score,
+    scores_from,
 )
 
 LABELS = ["a", "b", "c"]
@@ -85,3 +90,20 @@ def test_values_are_scored_with_bias_and_interval() -> None:
     assert found.p90_abs_error == pytest.approx(0.5, abs=1e-5)
     assert found.mae_interval == pytest.approx((0.5, 0.5), abs=1e-5)
     assert len(found.points) == 1000
+
+
+@pytest.mark.parametrize(
+    ("head", "references"),
+    [
+        (HEAD, REFERENCES),
+        (Head(problem_type=MULTI_LABEL, labels=LABELS), (CHANCE.random((500, 3)) < 0.5).astype(np.int64)),
+        (Head(problem_type=REGRESSION, labels=["value"]), CHANCE.normal(size=500)),
+    ],
+    ids=lambda value: getattr(value, "problem_type", ""),
+)
+def test_scores_come_back_from_json(head: Head, references: Any) -> None:
+    found = score(LOGITS[:, : len(head.labels)], references, head, 0, {})
+    written = json.dumps(asdict(found))
+    read = scores_from(json.loads(written), head.problem_type)
+    assert type(read) is type(found)
+    assert json.dumps(asdict(read)) == written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from ftx.errors import DataError
+from ftx.finetune.cells import listed
 from ftx.finetune.table import Row
 from ftx.heldout import Label
 from ftx.text import Text
@@ -24,6 +26,10 @@ Example = tuple[Text, Target]
 
 # Regression values are held out from each tenth of their range of ranks.
 BINS = 10
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+INTEGER = re.compile(r"[+-]?\d{1,1000}", re.ASCII)  # Python refuses to compute with 4,300 digits
+CODE = re.compile(r"[+-]?0\d+", re.ASCII)
+LARGEST_VALUE = 1e18  # float32 holds its square, which the loss is made of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +44,27 @@ class Head:
     problem_type: str
     labels: list[str]
 
+    @property
+    def numeric(self) -> bool:
+        """Whether a label's name is a number itself: then a number in the data is a name."""
+        return any(map(NUMBER.fullmatch, self.labels))
+
     @cached_property
     def numbers(self) -> dict[str, int]:
         """The number of each label as it may be written in the data: a name, or the number of one."""
-        numbers = {name: number for number, name in enumerate(self.labels)}
-        if not any(name.isdecimal() for name in self.labels):
+        numbers = {whole(name): number for number, name in enumerate(self.labels)}
+        numbers |= {name: number for number, name in enumerate(self.labels)}
+        if not self.numeric:
             numbers |= {str(number): number for number in range(len(self.labels))}
         return numbers
+
+    def number(self, name: str) -> int:
+        """Give the number of a label as written; a whole number may be written as a float, 1.0 for 1."""
+        number = self.numbers.get(name, self.numbers.get(whole(name)))
+        if number is None:
+            by_number = "" if self.numeric else f", or a number from 0 to {len(self.labels) - 1}"
+            raise ValueError(f"label {name!r:.80} is not in the list; expected {listed(self.labels)}{by_number}")
+        return number
 
     def target(self, label: str | list[str]) -> Target:
         """Turn a label as written into what training compares with.
@@ -53,16 +73,12 @@ class Head:
             ValueError: It is no label of this head; says what was found and expected.
         """
         if self.problem_type == REGRESSION:
-            return finite(label)
-        for name in [label] if isinstance(label, str) else label:
-            if name not in self.numbers:
-                expected = f"{', '.join(self.labels)}, or a number from 0 to {len(self.labels) - 1}"
-                raise ValueError(f"label {name!r} is not in the list; expected {expected}")
+            return value_of(label)
         if self.problem_type == SINGLE_LABEL:
             if not isinstance(label, str):
-                raise ValueError(f"a list of labels, {', '.join(label)}; expected one label")
-            return self.numbers[label]
-        given = {self.numbers[name] for name in ([label] if isinstance(label, str) else label)}
+                raise ValueError(f"a list of labels, {listed(label)}; expected one label")
+            return self.number(label)
+        given = {self.number(name) for name in ([label] if isinstance(label, str) else label)}
         return [float(number in given) for number in range(len(self.labels))]
 
     def label(self, target: Target) -> Label:
@@ -72,22 +88,47 @@ class Head:
         return target if self.problem_type == REGRESSION else self.labels[int(target)]
 
 
-def finite(label: str | list[str]) -> float:
-    """Read a value."""
-    try:
-        value = float(label) if isinstance(label, str) else math.nan
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"label {label!r} is not a number; expected one, for regression")
+def value_of(label: str | list[str]) -> float:
+    """Read a value.
+
+    Raises:
+        ValueError: It is no number, or none that float32 holds.
+    """
+    value = number_of(label)
+    if value is None:
+        raise ValueError(f"label {label!r:.80} is not a number; expected one, for regression")
+    if abs(value) > LARGEST_VALUE:
+        raise ValueError(
+            f"label {label!r:.80} is too large a number; expected one up to {LARGEST_VALUE:g}, for regression"
+        )
     return value
+
+
+def number_of(label: str | list[str]) -> float | None:
+    """Read a number, infinite where it is too large for one; None where it is none: inf, nan and 1_000 are words."""
+    bare = label.strip() if isinstance(label, str) else ""
+    return float(bare) if NUMBER.fullmatch(bare) else None
+
+
+def is_whole(name: str) -> bool:
+    """Tell whether a number is whole, as no value of a regression need be: 3, -1 or 2.0."""
+    return bool(INTEGER.fullmatch(name)) or (number_of(name) or 0.0).is_integer()
+
+
+def whole(name: str) -> str:
+    """Write a whole number as the integer it is, 1.0 as 1; all else, 007 too, stays as it is written."""
+    if INTEGER.fullmatch(name):
+        return name if CODE.fullmatch(name) else str(int(name))
+    value = number_of(name)
+    return str(int(value)) if value is not None and value.is_integer() and abs(value) < 2**53 else name
 
 
 def find_head(asked: str, names: list[str], rows: list[Row], label_column: str) -> Head:
     """Find out which head suits the labels.
 
     Args:
-        asked: A problem type, or `auto`: lists of labels make multi-label, numbers with fractions regression.
+        asked: A problem type, or `auto`: lists of labels make multi-label. Where most labels are numbers and some have
+            fractions, it is a regression, in which the others are bad rows. All else is a single label.
         names: The label names in order; empty: those found, sorted (numbers by size).
         rows: Every row of the data set.
         label_column: What a regression's value is called.
@@ -95,32 +136,32 @@ def find_head(asked: str, names: list[str], rows: list[Row], label_column: str) 
     Raises:
         DataError: Some labels are of one kind and some of another.
     """
+    single = asked == SINGLE_LABEL
     lists = sum(not isinstance(row.label, str) for row in rows)
     if lists and (lists < len(rows) or asked in (SINGLE_LABEL, REGRESSION)):
         mostly_lists = lists * 2 >= len(rows) and asked not in (SINGLE_LABEL, REGRESSION)
         odd = next(row for row in rows if isinstance(row.label, str) == mostly_lists)
         expected = "a list of labels" if mostly_lists else "one label"
-        raise DataError(f"{odd.where}: label {odd.label!r}: expected {expected} in every row")
+        raise DataError(f"{odd.where}: label {odd.label!r:.80}: expected {expected} in every row")
     if asked == "auto":
-        asked = MULTI_LABEL if lists else REGRESSION if not names and all_numbers_with_fractions(rows) else SINGLE_LABEL
+        asked = MULTI_LABEL if lists else REGRESSION if not names and mostly_values(rows) else SINGLE_LABEL
     if asked == REGRESSION:
         return Head(problem_type=asked, labels=[label_column])
-    return Head(problem_type=asked, labels=names or found_names(rows))
+    return Head(problem_type=asked, labels=names or found_names(rows, single=single))
 
 
-def all_numbers_with_fractions(rows: list[Row]) -> bool:
-    """Tell whether every label is a number and some are not whole, as no label's number is."""
-    values = []
-    for row in rows:
-        try:
-            values.append(finite(row.label))
-        except ValueError:
-            return False
-    return any(not value.is_integer() for value in values)
+def mostly_values(rows: list[Row]) -> bool:
+    """Tell whether most labels are numbers and some of these have fractions, as no label's number has."""
+    values = [value for row in rows if (value := number_of(row.label)) is not None and math.isfinite(value)]
+    return 2 * len(values) > len(rows) and any(not value.is_integer() for value in values)
 
 
-def found_names(rows: list[Row]) -> list[str]:
-    """Sort the labels found.
+def found_names(rows: list[Row], *, single: bool) -> list[str]:
+    """Sort the labels found, numbers by size.
+
+    Args:
+        rows: Every row.
+        single: Whether single labels were asked for by name: then numbers with fractions are names as any others.
 
     Raises:
         DataError: Numbers and words are mixed.
@@ -129,15 +170,23 @@ def found_names(rows: list[Row]) -> list[str]:
     for row in rows:
         for name in [row.label] if isinstance(row.label, str) else row.label:
             where.setdefault(name, row.where)
-    words = sorted(name for name in where if not name.isdecimal())
-    numbers = sorted((name for name in where if name.isdecimal()), key=int)
-    if words and numbers:
+    numbers = [name for name in where if NUMBER.fullmatch(name)]
+    words = sorted(name for name in where if not NUMBER.fullmatch(name))
+    fractions = not all(map(is_whole, numbers))
+    if words and numbers and not (single and fractions):
         odd = min(words, numbers, key=len)[0]
         raise DataError(
-            f"{where[odd]}: label {odd!r}: some labels are numbers and some are words; "
+            f"{where[odd]}: label {odd!r:.80}: some labels are numbers and some are words; "
             "expected one kind: mend it, or list the labels with --labels"
         )
-    return numbers or words
+    # What is written in two ways, 1 and 1.0, is one label.
+    numbers = list({name if fractions and whole(name) not in where else whole(name) for name in numbers})
+    return [*sorted(numbers, key=size), *words]
+
+
+def size(number: str) -> tuple[float, str]:
+    """Sort numbers by size; integers of hundreds of digits have one, too."""
+    return int(number) if INTEGER.fullmatch(number) else float(number), number
 
 
 def strata(targets: list[Target], head: Head) -> list[str]:

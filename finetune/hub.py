@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ftx.errors import DataError, ModelError
+from ftx.errors import DataError, FtxError, ModelError
 from ftx.finetune.bad_rows import BadRows
 from ftx.finetune.head import Head
+from ftx.finetune.lines import exists
+from ftx.finetune.records import check_columns
 from ftx.finetune.starter import STARTER, starter_model
-from ftx.finetune.table import Columns, Row, check_columns, read_row
+from ftx.finetune.table import Columns, Row, read_row
+from ftx.lengths import longest_input
 
-__all__ = ["hub_rows", "load_checkpoint", "load_model", "load_tokenizer"]
+__all__ = ["hub_rows", "load_checkpoint", "load_model", "load_tokenizer", "positions"]
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 NO_HUB = "use --model starter --dataset starter, which need no hub, or name a local folder or file"
 
 
@@ -31,10 +37,14 @@ def load_tokenizer(model: str) -> Any:
     try:
         name, revision = resolve(model)
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, use_fast=True)
+    except FtxError:
+        raise
     except Exception as error:  # a folder without tokenizer files ends in a TypeError deep inside
-        raise ModelError(f"Model {model!r} can't be loaded: {reason(error)}; {advice(model)}") from error
+        raise unloadable(f"Model {model!r:.300} can't be loaded: ", error, f"; {advice(model)}") from error
     if not tokenizer.is_fast:
         raise ModelError(f"Model {model!r} has no tokenizer.json, which the runtime needs: choose a model with one")
+    if tokenizer.pad_token is None:
+        raise ModelError(f"Model {model!r} has a tokenizer without a padding token, which batches need: choose another")
     return tokenizer
 
 
@@ -60,11 +70,11 @@ def load_model(model: str, head: Head) -> Any:
             ignore_mismatched_sizes=True,
             use_safetensors=True,
         )
+    except FtxError:
+        raise
     except Exception as error:  # a damaged model.safetensors raises SafetensorError, no common base
-        raise ModelError(
-            f"Model {model!r} can't be loaded: {reason(error)}; expected config.json and model.safetensors "
-            f"(pickled weights are never read); {advice(model)}"
-        ) from error
+        expected = "expected config.json and model.safetensors (pickled weights are never read)"
+        raise unloadable(f"Model {model!r:.300} can't be loaded: ", error, f"; {expected}; {advice(model)}") from error
 
 
 def load_checkpoint(checkpoint: Path) -> Any:
@@ -78,14 +88,46 @@ def load_checkpoint(checkpoint: Path) -> Any:
     try:
         return AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True)
     except Exception as error:  # a damaged model.safetensors raises SafetensorError, no common base
-        raise ModelError(
-            f"Checkpoint {checkpoint} can't be loaded: {reason(error)}; {advice(str(checkpoint))}"
-        ) from error
+        raise unloadable(f"Checkpoint {checkpoint} can't be loaded: ", error, f"; {advice(str(checkpoint))}") from error
+
+
+def positions(config: Any) -> int:
+    """Tell how many tokens a loaded model has positions for, special ones included."""
+    return longest_input(config.model_type, getattr(config, "max_position_embeddings", None), config.pad_token_id)
+
+
+def unloadable(what: str, error: Exception, advised: str) -> FtxError:
+    """Say why a model or a data set can't be loaded: too little memory and a full disk are no fault of its own.
+
+    Returns:
+        A `ModelError`, with the advice that suits.
+
+    Raises:
+        MemoryError: That is what it was.
+    """
+    for one in causes(error):
+        if isinstance(one, MemoryError):
+            raise MemoryError(*one.args) from error
+        if isinstance(one, OSError) and one.errno in FULL:
+            where = f" ({one.filename})" if one.filename else ""
+            advised = "; make room there, or name another cache folder with HF_HOME"
+            return ModelError(f"{what}{one.strerror}{where}{advised}")
+    return ModelError(f"{what}{reason(error)}{advised}")
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Walk an exception and what led to it."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or following.__context__
 
 
 def advice(model: str) -> str:
     """Say what to do about a model that can't be loaded."""
-    if Path(model).is_dir():
+    if exists(model):
         return "put a whole config.json, model.safetensors and tokenizer.json into that folder"
     return NO_HUB
 
@@ -94,16 +136,32 @@ def resolve(model: str) -> tuple[str, str | None]:
     """Turn `starter` into the folder it is fetched to, and a hub id into its name and revision."""
     if model == STARTER:
         return str(starter_model()), None
-    if Path(model).exists() and not Path(model).is_dir():
+    if exists(model) and not Path(model).is_dir():
         raise ModelError(
             f"Model {model!r} is a file; expected a folder with config.json, model.safetensors, tokenizer.json"
         )
+    if exists(model):
+        check_folder(Path(model))
     return split_revision(model)
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a model's folder can be read, and holds nothing that would never end.
+
+    Raises:
+        ModelError: It can't, or it holds a pipe, a socket or a device.
+    """
+    try:
+        odd = [path.name for path in folder.iterdir() if path.exists() and not path.is_file() and not path.is_dir()]
+    except OSError as error:
+        raise ModelError(f"Model {str(folder)!r} can't be read: {error.strerror or error}") from error
+    if odd:
+        raise ModelError(f"Model {str(folder)!r}: {odd[0]} is a pipe, a socket or a device; expected plain files")
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
     """Split `NAME@REVISION`; a folder may have an @ in its name, a hub id has not."""
-    if Path(name).exists() or "@" not in name:
+    if exists(name) or "@" not in name:
         return name, None
     name, _, revision = name.rpartition("@")
     return name, revision
@@ -127,10 +185,8 @@ def hub_rows(dataset: str, columns: Columns, bad_rows: BadRows) -> tuple[list[Ro
         if revision:
             check_revision(loaded, name, revision)
     except Exception as error:  # the hub's, fsspec's and datasets' errors have no common base
-        raise DataError(
-            f"Data set {dataset!r} is no file or folder here, and no hub data set that can be reached: "
-            f"{reason(error)}; {NO_HUB}"
-        ) from error
+        what = f"Data set {dataset!r:.300} is no file or folder here, and no hub data set that can be reached: "
+        raise DataError(str(unloadable(what, error, f"; {NO_HUB}"))) from error
     if "train" not in loaded:
         raise DataError(f"Data set {dataset!r} has no train split, only {', '.join(loaded)}")
     sides: dict[str, list[Row]] = {"train": [], "validation": []}
@@ -138,7 +194,7 @@ def hub_rows(dataset: str, columns: Columns, bad_rows: BadRows) -> tuple[list[Ro
         if side not in loaded:
             continue
         features = loaded[side].features
-        check_columns(f"Data set {dataset!r}, split {side}", list(features), columns)
+        check_columns(f"Data set {dataset!r}, split {side}", list(features), columns.all)
         names = label_names(features.get(columns.label))
         for number, record in enumerate(loaded[side].select_columns(list(columns.all)), 1):
             row = read_row(f"{dataset} {side} row {number}", named(record, columns.label, names), columns, bad_rows)
@@ -173,9 +229,10 @@ def named(record: dict[str, Any], column: str, names: list[str]) -> dict[str, An
     if not names:
         return record
     label = record[column]
+    known = dict(enumerate(names))
     if isinstance(label, list):
-        return {**record, column: [names[number] for number in label]}
-    return {**record, column: names[label] if label is not None and 0 <= label < len(names) else None}
+        return {**record, column: [known.get(number) for number in label]}
+    return {**record, column: known.get(label)}
 
 
 def reason(error: Exception) -> str:

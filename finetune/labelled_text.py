@@ -8,14 +8,20 @@ from pathlib import Path
 
 from ftx.errors import DataError
 from ftx.finetune.bad_rows import BadRows
+from ftx.finetune.cells import listed
 from ftx.finetune.head import MULTI_LABEL, REGRESSION, Example, Head, find_head, strata
 from ftx.finetune.hub import hub_rows
+from ftx.finetune.lines import exists
 from ftx.finetune.recipe import Recipe
+from ftx.finetune.records import SUFFIXES
 from ftx.finetune.sentence_split import sample, sentence_key, split
 from ftx.finetune.starter import STARTER, starter_rows
 from ftx.finetune.table import Columns, Row, read_tables
 
 __all__ = ["LabelledText", "columns_of", "examples", "load_labelled_text"]
+
+
+VALUES_FOUND = ", as most labels are numbers with fractions; for classes add --problem-type single_label_classification"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +60,8 @@ def load_labelled_text(recipe: Recipe) -> LabelledText:
         raise DataError(f"{recipe.dataset} is empty; expected rows of labelled text")
     names = list(recipe.labels or recipe.label_columns)
     head = find_head(recipe.problem_type, names, rows + validation, recipe.label_column)
-    train, held_out = (examples(side, head, bad_rows) for side in (rows, validation))
+    hint = VALUES_FOUND if recipe.problem_type == "auto" and head.problem_type == REGRESSION else ""
+    train, held_out = (examples(side, head, bad_rows, hint) for side in (rows, validation))
     check_variety(recipe.dataset, train, head)
     found = labels_found(train, head)
     leaks = 0
@@ -67,11 +74,14 @@ def load_labelled_text(recipe: Recipe) -> LabelledText:
         train, held_out = split(train, strata([target for _, target in train], head), recipe.validation, recipe.seed)
     if lacking := [name for name in head.labels if name in found - labels_found(train, head)]:
         raise DataError(
-            f"{recipe.dataset} has too few rows of {', '.join(lacking)} to learn from and to hold out; "
+            f"{recipe.dataset} has too few rows of {listed(lacking)} to learn from and to hold out; "
             "expected two or more of each label"
         )
     if not train or not held_out:
-        raise DataError(f"{recipe.dataset} has too few rows to hold one out; expected two or more of each label")
+        values = "; for values add --problem-type regression" if head.numeric else ""
+        raise DataError(
+            f"{recipe.dataset} has too few rows to hold one out; expected two or more of each label{values}"
+        )
     train = sample(train, recipe.train_rows, recipe.seed)
     held_out = sample(held_out, recipe.eval_rows, recipe.seed)
     by_sentence: dict[str, set[str]] = defaultdict(set)
@@ -102,12 +112,11 @@ def columns_of(recipe: Recipe) -> Columns:
 
 def read_rows(recipe: Recipe, columns: Columns, bad_rows: BadRows) -> tuple[list[Row], list[Row]]:
     """Read the rows of the data set, and those of its own validation side, if it has one."""
-    path = Path(recipe.dataset)
     validation: list[Row] = []
     if recipe.dataset == STARTER:
         rows = list(starter_rows())
-    elif path.exists():
-        rows = list(read_tables(path, columns, bad_rows))
+    elif exists(recipe.dataset) or is_path(recipe.dataset):
+        rows = list(read_tables(Path(recipe.dataset), columns, bad_rows))
     else:
         rows, validation = hub_rows(recipe.dataset, columns, bad_rows)
     if recipe.validation_file:
@@ -117,14 +126,19 @@ def read_rows(recipe: Recipe, columns: Columns, bad_rows: BadRows) -> tuple[list
     return rows, validation
 
 
-def examples(rows: list[Row], head: Head, bad_rows: BadRows) -> list[Example]:
-    """Turn rows into texts with targets; rows with a label that the head does not have are bad rows."""
+def is_path(dataset: str) -> bool:
+    """Tell a file that is not there from a hub id, which has no suffix of a table: no hub need be asked for it."""
+    return dataset.startswith(("/", "./", "../", "~")) or Path(dataset).suffix.lower() in (*SUFFIXES, ".gz")
+
+
+def examples(rows: list[Row], head: Head, bad_rows: BadRows, hint: str = "") -> list[Example]:
+    """Turn rows into texts with targets; rows with a label that the head does not have are bad rows, hint says why."""
     kept: list[Example] = []
     for row in rows:
         try:
             kept.append((row.text, head.target(row.label)))
         except ValueError as error:
-            bad_rows.add(row.where, str(error))
+            bad_rows.add(row.where, f"{error}{hint}")
     return kept
 
 

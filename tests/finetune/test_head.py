@@ -23,10 +23,21 @@ def rows_of(*labels: str | list[str]) -> list[Row]:
         ("auto", ["1", "0"], SINGLE_LABEL, ["0", "1"]),
         ("auto", [["b"], [], ["a", "b"]], MULTI_LABEL, ["a", "b"]),
         ("auto", ["1", "2.5", "-3e-1"], REGRESSION, ["stars"]),
-        ("auto", ["1", "2.5", "x"], SINGLE_LABEL, None),
+        ("auto", ["1", "2.5", "x"], REGRESSION, ["stars"]),
+        ("auto", ["1.5", "2.5", "inf", "nan"], SINGLE_LABEL, None),
+        ("auto", ["1.5", "2.5", "0.5", "inf", "1_000"], REGRESSION, ["stars"]),
+        ("auto", ["1.5", "x"], SINGLE_LABEL, None),
+        ("auto", ["1", "2", "x"], SINGLE_LABEL, None),
+        ("auto", ["1", "-1", "0", "10", "9"], SINGLE_LABEL, ["-1", "0", "1", "9", "10"]),
+        ("auto", ["1.0", "0.0", "2.0", "1", "+2"], SINGLE_LABEL, ["0", "1", "2"]),
+        ("auto", ["007", "7.0", "-0.0", "1e1"], SINGLE_LABEL, ["0", "007", "7", "10"]),
+        ("auto", ["9" * 1000, "1", "1" + "0" * 40], SINGLE_LABEL, ["1", "1" + "0" * 40, "9" * 1000]),
+        ("auto", [["1.0", "-1"], ["2"]], MULTI_LABEL, ["-1", "1", "2"]),
         (REGRESSION, ["1", "2"], REGRESSION, ["stars"]),
         (MULTI_LABEL, ["b", "a"], MULTI_LABEL, ["a", "b"]),
         (SINGLE_LABEL, ["0.5", "1.5"], SINGLE_LABEL, ["0.5", "1.5"]),
+        (SINGLE_LABEL, ["10.5", "1.0", "n/a", "9", "1"], SINGLE_LABEL, ["1", "9", "10.5", "n/a"]),
+        (SINGLE_LABEL, ["2.0", "2.5"], SINGLE_LABEL, ["2.0", "2.5"]),
     ],
 )
 def test_the_labels_say_which_head(
@@ -67,9 +78,34 @@ def test_targets_and_labels_are_each_others_inverse() -> None:
         (value, "many", "'many' is not a number"),
         (value, "nan", "'nan' is not a number"),
         (value, "inf", "'inf' is not a number"),
+        (value, "1_000", "'1_000' is not a number"),
+        (value, "1e30", "'1e30' is too large a number; expected one up to 1e\\+18"),
+        (value, "9" * 1000, "is too large a number"),
     ):
         with pytest.raises(ValueError, match=reason):
             head.target(label)
+
+
+def test_whole_numbers_are_the_same_label_however_they_are_written() -> None:
+    whole = Head(problem_type=SINGLE_LABEL, labels=["-1", "0", "1"])
+    assert [whole.target(label) for label in ("-1", "-1.0", "0.0", "-0.0", "+1", "1.")] == [0, 0, 1, 1, 2, 2]
+    floats = Head(problem_type=SINGLE_LABEL, labels=["1.0", "1.5"])
+    assert [floats.target(label) for label in ("1.0", "1", "1.5")] == [0, 0, 1]
+    named = Head(problem_type=SINGLE_LABEL, labels=["no", "yes"])
+    assert [named.target(label) for label in ("1.0", "0", "yes")] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("labels", [["-1", "-2"], ["0.5", "1.5"], ["1.0", "low"]])
+def test_where_a_name_is_a_number_numbers_are_names_alone(labels: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"label '0' is not in the list; expected [^;]*$") as caught:
+        Head(problem_type=SINGLE_LABEL, labels=labels).target("0")
+    assert "a number from" not in str(caught.value)
+
+
+def test_a_message_does_not_list_thousands_of_labels() -> None:
+    head = Head(problem_type=SINGLE_LABEL, labels=[f"label {number}" for number in range(100_000)])
+    with pytest.raises(ValueError, match="label 19 and 99980 more, or a number from 0 to 99999"):
+        head.target("x" * 1_000_000)
 
 
 def test_rare_labels_are_a_stratum_of_their_own() -> None:

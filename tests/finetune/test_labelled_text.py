@@ -153,3 +153,31 @@ def test_a_sample_is_the_same_each_time_and_keeps_the_order() -> None:
     assert some == sample(rows, 10, 42) != sample(rows, 10, 43)
     assert [rows.index(row) for row in some] == sorted(rows.index(row) for row in some)
     assert sample(rows, 0, 42) == sample(rows, 1000, 42) == rows
+
+
+def test_odd_labels_among_values_are_bad_rows_and_make_no_classes(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    rows = [f"text {number},{number / 4}\n" for number in range(20)]
+    for odd in ("n/a", "inf", "1e300"):
+        path.write_text("text,label\n" + "".join(rows) + f"odd,{odd}\n")
+        with pytest.raises(DataError, match=rf"a\.csv:22: label '{odd}' is .*single_label_classification"):
+            load_labelled_text(Recipe(model="m", dataset=str(path)))
+        data = load_labelled_text(Recipe(model="m", dataset=str(path), skip_bad_rows=1))
+        assert data.head.problem_type == "regression"
+        assert [row.where for row in data.bad_rows.rows] == [f"{path}:22"]
+    path.write_text("text,label\n" + "".join(rows * 2).replace("text", "more", 20) + "odd,n/a\nOdd one,n/a\n")
+    asked = Recipe(model="m", dataset=str(path), problem_type="single_label_classification")
+    assert load_labelled_text(asked).head.labels[-2:] == ["4.75", "n/a"]
+
+
+def test_values_without_fractions_are_told_how_to_be_values(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(f"text {number},{number}\n" for number in range(5000)))
+    with pytest.raises(DataError, match="two or more of each label; for values add --problem-type regression"):
+        load_labelled_text(Recipe(model="m", dataset=str(path)))
+
+
+@pytest.mark.parametrize("name", ["nowhere.csv", "/nowhere", "./nowhere", "~/x", "nowhere.csv.gz", "x" * 300 + ".csv"])
+def test_a_file_that_is_not_there_is_not_looked_for_on_a_hub(name: str) -> None:
+    with pytest.raises(DataError, match=r"can't be read: (No such file|File name too long)"):
+        load_labelled_text(Recipe(model="m", dataset=name))

@@ -69,7 +69,8 @@ def measure(
     from ftx.finetune import Recipe
     from ftx.finetune.hub import load_model, load_tokenizer
     from ftx.finetune.labelled_text import load_labelled_text
-    from ftx.finetune.trainer import build_trainer, tokenise
+    from ftx.finetune.tokens import tokenise
+    from ftx.finetune.trainer import build_trainer
 
     transformers.logging.set_verbosity_error()
     recipe = Recipe(

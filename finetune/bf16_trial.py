@@ -1,8 +1,14 @@
-"""Find out by a few steps whether a CPU trains faster in bf16, and whether the gradients stay the same."""
+"""Find out by a few steps whether a CPU trains faster in bf16, and whether the gradients stay the same.
+
+The clock takes part in a choice here, never in a verdict. Whether the gradients stay the same does not hang on it, and
+either format trains; which of them it is may differ between a busy machine and an idle one, so what was found is kept,
+the run's recipe.toml names the format that was taken, and a run made again from that takes the same one.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,6 +22,7 @@ from ftx.machine import cache_home, cpu_model
 __all__ = ["Bf16Trial", "remembered", "try_bf16"]
 
 STEPS = 4  # pairs that are timed, after one that is not
+SHORTEST_SEC = 1e-9  # a coarse clock may say that a step took no time at all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +58,7 @@ def try_bf16(model: Any, batches: list[Any]) -> Bf16Trial:
             exact_sec, exact_loss, exact = step(model, batch, bf16=False)
             bf16_sec, bf16_loss, rounded = step(model, batch, bf16=True)
             seconds.append(exact_sec)
-            speedups.append(exact_sec / bf16_sec)
+            speedups.append(exact_sec / max(bf16_sec, SHORTEST_SEC))
             changes.append(abs(bf16_loss - exact_loss) / max(abs(exact_loss), 1e-12))
             cosines.append(torch.nn.functional.cosine_similarity(exact, rounded, dim=0).item())
     model.train(training)
@@ -91,15 +98,19 @@ def remembered(model: Any, batch_size: int, trial: Callable[[], Bf16Trial]) -> B
     path = cache_home() / "bf16_trials.json"
     known = read(path)
     try:
-        return Bf16Trial(**known[key])
-    except (KeyError, TypeError):
+        return Bf16Trial(**{name: float(value) for name, value in known[key].items()})
+    except (AttributeError, KeyError, TypeError, ValueError):  # not tried yet, or the file is another version's
         found = trial()
+    if not all(map(math.isfinite, asdict(found).values())):  # the model's own numbers are none: nothing to keep
+        return found
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({**known, key: asdict(found)}, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(
+            json.dumps({**known, key: asdict(found)}, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
         partial.replace(path)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: the file holds a NaN of an earlier version's
         pass
     return found
 
@@ -108,6 +119,6 @@ def read(path: Path) -> dict[str, Any]:
     """Read what was found before; nothing where it can't be read."""
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.errors import DataError
+from ftx.errors import DataError, ModelError
 from ftx.finetune.bad_rows import BadRows
 from ftx.finetune.head import MULTI_LABEL, Head
 from ftx.finetune.labelled_text import columns_of, examples
@@ -91,7 +91,7 @@ def evaluate(
     if isinstance(model, (str, Path)):
         asked = checkpoint_model(find_checkpoint(Path(model)))
         own = HELD_OUT_COLUMNS if data is None else columns_of_run(asked.path)
-        data = data or find_held_out(asked.path)
+        data = find_held_out(asked.path) if data is None else data
     elif data is None:
         raise DataError("There is nothing to evaluate on: name labelled rows with --data FILE")
     else:
@@ -102,11 +102,19 @@ def evaluate(
     if asked.text_pair is not None and asked.text_pair != bool(where.text_pair):
         asks = "two texts together: name" if asked.text_pair else "one text at a time: leave out"
         raise DataError(f"{asked.path} judges {asks} the second's column, --text-pair-column")
+    if str(data) == "":
+        raise DataError("data is '', expected a file or folder of labelled rows")
     bad_rows = BadRows(limit=skip_bad_rows)
     rows = examples(list(read_tables(Path(data), where, bad_rows)), asked.head, bad_rows)
     if not rows:
         raise DataError(f"{data} is empty; expected rows of labelled text")
     logits = asked.logits([text for text, _ in rows])
+    if not np.isfinite(logits).all():
+        count = int((~np.isfinite(logits)).any(axis=-1).sum())
+        raise ModelError(
+            f"{asked.path} gives no number for {count} of {len(rows)} rows: its weights are damaged, or its training "
+            "diverged; train it again"
+        )
     targets = np.asarray([target for _, target in rows])
     return Evaluation(
         model=str(asked.path),
@@ -144,21 +152,45 @@ def classifier_model(classifier: Classifier) -> Model:
 
 
 def checkpoint_model(checkpoint: Path) -> Model:
-    """Load a checkpoint."""
-    from ftx.finetune.hub import load_checkpoint, load_tokenizer
+    """Load a checkpoint.
+
+    Raises:
+        ModelError: It can't be loaded, or its files don't say what its answers mean.
+    """
+    from ftx.finetune.hub import load_checkpoint, load_tokenizer, positions
 
     tokenizer, model = load_tokenizer(str(checkpoint)), load_checkpoint(checkpoint)
     config = model.config
     guessed = "regression" if config.num_labels == 1 else "single_label_classification"  # as transformers does
+    labels = [config.id2label.get(n) for n in range(config.num_labels)]
+    thresholds = getattr(config, "thresholds", None) or {}
+    length = tokenizer.model_max_length
+    for file, key, value, expected, holds in (
+        ("config.json", "id2label", labels, "a name for each label", None not in labels),
+        ("config.json", "id2label", labels, "no name twice", len(set(map(str, labels))) == len(labels)),
+        ("config.json", "thresholds", thresholds, "a share from 0 to 1 by label", are_shares(thresholds)),
+        ("tokenizer_config.json", "model_max_length", length, "a number above 2", is_number(length) and length > 2),
+    ):
+        if not holds:
+            raise ModelError(f"{checkpoint / file}: {key} is {value!r:.200}, expected {expected}")
+    max_length = int(min(length, positions(config)))
     return Model(
         path=checkpoint,
-        head=Head(
-            problem_type=config.problem_type or guessed, labels=[config.id2label[n] for n in range(config.num_labels)]
-        ),
-        thresholds=getattr(config, "thresholds", None) or {},
+        head=Head(problem_type=config.problem_type or guessed, labels=[str(label) for label in labels]),
+        thresholds=thresholds,
         text_pair=getattr(config, "text_pair", None),
-        logits=lambda texts: trainer_logits(model, tokenizer, texts),
+        logits=lambda texts: trainer_logits(model, tokenizer, texts, max_length),
     )
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value of JSON is a number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def are_shares(thresholds: Any) -> bool:
+    """Tell whether thresholds are shares by name."""
+    return isinstance(thresholds, dict) and all(is_number(one) and 0 <= one <= 1 for one in thresholds.values())
 
 
 def columns_of_run(checkpoint: Path) -> Columns:
@@ -167,15 +199,15 @@ def columns_of_run(checkpoint: Path) -> Columns:
     return columns_of(load_recipe(str(recipe))) if recipe.is_file() else HELD_OUT_COLUMNS
 
 
-def trainer_logits(model: Any, tokenizer: Any, texts: list[Text]) -> NDArray[np.float32]:
+def trainer_logits(model: Any, tokenizer: Any, texts: list[Text], max_length: int) -> NDArray[np.float32]:
     """Compute logits with the Trainer, on a GPU if there is one. *Shape:* `(len(texts), num_labels)`."""
     import transformers
 
-    from ftx.finetune.trainer import forget_earlier_runs, on_cpu, tokenise
+    from ftx.finetune.tokens import tokenise
+    from ftx.finetune.trainer import forget_earlier_runs, on_cpu
 
     transformers.logging.set_verbosity_error()
     forget_earlier_runs()
-    max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
     rows = tokenise([(text, 0) for text in texts], tokenizer, max_length)
     order = np.argsort(rows["length"], kind="stable")
     logits = np.empty((len(texts), model.config.num_labels), dtype=np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -74,13 +76,22 @@ class RegressionMetrics(evaluate.Metric):  # type: ignore[misc]
         return info("values", datasets.Value("float64"), datasets.Value("float64"))
 
     def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
-        varied = len(set(predictions)) > 1 and len(set(references)) > 1
         return {
             "mae": float(sklearn.metrics.mean_absolute_error(references, predictions)),
             "rmse": float(sklearn.metrics.root_mean_squared_error(references, predictions)),
-            "pearson": float(scipy.stats.pearsonr(references, predictions).statistic) if varied else 0.0,
-            "spearman": float(scipy.stats.spearmanr(references, predictions).statistic) if varied else 0.0,
+            "pearson": correlation(scipy.stats.pearsonr, references, predictions),
+            "spearman": correlation(scipy.stats.spearmanr, references, predictions),
         }
+
+
+def correlation(of: Any, references: list[float], predictions: list[float]) -> float:
+    """Compute a correlation; 0 where a side does not vary, or by less than can be computed with."""
+    if len(set(predictions)) < 2 or len(set(references)) < 2:
+        return 0.0
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # about such sides
+        found = float(of(references, predictions).statistic)
+    return found if math.isfinite(found) else 0.0
 
 
 def info(what: str, predictions: Any, references: Any) -> Any:

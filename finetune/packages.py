@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ftx.errors import FetchError, require
+from ftx.finetune.lines import exists
 from ftx.machine import cache_home
 
 __all__ = ["Package", "fetch"]
@@ -62,7 +63,9 @@ def fetch(package: Package) -> Path:
     """
     home = cache_home()
     folder = home / f"{package.name}-{package.version}"
-    if folder.is_dir():
+    if exists(str(folder)):
+        if lacking := [name for name in package.members if not (folder / name).is_file()]:
+            raise FetchError(f"{folder} lacks {', '.join(lacking)}: remove that folder, and it is fetched again")
         return folder
     require("train", "pip", "setuptools")
     try:

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import RecipeError
+from ftx.finetune.cells import LONGEST_LABEL, listed
+from ftx.finetune.lines import exists
+from ftx.finetune.records import is_delimiter
+from ftx.finetune.starter import STARTER
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,13 +37,27 @@ SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial
 # For one problem type or another; training checks that the head has it.
 BEST_METRICS = ("accuracy", "f1_macro", "f1_micro", "mcc", "map", "mae", "rmse", "pearson", "spearman", "loss")
 
+# Counts go through 32-bit integers somewhere, and numpy takes no larger seed.
+LARGEST_COUNT, LARGEST_SEED = 2**31 - 1, 2**32 - 1
+FROM_ONE = ("max_length", "train_batch_size", "eval_batch_size", "logging_steps", "gradient_accumulation_steps")
+FROM_ZERO = (
+    "max_steps", "skip_bad_rows", "train_rows", "eval_rows", "eval_steps", "save_steps", "freeze_layers",
+    "early_stopping",
+)  # fmt: skip
+# What float32 still holds; whether a model learns with it, training finds out.
+LARGEST_FLOATS = {"learning_rate": 1e30, "epochs": 1e6}
+LARGEST_DECAY = 1000
+# Hub ids, or paths: `./` at their beginning is beside the recipe's file.
+PATHS = ("model", "dataset", "validation_file")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Every value of a fine-tuning run.
 
     Attributes:
-        model: `starter`, a hub id (`@REVISION` pins it), or a folder in Hugging Face layout.
+        model: `starter`, a hub id (`@REVISION` pins it), or a folder in Hugging Face layout. In a recipe's file `./`
+            means beside it, here and in dataset and validation_file.
         dataset: `starter`, a file (CSV, TSV, JSON lines, Parquet), a folder of them, or a hub id, `NAME[:CONFIG]`
             (`@REVISION` pins it).
         text_column: The column of the texts.
@@ -47,7 +65,7 @@ class Recipe:
         label_column: The column of the labels.
         label_columns: For multi-label, in place of label_column: a column a label, with 1 or 0 in it.
         problem_type: One of `PROBLEM_TYPES`. auto: lists of labels and label_columns make multi-label, numbers with
-            fractions regression, all else a single label.
+            fractions (most labels, the others are bad rows) regression, all else a single label.
         labels: Label names in the order of their numbers; empty: found in the data, sorted.
         delimiter: What separates the cells of a .csv, .tsv or .txt file; empty: found out from its header.
         skip_bad_rows: Rows that may be unusable without being an error.
@@ -117,23 +135,18 @@ class Recipe:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        at_least_one = (
-            "max_length",
-            "train_batch_size",
-            "eval_batch_size",
-            "logging_steps",
-            "gradient_accumulation_steps",
-        )
-        for name in at_least_one:
-            self._expect(name, "at least 1", getattr(self, name) >= 1)
-        for name in ("learning_rate", "epochs"):
-            self._expect(name, "above 0", getattr(self, name) > 0)
-        for name in ("max_steps", "weight_decay", "seed", "skip_bad_rows", "train_rows", "eval_rows"):
-            self._expect(name, "0 or more", getattr(self, name) >= 0)
-        for name in ("eval_steps", "save_steps", "freeze_layers", "early_stopping"):
-            self._expect(name, "0 or more", getattr(self, name) >= 0)
+        for name in ("model", "dataset", "text_column", "label_column"):
+            self._expect(name, "a name", bool(getattr(self, name).strip()))
+        for name in FROM_ONE:
+            self._expect(name, f"1 to {LARGEST_COUNT}", 1 <= getattr(self, name) <= LARGEST_COUNT)
+        for name in FROM_ZERO:
+            self._expect(name, f"0 to {LARGEST_COUNT}", 0 <= getattr(self, name) <= LARGEST_COUNT)
+        self._expect("seed", f"0 to {LARGEST_SEED}", 0 <= self.seed <= LARGEST_SEED)
+        for name, largest in LARGEST_FLOATS.items():
+            self._expect(name, f"above 0, up to {largest:g}", 0 < getattr(self, name) <= largest)
+        self._expect("weight_decay", f"0 to {LARGEST_DECAY}", 0 <= self.weight_decay <= LARGEST_DECAY)
         self._expect("validation", "between 0 and 1", 0 < self.validation < 1)
-        self._expect("delimiter", "one character", len(self.delimiter) <= 1)
+        self._expect("delimiter", "one character, no quote or line break", is_delimiter(self.delimiter))
         self._expect("warmup_ratio", "from 0 to 1", 0 <= self.warmup_ratio <= 1)
         self._expect("schedule", f"one of {', '.join(SCHEDULES)}", self.schedule in SCHEDULES)
         self._expect("class_weights", "none or balanced", self.class_weights in ("none", "balanced"))
@@ -147,21 +160,34 @@ class Recipe:
         for name in ("labels", "label_columns"):
             names = getattr(self, name)
             self._expect(name, "no name twice", len(set(names)) == len(names))
+            fits = all(one.strip() and len(one) <= LONGEST_LABEL for one in names)
+            self._expect(name, f"names of 1 to {LONGEST_LABEL} characters", fits)
         self._expect("labels", "two names or more", len(self.labels) != 1 or not single or bool(self.label_columns))
         if self.label_columns:
             self._expect("labels", "the same as label_columns", self.labels in ((), self.label_columns))
             multi = self.problem_type in ("auto", "multi_label_classification")
             self._expect("problem_type", "multi_label_classification, as there are label_columns", multi)
 
+        texts = (self.text_column, self.text_pair_column)
+        self._expect("text_pair_column", "another column than text_column", texts[0] != texts[1])
+        labels = self.label_columns or (self.label_column,)
+        self._expect("label_columns" if self.label_columns else "label_column", "no text's", not {*texts} & {*labels})
+
     def _expect(self, name: str, expected: str, holds: bool) -> None:
         if not holds:
-            raise RecipeError(f"{name} is {getattr(self, name)!r}, expected {expected}")
+            raise RecipeError(f"{name} is {shown(getattr(self, name))}, expected {expected}")
 
     def override(self, values: dict[str, Any]) -> Recipe:
         """Replace the values given; a new data set also drops the label names of the old one."""
         if "dataset" in values and "labels" not in values and values["dataset"] != self.dataset:
             values = {**values, "labels": ()}
         return replace(self, **values)
+
+    def anchored(self) -> Recipe:
+        """Give the paths as absolute ones, which mean the same from any folder; hub ids and `starter` stay."""
+        paths = {name: getattr(self, name) for name in PATHS}
+        there = {name: path for name, path in paths.items() if path not in ("", STARTER) and exists(path)}
+        return replace(self, **{name: str(Path(path).absolute()) for name, path in there.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Give every value, for TOML and JSON."""
@@ -184,7 +210,7 @@ def recipe_path(name: str) -> Path:
         RecipeError: There is no such recipe.
     """
     path = FOLDER / f"{name}.toml" if name in recipes() else Path(name)
-    if not path.is_file():
+    if not exists(str(path)) or not path.is_file():
         raise RecipeError(f"There is no recipe {name!r}: expected {', '.join(recipes())}, or a TOML file")
     return path
 
@@ -203,30 +229,46 @@ def load_recipe(name: str, *, quick: bool = False, starter: bool = False) -> Rec
     path = recipe_path(name)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"Recipe {name} is not TOML: {error}") from error
+    except OSError as error:
+        raise RecipeError(f"Recipe {name} can't be read: {error.strerror or error}") from error
+    except RecursionError as error:
+        raise RecipeError(f"Recipe {name} is nested too deeply; expected plain values") from error
+    except ValueError as error:  # no TOML, no UTF-8, or an integer of more digits than Python reads
+        raise RecipeError(f"Recipe {name} is not TOML: {error!s:.300}") from error
     values.pop("versions", None)  # a run's recipe.toml records them
-    quick_values, starter_values = values.pop("quick", {}), values.pop("starter", {})
-    if quick and not quick_values:
+    tables = {kind: values.pop(kind, {}) for kind in ("quick", "starter")}
+    for kind, table in tables.items():
+        if not isinstance(table, dict):
+            raise RecipeError(f"Recipe {name}: {kind} is {shown(table)}, expected values under [{kind}]")
+    if quick and not tables["quick"]:
         raise RecipeError(f"Recipe {name} has no [quick] values: try --max-steps, --train-rows and --eval-rows")
-    values |= (quick_values if quick else {}) | (starter_values if starter else {})
+    values |= (tables["quick"] if quick else {}) | (tables["starter"] if starter else {})
     kinds = {field.name: field.type for field in fields(Recipe)}
     if unknown := sorted(set(values) - set(kinds)):
-        raise RecipeError(f"Recipe {name} has unknown values {', '.join(unknown)}; expected {', '.join(kinds)}")
+        raise RecipeError(f"Recipe {name} has unknown values {listed(unknown)}; expected {', '.join(kinds)}")
     if lacking := sorted({"model", "dataset"} - set(values)):
         raise RecipeError(f"Recipe {name} lacks {' and '.join(lacking)}")
     checked = {key: typed(name, key, str(kinds[key]), value) for key, value in values.items()}
-    if checked["dataset"].startswith("./"):  # beside the recipe
-        checked["dataset"] = str(path.parent / checked["dataset"])
+    for key in PATHS:
+        if checked.get(key, "").startswith("./"):
+            checked[key] = str(path.parent / checked[key])
     return Recipe(**checked)
 
 
 def typed(recipe: str, key: str, kind: str, value: Any) -> Any:
     """Check a TOML value against the field's type; an integer may stand for a float."""
-    if kind == "float" and type(value) is int:
+    if kind == "float" and type(value) is int and abs(value) < 2**53:
         return float(value)
     if kind == "tuple[str, ...]" and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(value)
     if type(value).__name__ != kind:
-        raise RecipeError(f"Recipe {recipe}: {key} is {value!r}, expected {kind}")
+        raise RecipeError(f"Recipe {recipe}: {key} is {shown(value)}, expected {kind}")
     return value
+
+
+def shown(value: Any) -> str:
+    """Write a value for a message, not more of it than fits on a line."""
+    try:
+        return f"{value!r:.200}"
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "an integer of thousands of digits"

@@ -49,7 +49,7 @@ def write_run(staging: Path, report: TrainingReport, data: LabelledText) -> None
     (staging / "checkpoint/training_args.bin").unlink()  # a pickle, and recipe.toml says it all
     data.bad_rows.write(staging / "bad_rows.jsonl")
     write_held_out(staging / HELD_OUT_FILE, ((text, data.head.label(target)) for text, target in data.held_out))
-    (staging / "metrics.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n")
+    (staging / "metrics.json").write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
     draw_run(staging / "history.jsonl", report.labels, report.scores, staging / "training.svg")
 
 
@@ -64,7 +64,7 @@ def begun_recipe(path: Path, recipe: Recipe, what: str = "unfinished run") -> Re
     recipe = replace(
         recipe, **{name: getattr(begun, name) for name in found_out if getattr(recipe, name) in ((), "auto")}
     )
-    was, now = begun.to_dict(), recipe.to_dict()
+    was, now = begun.to_dict(), recipe.anchored().to_dict()
     if differing := [name for name in now if was[name] != now[name]]:
         values = ", ".join(f"{name} = {was[name]!r}" for name in differing)
         raise RecipeError(f"The {what} has {values}: resume it with the same values, or begin anew with --overwrite")
@@ -108,11 +108,14 @@ def mean_loss(lines: list[dict[str, Any]], unlogged: float) -> float:
 
 
 def write_recipe(path: Path, recipe: Recipe, head: Head, precision: str, model: Any) -> None:
-    """Write every value as it was used, with the versions that used it: `ftx train --recipe FILE` does it again."""
+    """Write every value as it was used, with the versions that used it: `ftx train --recipe FILE` does it again.
+
+    Paths are absolute, so that it does from any folder.
+    """
     import tomli_w
 
     found_out = {"labels": head.labels, "problem_type": head.problem_type, "precision": precision}
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONED}
     if commit := getattr(model.config, "_commit_hash", None):
         versions["model_commit"] = commit
-    replace_text(path, tomli_w.dumps({**recipe.to_dict(), **found_out, "versions": versions}))
+    replace_text(path, tomli_w.dumps({**recipe.anchored().to_dict(), **found_out, "versions": versions}))

@@ -10,48 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 import transformers
 from scipy.special import expit
 from tqdm import tqdm
 
+from ftx.errors import RecipeError
 from ftx.finetune.checkpoints import CrashSafeTrainer
-from ftx.finetune.head import MULTI_LABEL, Example, Head
+from ftx.finetune.divergence import check_figures, check_logits
+from ftx.finetune.head import MULTI_LABEL, Head
 from ftx.finetune.metrics import SMALLER_IS_BETTER, check_best_metric, measure_of
 from ftx.finetune.objective import freeze_layers, loss_function
 from ftx.finetune.recipe import Recipe
 from ftx.finetune.scores import Scores, score
 from ftx.finetune.thresholds import tune_thresholds
 
-__all__ = ["RowScores", "build_trainer", "collated", "forget_earlier_runs", "on_cpu", "score_rows", "tokenise"]
-
-
-def tokenise(rows: list[Example], tokenizer: Any, max_length: int) -> Any:
-    """Make a data set of token ids and labels; padding waits for the batch.
-
-    Returns:
-        A `datasets.Dataset` with what the tokenizer gives, `labels`, `length` (tokens kept) and `token_count` (tokens
-        of the whole text).
-    """
-    pairs = bool(rows) and isinstance(rows[0][0], tuple)
-    columns = {"text": [text[0] if isinstance(text, tuple) else text for text, _ in rows]}
-    if pairs:
-        columns["text_pair"] = [text[1] for text, _ in rows]
-    rows_set = datasets.Dataset.from_dict({**columns, "labels": [target for _, target in rows]})
-
-    def encode(batch: dict[str, Any]) -> dict[str, Any]:
-        texts = [batch[name] for name in columns]
-        encoded = tokenizer(*texts, truncation=True, max_length=max_length)
-        if pairs:  # what is cut off a pair comes in pieces that overlap
-            whole = [len(ids) for ids in tokenizer(*texts)["input_ids"]]
-        else:  # what is cut off a text comes along for free, with special tokens of its own
-            special = tokenizer.num_special_tokens_to_add()
-            whole = [len(one) + sum(len(rest) - special for rest in one.overflowing) for one in encoded.encodings]
-        return {**encoded, "length": [len(ids) for ids in encoded["input_ids"]], "token_count": whole}
-
-    datasets.disable_progress_bars()
-    return rows_set.map(encode, batched=True, remove_columns=list(columns), keep_in_memory=True)
+__all__ = ["RowScores", "build_trainer", "collated", "forget_earlier_runs", "on_cpu", "score_rows"]
 
 
 def build_trainer(
@@ -109,6 +83,7 @@ def build_trainer(
         use_cpu=on_cpu(),  # else bf16 is refused there
         group_by_length=True,
         logging_steps=recipe.logging_steps,
+        logging_nan_inf_filter=precision == "fp16",  # else a NaN is logged as the mean of the losses before it
         eval_strategy="steps" if eval_steps else "no",
         eval_steps=eval_steps or None,
         save_strategy="steps" if save_steps else "no",
@@ -124,6 +99,11 @@ def build_trainer(
         data_seed=recipe.seed,
     )
     measure = measure_of(head)
+
+    def measured(output: Any) -> dict[str, float]:
+        check_logits(output.predictions, arguments, trainer.state.global_step)
+        return measure(output.predictions, output.label_ids)
+
     freeze_layers(model, recipe.freeze_layers)
     trainer = CrashSafeTrainer(
         model=model,
@@ -136,7 +116,7 @@ def build_trainer(
         data_collator=transformers.DataCollatorWithPadding(
             tokenizer, pad_to_multiple_of=None if precision == "fp32" else 8
         ),
-        compute_metrics=lambda output: measure(output.predictions, output.label_ids),
+        compute_metrics=measured,
     )
     # Its own printer writes to stdout, which is for data.
     trainer.remove_callback(transformers.PrinterCallback)
@@ -229,11 +209,22 @@ class Progress(transformers.TrainerCallback):  # type: ignore[misc]
             self.bar.update(state.global_step - self.bar.n)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Write the history line, and show the loss."""
+        """Write the history line, and show the loss.
+
+        Raises:
+            RecipeError: The training has diverged.
+        """
+        try:
+            check_figures(logs or {}, args, state.global_step)
+        except RecipeError:
+            if self.bar is not None:
+                self.bar.close()
+            raise
         if not state.is_world_process_zero:
             return
         with self.history_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+            values = {name: value if math.isfinite(value) else None for name, value in (logs or {}).items()}
+            file.write(json.dumps({"step": state.global_step, **values}, allow_nan=False) + "\n")
         if self.bar is not None and logs and "loss" in logs:
             self.bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
 

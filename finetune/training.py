@@ -78,7 +78,8 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path | None) -> TrainingRep
 
     from ftx.finetune.hub import load_model, load_tokenizer
     from ftx.finetune.labelled_text import load_labelled_text
-    from ftx.finetune.trainer import build_trainer, score_rows, tokenise
+    from ftx.finetune.tokens import check_max_length, tokenise
+    from ftx.finetune.trainer import build_trainer, score_rows
 
     transformers.logging.set_verbosity_error()
     huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -96,6 +97,7 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path | None) -> TrainingRep
         transformers.set_seed(recipe.seed)  # the head's new weights
         model = load_model(recipe.model, data.head)
     head = data.head
+    check_max_length(recipe, model.config, tokenizer)
     model.config.text_pair = bool(recipe.text_pair_column)
     vars(model.config).pop("thresholds", None)  # those of the head that was there before
     tokenizer.model_max_length = recipe.max_length  # whoever loads the checkpoint cuts texts as training did

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+import os
+from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,26 @@ def test_a_new_data_set_drops_the_old_ones_labels() -> None:
         ('model = "m"\ndataset = "d"\nlabels = [1, 2]', "labels is"),
         ('model = "m"\ndataset = "d"\nlearning_rate = -1.0', "learning_rate is -1.0, expected above 0"),
         ('model = "m"\ndataset = "d"\nlearning_rate = nan', "learning_rate is nan"),
+        ('model = "m"\ndataset = "d"\nseed = ' + "9" * 5000, "is not TOML: .*digits"),
+        ('model = "m"\ndataset = "d"\nseed = 0x' + "f" * 9000, "seed is an integer of thousands of digits"),
+        ('model = "m"\ndataset = "d"\nseed = 1' + "0" * 40, "seed is 10{40}, expected 0 to 4294967295"),
+        ('model = "m"\ndataset = "d"\nepochs = 1' + "0" * 400, "epochs is 10*, expected float"),
+        ('model = "m"\ndataset = "d"\nlabels = ' + "[" * 20_000 + "]" * 20_000, "nested too deeply"),
+        ('model = "m"\ndataset = "d"\nquick = 3', r"quick is 3, expected values under \[quick\]"),
+        ('model = "m"\ndataset = "d"\nstarter = [1]', r"starter is \[1\], expected values"),
+        (
+            'model = "m"\ndataset = "d"\n' + "".join(f"x{n} = 1\n" for n in range(9999)),
+            "x1014 and 9979 more; expected",
+        ),
+        ('model = "\xff"', "is not TOML"),
     ],
 )
 def test_a_recipe_that_is_none_names_the_value(tmp_path: Path, content: str, reason: str) -> None:
     path = tmp_path / "bad.toml"
-    path.write_text(content)
-    with pytest.raises(RecipeError, match=reason):
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(RecipeError, match=reason) as caught:
         load_recipe(str(path))
+    assert len(str(caught.value)) < 1500
 
 
 def test_an_unknown_recipe_lists_those_there_are() -> None:
@@ -53,11 +68,66 @@ def test_an_unknown_recipe_lists_those_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"validation": 1.0}, {"warmup_ratio": 2.0}, {"precision": "fp8"}, {"max_steps": -1}]
+    ("values", "reason"),
+    [
+        ({"validation": 1.0}, "validation is 1.0, expected between 0 and 1"),
+        ({"warmup_ratio": 2.0}, "warmup_ratio is 2.0"),
+        ({"precision": "fp8"}, "precision is 'fp8'"),
+        ({"max_steps": -1}, "max_steps is -1, expected 0 to 2147483647"),
+        ({"seed": 4294967296}, "seed is 4294967296, expected 0 to 4294967295"),
+        ({"learning_rate": 1e31}, r"learning_rate is 1e\+31, expected above 0, up to 1e\+30"),
+        ({"epochs": 0.0}, r"epochs is 0.0, expected above 0, up to 1e\+06"),
+        ({"text_column": " "}, "text_column is ' ', expected a name"),
+        ({"labels": ("a", "")}, "expected names of 1 to 1000 characters"),
+        ({"labels": ("a", "b" * 5000)}, "expected names of 1 to 1000 characters"),
+        ({"delimiter": '"'}, "expected one character, no quote or line break"),
+        ({"text_pair_column": "text"}, "text_pair_column is 'text', expected another column than text_column"),
+        ({"label_column": "text"}, "label_column is 'text', expected no text's"),
+        ({"label_columns": ("a", "text")}, "expected no text's"),
+    ],
 )
-def test_values_out_of_range_are_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(RecipeError, match=next(iter(values))):
-        Recipe(model="m", dataset="d", **values)
+def test_values_out_of_range_are_refused(values: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RecipeError, match=reason) as caught:
+        Recipe(**{"model": "m", "dataset": "d", **values})
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("field", [field for field in fields(Recipe) if str(field.type) in ("int", "float")])
+def test_no_number_is_without_bounds(field: Field[Any]) -> None:
+    odd = [-1, 2**32, 10**40] if str(field.type) == "int" else [math.nan, math.inf, -math.inf, -1.0, 1e300]
+    for value in odd:
+        with pytest.raises(RecipeError, match=rf"^{field.name} is "):
+            Recipe(**{"model": "m", "dataset": "d", field.name: value})
+
+
+@pytest.mark.parametrize("name", ["model", "dataset", "text_column", "label_column"])
+def test_an_empty_name_is_not_read_as_the_current_folder(name: str) -> None:
+    with pytest.raises(RecipeError, match=f"^{name} is '', expected a name"):
+        Recipe(**{"model": "m", "dataset": "d", name: ""})
+
+
+def test_paths_are_beside_the_recipe_or_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "x.csv").write_text("text,label\n")
+    (home / "recipe.toml").write_text('model = "./m"\ndataset = "./x.csv"\nvalidation_file = "./v.csv"\n')
+    monkeypatch.chdir(tmp_path)
+    beside = load_recipe("home/recipe.toml")
+    assert (beside.model, beside.dataset, beside.validation_file) == ("home/m", "home/x.csv", "home/v.csv")
+    monkeypatch.chdir(home)
+    recipe = Recipe(model="org/name@v2", dataset="./x.csv", validation_file="x.csv").anchored()
+    assert recipe.model == "org/name@v2"
+    assert recipe.dataset == recipe.validation_file == str(home / "x.csv")
+    assert Recipe(model="starter", dataset="starter").anchored() == Recipe(model="starter", dataset="starter")
+    (home / "org").mkdir()
+    assert Recipe(model="org", dataset="starter").anchored().model == str(home / "org")
+
+
+def test_a_recipe_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    for name in (str(tmp_path / "pipe.toml"), "x" * 300, "a\0b", str(tmp_path)):
+        with pytest.raises(RecipeError, match="There is no recipe"):
+            load_recipe(name)
 
 
 def test_three_recipes_ship_and_say_what_they_are_for() -> None:

@@ -72,6 +72,15 @@ def test_bad_rows_are_counted(tiny_export: Path, tmp_path: Path) -> None:
     assert (report.rows, report.bad_rows) == (1, 1)
 
 
+def test_an_empty_path_is_neither_the_held_out_rows_nor_the_current_folder(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "test.csv").write_text("text,label\nb,positive\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="data is '', expected a file or folder"):
+        evaluate(tiny_run, "")
+
+
 def test_there_must_be_a_model_and_rows(tiny_export: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is no run of ftx train and no checkpoint"):
         evaluate(tmp_path)

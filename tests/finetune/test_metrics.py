@@ -52,6 +52,16 @@ def test_regression_metrics_are_scipys() -> None:
     assert constant["pearson"] == constant["spearman"] == 0
 
 
+@pytest.mark.parametrize("spread", [1e-300, 1e-12, 1e18])
+def test_a_correlation_that_cannot_be_computed_is_none(spread: float) -> None:
+    measure = measure_of(Head(problem_type=REGRESSION, labels=["stars"]))
+    for base in (0.0, 1.0):
+        values = base + spread * np.arange(5.0)
+        found = measure(values[:, None], values[::-1].copy())
+        assert all(np.isfinite(list(found.values()))), found
+        assert -1.0001 <= found["pearson"] <= 0.0001
+
+
 def test_the_best_metric_must_be_one_of_the_heads() -> None:
     assert {*BEST_METRICS} == {"loss", *(name for names in METRICS.values() for name in names)}
     head = Head(problem_type=REGRESSION, labels=["stars"])

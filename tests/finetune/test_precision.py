@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from ftx.errors import RecipeError
-from ftx.finetune import Recipe, load_recipe, precision, train
+from ftx.finetune import Recipe, bf16_trial, load_recipe, precision, train
 from ftx.finetune.bf16_trial import Bf16Trial, remembered, try_bf16
 from ftx.finetune.precision import BF16_FLAGS, choose_precision
 from ftx.machine import cpu_flags
@@ -88,6 +88,23 @@ def test_a_trial_moves_nothing(tiny_model: Callable[[str], Path]) -> None:
     assert tried.speedup > 0
 
 
+@pytest.mark.parametrize("jump_sec", [0.0, 3600.0, -3600.0])
+def test_no_clock_makes_a_trial_fail(
+    tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, jump_sec: float
+) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    clock = iter(range(10**6))
+    monkeypatch.setattr(bf16_trial.time, "perf_counter", lambda: next(clock) * jump_sec)
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_model("single_label_classification"))
+    ids = torch.randint(5, 40, (8, 12), generator=torch.Generator().manual_seed(1))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.arange(8) % 2}
+    tried = try_bf16(model, [batch] * 3)
+    assert 0.99 < tried.gradient_cosine < 1.0001  # the verdict does not hang on the clock
+    assert precision.judge(tried)[0] in ("fp32", "bf16")  # the choice may
+
+
 def test_a_trial_is_made_once_for_a_kind_of_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FTX_HOME", str(tmp_path / "cache"))
     model = SimpleNamespace(config=SimpleNamespace(model_type="bert", num_hidden_layers=2, hidden_size=8, vocab_size=9))
@@ -100,9 +117,14 @@ def test_a_trial_is_made_once_for_a_kind_of_model(monkeypatch: pytest.MonkeyPatc
     assert remembered(model, 8, lambda: next(left)) == found[0]
     assert remembered(model, 16, lambda: next(left)) == found[1]
     assert remembered(model, 8, lambda: next(left)) == found[0]
-    for damage in ("{", "[]", "{}"):
+    text = (tmp_path / "cache/bf16_trials.json").read_text()
+    odd = (text.replace("0.1", '"fast"'), text.replace("1.5", "[]"), "[" * 100_000)
+    for damage in ("{", "[]", "{}", *odd):
         (tmp_path / "cache/bf16_trials.json").write_text(damage)
         assert remembered(model, 8, lambda: found[3]) == found[3]
+    lost = replace(found[3], loss_change=float("nan"))
+    assert remembered(model, 32, lambda: lost) == lost
+    assert "NaN" not in (tmp_path / "cache/bf16_trials.json").read_text()
     monkeypatch.setenv("FTX_HOME", "/proc/nowhere")
     assert remembered(model, 8, lambda: found[2]) == found[2]
 

@@ -29,7 +29,7 @@ def launch(launcher: list[str], *arguments: str) -> tuple[int, str, str]:
         start_new_session=True,
     )
     try:
-        output, errors = process.communicate(timeout=150)
+        output, errors = process.communicate(timeout=1800)  # ends a hang
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         output, errors = process.communicate()

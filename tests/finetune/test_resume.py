@@ -1,4 +1,4 @@
-"""A run that was killed at any moment goes on and ends as an unbroken one does. The kills are real (SIGKILL)."""
+"""A run that was killed at any point goes on and ends as an unbroken one does. The kills are real (SIGKILL)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from ftx.errors import OutputError, RecipeError
-from ftx.finetune import Recipe, train
+from ftx.finetune import Recipe, load_recipe, train
 from ftx.finetune.checkpoints import EpochSampler
 from ftx.finetune.unfinished import COMPLETE, newest_checkpoint, newest_sound_checkpoint, unfinished_steps
 from ftx.output.place import beside
@@ -26,6 +25,7 @@ from ftx.output.record import write_record
 from tests.conftest import tiny_recipe
 
 KILLS = 20
+LONGEST_SEC = 1800  # ends a hang
 
 
 @pytest.fixture(scope="module")
@@ -70,46 +70,75 @@ def assert_same_end(run: Path, unbroken: Path) -> None:
     assert {path.name for path in run.iterdir()} == {path.name for path in unbroken.iterdir()}
 
 
-def start(processes: Any, recipe: Recipe, output: Path) -> Any:
-    process = processes.Process(target=train, args=(recipe, output), kwargs={"resume": True})
-    process.start()
-    return process
+def die_half_written(path: Any) -> None:
+    """Leave half a file behind, and this process."""
+    with Path(path).open("ab") as file:
+        file.write(b"{half")
+        file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train_and_die(recipe: Recipe, output: Path, point: str, count: int) -> None:
+    """Train, and be killed where a point of the work is passed for the count-th time."""
+    import torch
+
+    from ftx.finetune import checkpoints
+    from ftx.finetune.trainer import Progress
+
+    passed = 0
+
+    def dying(plain: Callable[..., Any], place: Callable[..., Any] | None = None) -> Callable[..., Any]:
+        def wrapped(*arguments: Any, **keywords: Any) -> Any:
+            nonlocal passed
+            passed += 1
+            if passed < count:
+                return plain(*arguments, **keywords)
+            return die_half_written(place(*arguments)) if place else os.kill(os.getpid(), signal.SIGKILL)
+
+        return wrapped
+
+    if point == "step":
+        Progress.on_step_end = dying(Progress.on_step_end)  # type: ignore[method-assign]
+    elif point == "history":
+        Progress.on_log = dying(Progress.on_log, lambda self, *_: self.history_file)  # type: ignore[method-assign]
+    elif point == "file":  # of a checkpoint
+        torch.save = dying(torch.save, lambda _, path: path)
+    elif point == "whole":  # all of a checkpoint's files, and not yet called complete
+        checkpoints.flush = dying(checkpoints.flush)
+    else:  # a checkpoint is in its place, and an older one is to go
+        checkpoints.drop_older = dying(checkpoints.drop_older)
+    train(recipe, output, resume=True)
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments(processes: Any, recipe: Recipe, unbroken: Path, tmp_path: Path) -> None:
+def test_twenty_kills_at_random_points(processes: Any, recipe: Recipe, unbroken: Path, tmp_path: Path) -> None:
     chance = random.Random(7)
     output = tmp_path / "run"
     staging = beside(output, "partial")
-    for name in ("loaded", "timed"):  # the first one also waits for the server of processes to load torch
-        began = time.monotonic()
-        start(processes, recipe, tmp_path / name).join(300)
-        seconds = time.monotonic() - began
+    points = {"step": 40, "history": 20, "file": 60, "whole": 20, "older": 20}
     reached, kills, within_saves = 0, 0, 0
     while kills < KILLS:
-        process = start(processes, recipe, output)
-        in_save = kills % 3 == 0  # every third kill strikes while a checkpoint is being written
-        deadline = time.monotonic() + (10 if in_save else chance.uniform(0.1, 0.9)) * seconds
-        while time.monotonic() < deadline and process.is_alive():
-            if in_save and any((staging / "trainer/saving").glob("checkpoint-*")):
-                within_saves += 1
-                break
-            time.sleep(0.002)
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
-            kills += 1
-        process.join(60)
+        point = list(points)[kills % len(points)]
+        count = chance.randint(1, points[point])
+        process = processes.Process(target=train_and_die, args=(recipe, output, point, count))
+        process.start()
+        process.join(LONGEST_SEC)
         if output.exists():  # it came to its end before the kill did
+            assert process.exitcode == 0
             assert_same_end(output, unbroken)
-            output.rename(tmp_path / f"done-{kills}")
+            output.rename(tmp_path / f"done-{kills}-{count}")
             reached = 0
             continue
+        assert process.exitcode == -signal.SIGKILL, point
+        kills += 1
+        within_saves += any((staging / "trainer/saving").glob("checkpoint-*"))
         steps = unfinished_steps(staging)
         assert steps >= reached or is_finished(staging), "a kill lost a checkpoint that was complete"
         reached = steps
-    assert within_saves >= 5
-    last = start(processes, recipe, output)
-    last.join(120)
+    assert within_saves >= 2 * KILLS // len(points)
+    last = processes.Process(target=train, args=(recipe, output), kwargs={"resume": True})
+    last.start()
+    last.join(LONGEST_SEC)
     assert last.exitcode == 0
     assert_same_end(output, unbroken)
     assert not staging.exists()
@@ -145,6 +174,28 @@ def test_an_interrupted_run_goes_on_in_the_middle_and_at_the_end_of_an_epoch(
     train(recipe, output, resume=True)
     assert_same_end(output, unbroken)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_relative_paths_mean_the_same_from_any_folder(
+    recipe: Recipe, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, elsewhere, output = tmp_path / "home", tmp_path / "elsewhere", tmp_path / "runs/run"
+    home.mkdir()
+    elsewhere.mkdir()
+    shutil.copy(recipe.dataset, home / "x.jsonl")
+    shutil.copytree(recipe.model, home / "model")
+    relative = replace(recipe, dataset="./x.jsonl", model="model")
+    monkeypatch.chdir(home)
+    interrupted(relative, output, monkeypatch, 13)
+    train(relative, output, resume=True)  # the same values as before
+    assert_same_end(output, unbroken)
+    interrupted(relative, output.with_name("again"), monkeypatch, 13)
+    monkeypatch.chdir(elsewhere)
+    begun = load_recipe(str(beside(output.with_name("again"), "partial") / "recipe.toml"))
+    assert (begun.dataset, begun.model) == (str(home / "x.jsonl"), str(home / "model"))
+    train(begun, output.with_name("again"), resume=True)
+    assert_same_end(output.with_name("again"), unbroken)
+    assert load_recipe(str(output / "recipe.toml")) == load_recipe(str(output.with_name("again") / "recipe.toml"))
 
 
 def test_a_run_killed_between_its_last_step_and_its_end_goes_on(

@@ -44,7 +44,7 @@ class Head:
     problem_type: str
     labels: list[str]
 
-    @property
+    @cached_property
     def numeric(self) -> bool:
         """Whether a label's name is a number itself: then a number in the data is a name."""
         return any(map(NUMBER.fullmatch, self.labels))

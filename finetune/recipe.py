@@ -187,7 +187,8 @@ class Recipe:
         """Give the paths as absolute ones, which mean the same from any folder; hub ids and `starter` stay."""
         paths = {name: getattr(self, name) for name in PATHS}
         there = {name: path for name, path in paths.items() if path not in ("", STARTER) and exists(path)}
-        return replace(self, **{name: str(Path(path).absolute()) for name, path in there.items()})
+        absolute: dict[str, Any] = {name: str(Path(path).absolute()) for name, path in there.items()}
+        return replace(self, **absolute)
 
     def to_dict(self) -> dict[str, Any]:
         """Give every value, for TOML and JSON."""

@@ -17,16 +17,24 @@ from ftx.cli.training import export, train
 __all__ = ["ftx"]
 
 
-@click.group(cls=ExplainingGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+HELP = """Fine-tune BERT text classifiers, export and quantise them, and prove that the result still says the same.
+
+\b
+ftx train                           labelled text -> runs/starter/checkpoint
+ftx export runs/starter             checkpoint -> runs/starter/onnx/model_quantized.onnx, proven
+ftx predict --onnx model.onnx TEXT  one file, no PyTorch
+"""
+
+
+@click.group(
+    cls=ExplainingGroup,
+    help=HELP,
+    epilog="Example: ftx predict --help",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="ftx")
 def ftx() -> None:
-    r"""Fine-tune BERT text classifiers, export and quantise them, and prove that the result still says the same.
-
-    \b
-    ftx train                           labelled text -> runs/starter/checkpoint
-    ftx export runs/starter             checkpoint -> runs/starter/onnx/model_quantized.onnx, proven
-    ftx predict --onnx model.onnx TEXT  one file, no PyTorch
-    """
+    """Hold the commands; `HELP` is what the user reads."""
 
 
 for command in (train, evaluate, export, verify, predict, bench, inspect, doctor):

@@ -1,14 +1,15 @@
-"""How every command ends: 0, 1 with one line, 2 for wrong usage, 130 when interrupted."""
+"""How every command ends: 0, 1 with one line, 2 for wrong usage; see `ftx.process` for the others."""
 
 from __future__ import annotations
 
-import errno
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from ftx.errors import FtxError
+from ftx.process import explain
 
 __all__ = ["ExplainingGroup"]
 
@@ -27,21 +28,25 @@ class ExplainingGroup(click.Group):
         except click.ClickException as error:
             error.show()
             sys.exit(error.exit_code)
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("Interrupted", err=True)
-            sys.exit(130)
-        except FtxError as error:
-            fail(str(error))
-        except MemoryError:
-            fail("Out of memory: use a smaller batch, shorter texts, or a larger machine")
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT):
-                raise
-            fail(f"{error.filename or 'output'}: {error.strerror}: make room, or choose another place")
         sys.exit(result if isinstance(result, int) else 0)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the command line; --help and --version print here."""
+        with explained():
+            return super().make_context(*args, **extra)
 
-def fail(message: str) -> None:
-    """Print one line and exit with status 1."""
-    click.echo("Error: " + " ".join(message.split()), err=True)
-    sys.exit(1)
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with explained():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Explain an exception before click sees it, which takes a library's EOFError for Ctrl-C."""
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit, SystemExit):
+        raise
+    except BaseException as error:
+        raise click.exceptions.Exit(explain(error)) from None

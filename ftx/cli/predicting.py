@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ftx.cli.answering import answer, check_stdout
+from ftx.cli.parameters import BATCH, COUNT, PATH, TEXT, THREADS
 from ftx.cli.streaming import job_options, run_job, run_on_ray
 from ftx.errors import DataError
 
@@ -28,10 +30,10 @@ CUT = "cut; --long-text window reads them whole"
 
 
 @click.command(epilog='Example: ftx predict --onnx model.onnx "This movie was great!"')
-@click.option("--onnx", type=click.Path(path_type=Path), required=True, help="The .onnx file, or a folder with one.")
+@click.option("--onnx", type=PATH, required=True, help="The .onnx file, or a folder with one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text, with all probabilities.")
-@click.option("--threads", type=click.IntRange(1), help="Threads.  [default: the cores this process may use]")
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Texts that run together.")
+@click.option("--threads", type=THREADS, help="Threads.  [default: the cores this process may use]")
+@click.option("--batch-size", type=BATCH, default=32, show_default=True, help="Texts that run together.")
 @click.option("--invariant", is_flag=True, help="Answer each text as if it were alone, whatever else is asked.")
 @click.option(
     "--long-text",
@@ -40,7 +42,7 @@ CUT = "cut; --long-text window reads them whole"
     show_default=True,
     help="Cut a text that is longer than the model reads, or read it in windows.",
 )
-@click.option("--stride", type=click.IntRange(0), help="Tokens that windows share.  [default: a quarter of one]")
+@click.option("--stride", type=COUNT, help="Tokens that windows share.  [default: a quarter of one]")
 @click.option(
     "--pooling",
     type=click.Choice(["mean", "max"]),
@@ -62,7 +64,7 @@ CUT = "cut; --long-text window reads them whole"
     show_default=True,
     help="What runs the job of --input: this process, or Ray (the extra ray), which writes a folder of Parquet.",
 )
-@click.option("--ray-address", help="A Ray cluster to join.  [default: one on this machine]")
+@click.option("--ray-address", type=TEXT, help="A Ray cluster to join.  [default: one on this machine]")
 @click.argument("texts", nargs=-1)
 @job_options
 def predict(
@@ -101,6 +103,8 @@ def predict(
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         return
+    if not job:
+        check_stdout()
     from ftx.runtime import Predictor
 
     try:
@@ -110,6 +114,9 @@ def predict(
         )  # fmt: skip
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    pairs = predictor.manifest.text_pair or (job is not None and job.text_pair_column is not None)
+    if pairs and long_text == "window":
+        raise click.UsageError("--long-text window reads one text at a time, and here two are judged together")
     if predictor.notice:
         click.echo(predictor.notice, err=True)
     if invariant:
@@ -126,7 +133,7 @@ def predict(
     asked = long = 0
     while some := list(islice(lines, LINES_AT_A_TIME)):
         for prediction in predictor(some):
-            click.echo(json.dumps(prediction.to_dict()) if as_json else readable(prediction))
+            answer(json.dumps(prediction.to_dict()) if as_json else readable(prediction))
             asked, long = asked + 1, long + (prediction.truncated or prediction.windows > 1)
     if long:
         fate = f"read in windows ({pooling})" if long_text == "window" else CUT
@@ -165,14 +172,13 @@ def pair(numbered_line: tuple[int, str]) -> tuple[str, str]:
 
 def stdin_lines() -> Iterator[tuple[int, str]]:
     """Read standard input, one numbered text a line; only line feeds (and CR LF) end a line."""
-    stream: Iterable[bytes] = sys.stdin.buffer
-    for number, line in enumerate(stream, 1):
-        try:
-            yield number, line.rstrip(b"\r\n").decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"standard input, line {number} is not UTF-8 (byte {error.start}): convert it, with iconv for example"
-            ) from error
+    from ftx.runtime.stream.reading import open_lines
+
+    lines = open_lines(Path("-"), gz=False)
+    for line in lines:
+        if lines.take_spoilt():
+            raise DataError(f"standard input, line {lines.number} is not UTF-8: convert it, with iconv for example")
+        yield lines.number, line.rstrip("\r\n")
 
 
 def readable(prediction: Prediction) -> str:
@@ -180,10 +186,14 @@ def readable(prediction: Prediction) -> str:
     if prediction.value is not None:
         said = f"{prediction.value:.4f}"
     elif prediction.labels is not None:
-        said = ", ".join(f"{label} {prediction.scores[label]:.4f}" for label in prediction.labels) or "-"
+        labels = (f"{on_a_line(label)} {prediction.scores[label]:.4f}" for label in prediction.labels)
+        said = ", ".join(labels) or "-"
     else:
-        said = f"{prediction.label}\t{prediction.score:.4f}"
-    whole = prediction.text if isinstance(prediction.text, str) else " | ".join(prediction.text)
-    text = whole[: SHOWN_CHARACTERS + 1]
-    shown = "".join(character if character.isprintable() else " " for character in text[:SHOWN_CHARACTERS])
-    return f"{said}\t{shown}{'…' if len(text) > SHOWN_CHARACTERS else ''}"
+        said = f"{on_a_line(str(prediction.label))}\t{prediction.score:.4f}"
+    text = prediction.text if isinstance(prediction.text, str) else " | ".join(prediction.text)
+    return f"{said}\t{on_a_line(text[:SHOWN_CHARACTERS])}{'…' if len(text) > SHOWN_CHARACTERS else ''}"
+
+
+def on_a_line(text: str) -> str:
+    """Show a space for what is no printable character, such as a tab or a line break."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -8,22 +8,26 @@ from pathlib import Path
 
 import click
 
+from ftx.cli.answering import answer, check_stdout
+from ftx.cli.parameters import PATH
+
 __all__ = ["doctor", "inspect"]
 
 
 @click.command(epilog="Example: ftx inspect --onnx model.onnx")
-@click.option("--onnx", type=click.Path(path_type=Path), required=True, help="The .onnx file, or a folder with one.")
+@click.option("--onnx", type=PATH, required=True, help="The .onnx file, or a folder with one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole manifest as JSON.")
 def inspect(onnx: Path, as_json: bool) -> None:
     """Print what an ONNX file says of itself."""
+    check_stdout()
     from ftx.runtime.model_file import describe, find_onnx
 
     path = find_onnx(onnx)
     manifest, _ = describe(path)
     if as_json:
-        click.echo(manifest.to_json())
+        answer(manifest.to_json())
         return
-    click.echo(f"file            {path}, {path.stat().st_size / 2**20:.1f} MiB")
+    answer(f"file            {path}, {path.stat().st_size / 2**20:.1f} MiB")
     for field in dataclasses.fields(manifest):
         value = getattr(manifest, field.name)
         if field.name == "probes":
@@ -34,21 +38,22 @@ def inspect(onnx: Path, as_json: bool) -> None:
             value = ", ".join(value)
         elif isinstance(value, dict):
             value = json.dumps(value, ensure_ascii=False) if value else "-"
-        click.echo(f"{field.name:<15} {value}")
+        answer(f"{field.name:<15} {value}")
 
 
 @click.command(epilog="Example: ftx doctor --json")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
     """Print what this machine and this installation can do."""
+    check_stdout()
     from ftx.doctor import diagnose
 
     report = diagnose()
     if as_json:
-        click.echo(json.dumps(report))
+        answer(json.dumps(report))
         return
     for topic, facts in report.items():
-        click.echo(topic)
+        answer(topic)
         for name, value in facts.items():
             said = {True: "yes", False: "no", None: "-"}[value] if value is None or isinstance(value, bool) else value
-            click.echo(f"  {name:<20} {', '.join(said) if isinstance(said, list) else said}")
+            answer(f"  {name:<20} {', '.join(said) if isinstance(said, list) else said}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,8 @@ from click.testing import CliRunner, Result
 
 from ftx import __version__
 from ftx.cli import ftx
+from ftx.cli.predicting import readable
+from ftx.runtime import Prediction
 from ftx.runtime.portability import NOTICE
 
 COMMANDS = ["train", "evaluate", "export", "verify", "predict", "bench", "inspect", "doctor"]
@@ -39,9 +42,21 @@ def test_the_commands_are_these() -> None:
 def test_every_command_and_option_has_help_and_an_example(command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0
-    assert re.search(rf"Example: ftx {command}", result.stdout)
+    assert re.search(rf"Example: ftx {command} .*\Z", result.stdout, re.DOTALL)
     for parameter in ftx.commands[command].params:
         assert parameter.param_type_name == "argument" or getattr(parameter, "help", None), parameter.name
+
+
+def test_the_help_of_all_commands_shows_three_examples_a_line_each() -> None:
+    said = run("--help").stdout
+    assert "\\b" not in said
+    assert "\b" not in said
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("  ftx ")] == [
+        "train",
+        "export",
+        "predict",
+    ]
+    assert said.splitlines()[-1].strip().startswith("Example: ftx ")
 
 
 @pytest.mark.parametrize(
@@ -99,6 +114,45 @@ def test_predict_shows_a_text_on_one_line(tiny_export: Path) -> None:
     assert result.stdout.endswith("…\n")
 
 
+def test_a_line_without_end_does_not_fill_the_memory(tiny_export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ftx.runtime.stream.reading.LONGEST_LINE_BYTES", 2**20)
+    result = run("predict", "--onnx", tiny_export, stdin="a\n" + "b " * 2**20)
+    assert "standard input:2: a line of more than 1 MiB" in error_line(result)
+
+
+def test_a_label_is_shown_on_one_line() -> None:
+    single = Prediction(text="a\nb", label="c\td\n", score=0.5, scores={"c\td\n": 0.5})
+    assert readable(single) == "c d \t0.5000\ta b"
+    multi = Prediction(text="a", labels=["b\tc", "d"], scores={"b\tc": 0.5, "d": 1.0})
+    assert readable(multi) == "b c 0.5000, d 1.0000\ta"
+
+
+def test_windows_do_not_go_with_pairs(tiny_export: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("text,second\na,b\n")
+    arguments = ["--input", tmp_path / "pairs.csv", "--output", tmp_path / "out.csv", "--text-pair-column", "second"]
+    result = run("predict", "--onnx", tiny_export, *arguments, "--long-text", "window")
+    assert "one text at a time" in error_line(result, status=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.csv"]
+
+
+def test_the_report_s_place_is_looked_at_before_anything_is_measured(
+    tmp_path: Path, tiny_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: Any, **values: Any) -> None:
+        raise AssertionError("it was measured")
+
+    monkeypatch.setattr("ftx.export.bench.bench", never)
+    bench = ["bench", "--onnx", tiny_export, "--against", tiny_export, "--output"]
+    (tmp_path / "file").write_text("mine")
+    assert "is a file; expected a folder" in error_line(run(*bench, tmp_path / "file"))
+    assert "Not a directory" in error_line(run(*bench, tmp_path / "file/in"))
+    assert (tmp_path / "file").read_text() == "mine"
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **options: (_ for _ in ()).throw(denied))
+    line = error_line(run(*bench, tmp_path / "folder"))
+    assert "Permission denied: allow it (chmod, chown), or choose another place" in line
+
+
 def test_a_megabyte_of_text_predicts(tiny_export: Path) -> None:
     result = run("predict", "--onnx", tiny_export, "--json", stdin="great " * 175_000)
     assert json.loads(result.stdout)["label"] in ("positive", "negative")
@@ -153,7 +207,6 @@ def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
         (["--dataset", "/nowhere/data.csv"], "/nowhere/data.csv"),
         (["--validation", "2"], "validation is 2.0, expected between 0 and 1"),
         (["--precision", "int3"], "precision is 'int3', expected one of"),
-        (["--max-length", "0"], "max_length is 0"),
         (["--labels", "one"], "two names or more"),
         (["--labels", "a,a"], "no name twice"),
         (["--text-column", "sentence"], "there is no column 'sentence'; the columns are text, label"),

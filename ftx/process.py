@@ -1,0 +1,160 @@
+"""The process of a command: its standard streams, the signals that end it, and the line and status it ends with.
+
+Exit status: 0 success, 1 a failure explained in one line, 2 wrong usage, 70 a failure that nothing foresaw, 130 after
+Ctrl-C, 141 when nobody reads standard output any more, 143 after SIGTERM.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any, NoReturn
+
+from ftx.advice import refused
+from ftx.errors import FtxError, out_of_memory
+
+__all__ = ["explain", "leave", "open_streams", "say", "watch_signals"]
+
+FAILED, UNEXPECTED, BROKEN_PIPE = 1, 70, 141
+SIGNALLED = 128
+TRACEBACK = "FTX_TRACEBACK"
+RETRY_SEC = 0.05
+
+# The signals that this process received, which belong to the process as the handlers do.
+received: list[int] = []
+
+
+def open_streams() -> None:
+    """Open the standard streams that are closed, so that no other file takes their place, and let them write any text.
+
+    Writing to a standard output that was closed fails, as does reading such an input; such an error stream swallows
+    what is written. Characters that the encoding lacks are written as escapes.
+    """
+    for name, flags in (("stdin", os.O_WRONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, flags)  # the lowest that is free, which is that of the stream
+            os.set_inheritable(descriptor, True)
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
+
+
+def watch_signals() -> None:
+    """Have SIGINT and SIGTERM raise KeyboardInterrupt, so that a command clears up, and remember them."""
+    owner = os.getpid()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a fork, which some library ends like this
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        received.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, on_signal)
+    sys.unraisablehook = on_unraisable
+
+
+def on_unraisable(unraisable: Any) -> None:
+    """Send a signal again that struck where Python drops exceptions: in a destructor, say, or a weak reference."""
+    if not (received and isinstance(unraisable.exc_value, KeyboardInterrupt)):
+        sys.__unraisablehook__(unraisable)
+        return
+    import threading
+
+    again = threading.Timer(RETRY_SEC, os.kill, (os.getpid(), received[0]))
+    again.daemon = True
+    again.start()
+
+
+def explain(error: BaseException) -> int:
+    """Say in one line on standard error why a command fails; give its exit status.
+
+    After a signal it was that, whatever a library made of it.
+    """
+    close_bars()
+    if received or isinstance(error, KeyboardInterrupt):
+        return say_signal()
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    if os.environ.get(TRACEBACK):
+        import traceback
+
+        say("".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip())
+    if (line := foreseen(error)) is not None:
+        say(f"Error: {' '.join(line.split())}")
+        return FAILED
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    say(f"Error: unexpected {said}: please report it; {TRACEBACK}=1 shows where")
+    return UNEXPECTED
+
+
+def foreseen(error: BaseException) -> str | None:
+    """Explain an error that any command may meet; None for one that is a defect."""
+    if isinstance(error, FtxError):
+        return str(error)
+    if out_of_memory(error):
+        return "Out of memory: use a smaller batch, shorter texts, or a larger machine"
+    if isinstance(error, OSError):
+        return refused(error)
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib's, up to Python 3.12
+        return f"{error}: name the file itself"
+    if isinstance(error, RecursionError):
+        return "A file or value is nested too deeply to be read: make it flatter"
+    if isinstance(error, UnicodeDecodeError):
+        return f"A file is not {error.encoding.upper()} (byte {error.start}): convert it, with iconv for example"
+    if isinstance(error, UnicodeError):
+        return f"A text can't be written: {error}: leave out what is no character"
+    return None
+
+
+def close_bars() -> None:
+    """End the progress bars that a library left open, which would go on on the line that says why."""
+    if tqdm := sys.modules.get("tqdm"):
+        for bar in list(getattr(tqdm.tqdm, "_instances", ())):
+            with contextlib.suppress(OSError, ValueError):
+                bar.close()
+
+
+def say_signal() -> int:
+    """Say which signal ended the command; give the exit status."""
+    number = received[0] if received else signal.SIGINT
+    say("Terminated" if number == signal.SIGTERM else "Interrupted")
+    return SIGNALLED + number
+
+
+def say(line: str) -> None:
+    """Write a line to standard error, if anybody takes it."""
+    with contextlib.suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def leave(status: str | int | None) -> NoReturn:
+    """Exit; after a signal with its status, whatever a library made of it.
+
+    An interrupt that passed through `exec` of a string (dataclasses and named tuples are made so) leaves a mark
+    by which `python -m` kills itself with SIGINT at the end, caught or not. The next `exec` clears it.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)  # nothing is left to clear up, and Python's end would only complain
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(ValueError):  # closed by a library
+            try:
+                stream.flush()
+            except OSError as error:
+                # What it holds would be written, and complained about, at Python's end.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+                status = status or explain(error)
+    if received:
+        exec("")
+        status = status or say_signal()  # a library kept it to itself, and the command went on
+        status = SIGNALLED + received[0]
+    sys.exit(status)

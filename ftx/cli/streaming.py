@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftx.cli.parameters import ANY_TEXT, COUNT, PATH, TEXT
+
 if TYPE_CHECKING:
     from ftx.runtime import Predictor
     from ftx.runtime.ray import RayReport
@@ -20,24 +22,25 @@ __all__ = ["job_options", "run_job", "run_on_ray"]
 INPUT_FORMATS = ("csv", "csv.gz", "tsv", "tsv.gz", "jsonl", "jsonl.gz", "txt", "txt.gz", "parquet")
 OUTPUT_FORMATS = tuple(name for name in INPUT_FORMATS if not name.startswith("txt"))
 PREFIX = "predicted_"
-A_PATH = click.Path(path_type=Path)
 
 OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
-        "--input", type=A_PATH, help="Predict the rows of this .csv, .tsv, .jsonl, .txt (.gz) or .parquet; - is a pipe."
+        "--input", type=PATH, help="Predict the rows of this .csv, .tsv, .jsonl, .txt (.gz) or .parquet; - is a pipe."
     ),
-    click.option(
-        "--output", type=A_PATH, help="Write them here, as .csv, .tsv, .jsonl (.gz) or .parquet.  [default: -]"
-    ),
+    click.option("--output", type=PATH, help="Write them here, as .csv, .tsv, .jsonl (.gz) or .parquet.  [default: -]"),
     click.option(
         "--input-format", type=click.Choice(INPUT_FORMATS), help="The input's format, if its name does not tell."
     ),
     click.option("--output-format", type=click.Choice(OUTPUT_FORMATS), help="Likewise.  [default for -: jsonl]"),
-    click.option("--text-column", help="Column of the texts.  [default: text, else the only one]"),
-    click.option("--text-pair-column", help="Column of the second texts, for a model that judges two together."),
-    click.option("--prefix", default=PREFIX, show_default=True, help="What the added columns begin with."),
-    click.option("--skip-bad-rows", type=click.IntRange(0), default=0, help="Leave out up to so many bad rows."),
-    click.option("--rejects", type=A_PATH, help="Leave out all bad rows, and write them to this file."),
+    click.option("--text-column", type=TEXT, help="Column of the texts.  [default: text, else the only one]"),
+    click.option(
+        "--text-pair-column", type=TEXT, help="Column of the second texts, for a model that judges two together."
+    ),
+    click.option(
+        "--prefix", type=ANY_TEXT, default=PREFIX, show_default=True, help="What the added columns begin with."
+    ),
+    click.option("--skip-bad-rows", type=COUNT, default=0, help="Leave out up to so many bad rows."),
+    click.option("--rejects", type=PATH, help="Leave out all bad rows, and write them to this file."),
     click.option("--resume", is_flag=True, help="Go on with a job that was interrupted."),
     click.option("--overwrite", is_flag=True, help="Replace the output, or begin an unfinished job anew."),
 )
@@ -111,16 +114,26 @@ def run_job(predictor: Predictor, job: Job) -> None:
     """Predict the rows of a file; say on stderr how far it is, and at the end what was done."""
     from ftx.runtime.stream import do_job
 
-    report = do_job(job, predictor, show_progress if sys.stderr.isatty() else None)
-    if sys.stderr.isatty():
-        click.echo("\r\x1b[K", err=True, nl=False)
-    click.echo(f"{done(report)}, {report.bad_rows:,} bad rows, {long_texts(report)}", err=True)
+    terminal = sys.stderr.isatty()
+    try:
+        report = do_job(job, predictor, show_progress if terminal else None)
+    finally:
+        if terminal:
+            click.echo("\r\x1b[K", err=True, nl=False)
+    if report.finished_before:
+        click.echo(f"{report.output} is there already, and no job is unfinished beside it: nothing to do", err=True)
+        return
+    said = done(report.rows, report.sec, report.rows_before)
+    click.echo(f"{said}, {report.bad_rows:,} bad rows, {long_texts(report)}", err=True)
 
 
-def done(report: JobReport | RayReport) -> str:
-    """Say how many rows were answered how fast."""
-    speed = report.rows / report.sec if report.sec else 0.0
-    return f"{report.rows:,} rows in {report.sec:.4g} s ({speed:,.0f}/s)"
+def done(rows: int, sec: float, before: int = 0) -> str:
+    """Say how many rows were answered how fast, by this session of a job."""
+    now = rows - before
+    speed = f"{sec:.4g} s ({now / sec if sec else 0.0:,.0f}/s)"
+    if not before:
+        return f"{rows:,} rows in {speed}"
+    return f"{rows:,} rows, " + (f"the last {now:,} of them in {speed}" if now else "all of them done before")
 
 
 def long_texts(report: JobReport | RayReport) -> str:
@@ -174,7 +187,8 @@ def run_on_ray(
     if report.notice:
         click.echo(report.notice, err=True)
     click.echo(
-        f"{done(report)} by {report.workers} workers, {long_texts(report)}, {report.shards} files in {report.output}",
+        f"{done(report.rows, report.sec)} by {report.workers} workers, {long_texts(report)}, "
+        f"{report.shards} files in {report.output}",
         err=True,
     )
 

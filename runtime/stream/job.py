@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ftx.advice import advice, remedy
 from ftx.errors import DataError
 from ftx.runtime.stream.columns import PREFIX, predicted_columns
 from ftx.runtime.stream.delimited import table_chunks
 from ftx.runtime.stream.formats import is_stream
-from ftx.runtime.stream.journal import DONE, PUBLISHED, RUNNING, Journal, describe_input, write_journal
+from ftx.runtime.stream.journal import DONE, PUBLISHED, RUNNING, Journal, unchanged, write_journal
 from ftx.runtime.stream.json_lines import json_chunks
 from ftx.runtime.stream.parquet import parquet_chunks
-from ftx.runtime.stream.plan import CHUNK_BYTES, CHUNK_ROWS, Answering, Job, check_job, described
+from ftx.runtime.stream.plan import (
+    CHUNK_BYTES,
+    CHUNK_ROWS,
+    Answering,
+    Job,
+    check_job,
+    check_labels,
+    check_newer,
+    described,
+    is_finished,
+)
 from ftx.runtime.stream.reading import Chunk, Reading, open_lines
 from ftx.runtime.stream.rejects import Rejects
 from ftx.runtime.stream.writing import FilePlace, PartsPlace, Place, StreamPlace, encode, explained, locked, remove
@@ -32,16 +43,21 @@ class JobReport:
         bad_rows: Rows that were left out.
         truncated: Rows whose text was longer than the model reads, and cut.
         windowed: Rows whose text was read in windows.
-        sec: Seconds of work, in all sessions.
+        rows_before: Those of the rows that were written before, by a session that was broken off.
+        sec: Seconds of work of this session.
         output: The output.
+        finished_before: Whether there was nothing to do: the job had finished before it was to go on. How many rows
+            that were is not known any more.
     """
 
     rows: int
     bad_rows: int
     truncated: int
     windowed: int
-    sec: float
     output: Path
+    rows_before: int = 0
+    sec: float = 0.0
+    finished_before: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +115,8 @@ def predict_file(
         chunk_bytes: Bytes of them, about.
         skip_bad_rows: How many rows that can't be used are left out before one is an error.
         rejects: A file that takes all of them, as JSON lines with `where` and `reason`, without a bound.
-        resume: Go on with an unfinished job, if there is one. Input, model and options must be the same.
+        resume: Go on with an unfinished job, if there is one. Input, model and options must be the same. Where the
+            output is there and nothing unfinished beside it, the job is finished.
         overwrite: Replace an output, or begin an unfinished job anew.
         on_chunk: Called after each chunk.
 
@@ -129,6 +146,10 @@ def predict_file(
 def do_job(job: Job, predictor: Answering, on_chunk: Callable[[Progress], None] | None = None) -> JobReport:
     """Do a job; see `predict_file`."""
     previous = check_job(job)
+    if is_finished(job):
+        check_newer(job, predictor)
+        return JobReport(rows=0, bad_rows=0, truncated=0, windowed=0, output=job.output, finished_before=True)
+    check_labels(job, predictor.manifest)
     journal = described(job, predictor)
     if previous is not None and job.resume:
         previous.check_same(journal, job.output)
@@ -145,6 +166,7 @@ class Session:
         self._job = job
         self._predictor = predictor
         self._journal = journal
+        self._rows_before, self._sec = journal.rows, 0.0
         self._on_chunk = on_chunk
         self._rejects = Rejects(job.skip_bad_rows, job.rejects)
         self._read, self._written = job.formats
@@ -159,10 +181,9 @@ class Session:
     def run(self) -> JobReport:
         """Do what is left of the job."""
         job = self._job
-        with ExitStack() as held:
+        with explained(job.output, self._kept), ExitStack() as held:
             if not is_stream(job.output):
-                with explained(job.output, self._kept):
-                    self._claim(held)
+                self._claim(held)
             held.callback(self._place.close)
             held.callback(self._rejects.close)
             try:
@@ -178,7 +199,8 @@ class Session:
             bad_rows=journal.bad_rows,
             truncated=journal.truncated,
             windowed=journal.windowed,
-            sec=journal.sec,
+            rows_before=self._rows_before,
+            sec=self._sec,
             output=job.output,
         )
 
@@ -199,10 +221,9 @@ class Session:
     def _work(self, held: ExitStack) -> None:
         """Predict the chunks that are not done."""
         job, before = self._job, self._journal
-        with explained(job.output, self._kept):
-            self._save(before)
-            self._place.begin(before.output_committed)
-            self._rejects.begin(before.bad_rows, before.rejects_committed)
+        self._save(before)
+        self._place.begin(before.output_committed)
+        self._rejects.begin(before.bad_rows, before.rejects_committed)
         self._rejects.muted = before.chunks > 0
         started = time.perf_counter()
         for number, chunk in enumerate(self._chunks(held), 1):
@@ -211,13 +232,11 @@ class Session:
                 started = time.perf_counter()  # reading what is done is no measure of speed
                 continue
             self._do(chunk)
-            sec = time.perf_counter() - started
-            self._journal = replace(self._journal, sec=before.sec + sec)
-            self._tell(chunk, self._journal.rows - before.rows, sec)
-        if self._journal.input and describe_input(job.input) != self._journal.input:
+            self._sec = time.perf_counter() - started
+            self._tell(chunk)
+        if self._journal.input and not unchanged(job.input, self._journal.input):
             raise DataError(f"{job.input} was changed while it was read: begin anew with --overwrite")
-        with explained(job.output, self._kept):
-            self._save(replace(self._journal, state=DONE))
+        self._save(replace(self._journal, state=DONE))
 
     def _do(self, chunk: Chunk) -> None:
         """Predict a chunk, write it and commit it."""
@@ -225,19 +244,18 @@ class Session:
         predictions = self._predictor(chunk.texts) if chunk.texts else []
         first = journal.chunks == 0
         data = encode(chunk, predictions, self._predictor.manifest, job.prefix, self._written, first=first)
-        with explained(job.output, self._kept):
-            self._save(
-                replace(
-                    journal,
-                    output_committed=self._place.append(data),
-                    rejects_committed=self._rejects.commit(),
-                    chunks=journal.chunks + 1,
-                    rows=journal.rows + len(predictions),
-                    bad_rows=self._rejects.count,
-                    truncated=journal.truncated + sum(prediction.truncated for prediction in predictions),
-                    windowed=journal.windowed + sum(prediction.windows > 1 for prediction in predictions),
-                )
+        self._save(
+            replace(
+                journal,
+                output_committed=self._place.append(data),
+                rejects_committed=self._rejects.commit(),
+                chunks=journal.chunks + 1,
+                rows=journal.rows + len(predictions),
+                bad_rows=self._rejects.count,
+                truncated=journal.truncated + sum(prediction.truncated for prediction in predictions),
+                windowed=journal.windowed + sum(prediction.windows > 1 for prediction in predictions),
             )
+        )
 
     def _chunks(self, held: ExitStack) -> Iterator[Chunk]:
         """Read the input."""
@@ -262,11 +280,11 @@ class Session:
             return json_chunks(reading, lines)
         return table_chunks(reading, lines, self._read.kind)
 
-    def _tell(self, chunk: Chunk, rows: int, sec: float) -> None:
+    def _tell(self, chunk: Chunk) -> None:
         """Report progress."""
         if self._on_chunk is None:
             return
-        speed = rows / sec if sec else 0.0
+        speed = (self._journal.rows - self._rows_before) / self._sec if self._sec else 0.0
         every = self._journal.rows / chunk.done if chunk.done else None
         left = (every - self._journal.rows) / speed if every and speed else None
         self._on_chunk(Progress(rows=self._journal.rows, rows_per_sec=speed, done=chunk.done, left_sec=left))
@@ -280,27 +298,26 @@ class Session:
     def _finish(self) -> None:
         """Put the output at its place and remove what is beside it, in an order in which a kill does no harm."""
         job = self._job
-        with explained(job.output, self._kept):
-            if self._journal.state == DONE:
-                self._place.publish(self._journal.output_committed)
-                self._save(replace(self._journal, state=PUBLISHED))
-            if not is_stream(job.output):
-                remove(job.part)
-                job.journal.unlink()
+        if self._journal.state == DONE:
+            self._place.publish(self._journal.output_committed)
+            self._save(replace(self._journal, state=PUBLISHED))
+        if not is_stream(job.output):
+            remove(job.part)
+            job.journal.unlink()
 
     def _discard(self) -> None:
         """Remove what nobody can go on from."""
         job = self._job
         if is_stream(job.output) or (job.resumable and (self._journal.chunks or self._journal.state != RUNNING)):
             return
-        self._place.close()
-        for path in (job.part, job.journal.with_name(job.journal.name + ".tmp"), job.journal):
-            remove(path)
-        if job.rejects is not None:
-            remove(job.rejects)
+        left = [job.part, job.journal.with_name(job.journal.name + ".tmp"), job.journal]
+        for path in left if job.rejects is None else [*left, job.rejects]:
+            with suppress(OSError):  # what went wrong before is what the user has to hear of
+                remove(path)
 
-    def _kept(self) -> str:
-        """Say what is kept of a job that failed, and how to go on."""
-        if self._job.resumable and self._journal.chunks:
-            return f"{self._journal.rows:,} rows are kept: make room and go on with --resume"
-        return "make room, or choose another place"
+    def _kept(self, error: OSError) -> str:
+        """Say what is kept of a job that failed, what to do about it, and how to go on."""
+        job = self._job
+        if job.resumable and self._journal.chunks and job.journal.exists() and job.part.exists():
+            return f"{self._journal.rows:,} rows are kept: {remedy(error)}, then go on with --resume"
+        return advice(error)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ftx.advice import advice
 from ftx.errors import OutputError
 from ftx.runtime.stream.writing import write_whole
 
@@ -19,10 +20,11 @@ __all__ = [
     "describe_input",
     "describe_model",
     "read_journal",
+    "unchanged",
     "write_journal",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RUNNING, DONE, PUBLISHED = "running", "done", "published"
 NOT_DECISIVE = ("intra_op_num_threads", "spinning")  # settings of a predictor with which the answers stay
 
@@ -43,7 +45,6 @@ class Journal:
         bad_rows: Rows that were left out.
         truncated: Rows whose text was longer than the model reads, and cut.
         windowed: Rows whose text was read in windows.
-        sec: Seconds of work.
         output_committed: Bytes of the output that count; for Parquet, files.
         rejects_committed: Bytes of the file of bad rows that count.
     """
@@ -59,7 +60,6 @@ class Journal:
     bad_rows: int = 0
     truncated: int = 0
     windowed: int = 0
-    sec: float = 0.0
     output_committed: int = 0
     rejects_committed: int = 0
     format_version: int = FORMAT_VERSION
@@ -95,6 +95,14 @@ def describe_input(path: Path) -> dict[str, Any]:
     return {"path": str(path.resolve()), "size_bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
 
 
+def unchanged(path: Path, before: dict[str, Any]) -> bool:
+    """Tell whether an input is still the one that was described."""
+    try:
+        return describe_input(path) == before
+    except OSError:
+        return False
+
+
 def describe_model(predictor: Any) -> dict[str, Any]:
     """Tell by what another model, or one that is asked otherwise, is noticed: the file's SHA-256 and the settings."""
     settings = {name: value for name, value in getattr(predictor, "settings", {}).items() if name not in NOT_DECISIVE}
@@ -105,7 +113,7 @@ def read_journal(path: Path) -> Journal | None:
     """Read a journal; None where there is none.
 
     Raises:
-        OutputError: It is not one.
+        OutputError: It is not one, or can't be read.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -114,7 +122,9 @@ def read_journal(path: Path) -> Journal | None:
         return Journal(**values)
     except FileNotFoundError:
         return None
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except OSError as error:
+        raise OutputError(f"{path}, a job's journal, can't be read: {error.strerror}: {advice(error)}") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise OutputError(
             f"{path} is not the journal of an unfinished job ({error}): remove it, or choose another --output"
         ) from error

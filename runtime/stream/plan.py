@@ -11,13 +11,24 @@ from typing import Protocol
 from ftx.errors import DataError, OutputError
 from ftx.manifest import Manifest
 from ftx.runtime.heads import Prediction
-from ftx.runtime.stream.columns import PREFIX
+from ftx.runtime.stream.columns import PREFIX, predicted_columns
 from ftx.runtime.stream.formats import Format, input_format, is_stream, output_format
 from ftx.runtime.stream.journal import Journal, describe_input, describe_model, read_journal
 from ftx.runtime.stream.parquet import check_parquet
+from ftx.runtime.stream.reading import breaks
 from ftx.text import Text
 
-__all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "Answering", "Job", "check_job", "described"]
+__all__ = [
+    "CHUNK_BYTES",
+    "CHUNK_ROWS",
+    "Answering",
+    "Job",
+    "check_job",
+    "check_labels",
+    "check_newer",
+    "described",
+    "is_finished",
+]
 
 # Enough rows that sorting by length fills batches well, few enough that a kill costs seconds.
 CHUNK_ROWS = 2048
@@ -99,6 +110,8 @@ def check_job(job: Job) -> Journal | None:
         raise DataError(f"{job.input} {found}; expected a file with a row a text")
     check_distinct(job)
     if job.rejects is not None:
+        if is_stream(job.rejects):
+            raise OutputError(f"--rejects {job.rejects} is a pipe or a device; expected the name of a file")
         check_folder(job.rejects, "--rejects")
     if is_stream(job.output):
         check_rejects(job)
@@ -108,14 +121,19 @@ def check_job(job: Job) -> Journal | None:
 
 
 def check_distinct(job: Job) -> None:
-    """Check that no file is both read and written, or written twice."""
+    """Check that no file is both read and written, or written twice.
+
+    An output that is a hard link to the input is none of that: it is renamed into place, and the input stays.
+    """
     written = [("--output", job.output)] if not is_stream(job.output) else []
     written += [("--output", job.part), ("--output", job.journal)] if written else []
     written += [("--rejects", job.rejects)] if job.rejects is not None else []
     seen = {} if is_stream(job.input) else {job.input.resolve(): "--input"}
     for option, path in written:
         other = seen.setdefault(path.resolve(), option)
-        if other != option or (path.exists() and not is_stream(job.input) and path.samefile(job.input)):
+        in_place = path != job.output and path.exists() and not is_stream(job.input)
+        if other != option or (in_place and path.samefile(job.input)):
+            other = other if other != option else "--input"
             raise OutputError(f"{option} {path} is the file of {other} too; expected another one")
 
 
@@ -139,6 +157,8 @@ def check_unfinished(job: Job) -> Journal | None:
     """Find out what an earlier job left, and whether this one may go on with it or replace it."""
     journal = read_journal(job.journal)
     if journal is None:
+        if is_finished(job):
+            return None
         if job.output.exists() and not job.overwrite:
             nothing = ", and there is no unfinished job to resume" if job.resume else ""
             raise OutputError(f"{job.output} is there already{nothing}: choose another --output, or add --overwrite")
@@ -159,6 +179,49 @@ def check_unfinished(job: Job) -> Journal | None:
     if job.resume and job.rejects is not None and str(job.rejects.resolve()) != journal.rejects:
         check_rejects(job)
     return journal
+
+
+def is_finished(job: Job) -> bool:
+    """Tell whether a job that is to go on has nothing left to do: its output is there, and nothing beside it."""
+    beside = job.part.exists() or job.journal.exists()
+    return job.resume and not job.overwrite and not is_stream(job.output) and job.output.exists() and not beside
+
+
+def check_newer(job: Job, predictor: Answering) -> None:
+    """Check that a finished output can be that of the job: it is not older than the input and the model.
+
+    Raises:
+        OutputError: It is older.
+    """
+    for what in (job.input, Path(predictor.path)):
+        if what.stat().st_mtime_ns > job.output.stat().st_mtime_ns:
+            raise OutputError(
+                f"{job.output} is there already, there is no unfinished job to resume, and {what} is newer: "
+                "choose another --output, or begin anew with --overwrite, not --resume"
+            )
+
+
+def check_labels(job: Job, manifest: Manifest) -> None:
+    """Check that the format of the output can hold the names of the labels and of the columns that are added.
+
+    Raises:
+        OutputError: It can't.
+    """
+    kind = job.formats[1].kind
+    if kind == "tsv":
+        for name in predicted_columns([], manifest, prefix=job.prefix):
+            if breaks(name):
+                raise OutputError(
+                    f"--output {job.output}: the column {name!r:.80}, made of --prefix and a label, holds a tab or "
+                    "line break, which TSV can't: write CSV or JSON lines"
+                )
+    if kind in ("tsv", "csv") and manifest.problem_type == "multi_label_classification":
+        for label in manifest.labels:
+            if "|" in label:
+                raise OutputError(
+                    f"--output {job.output}: the label {label!r:.80} holds a |, which stands between labels in a "
+                    "cell: write JSON lines or Parquet"
+                )
 
 
 def is_empty(part: Path) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from ftx.advice import advice
 from ftx.errors import DataError
 from ftx.runtime.stream.columns import listed
 from ftx.runtime.stream.formats import STDIO
@@ -161,7 +162,9 @@ class Lines:
                 f"{self.name}:{self.number + 1}: the gzip data {found}; {self.number} lines were whole: copy it again"
             ) from error
         except OSError as error:
-            raise DataError(f"{self.name}:{self.number + 1} can't be read: {error.strerror or error}") from error
+            raise DataError(
+                f"{self.name}:{self.number + 1} can't be read: {error.strerror or error}: {advice(error)}"
+            ) from error
         if len(raw) == LONGEST_LINE_BYTES and not raw.endswith(b"\n"):
             raise DataError(
                 f"{self.name}:{self.number + 1}: a line of more than {LONGEST_LINE_BYTES >> 20} MiB; expected text"
@@ -192,8 +195,10 @@ def open_lines(path: Path, gz: bool) -> Lines:
             size = path.stat().st_size if raw.seekable() else 0
     except IsADirectoryError as error:
         raise DataError(f"{path} is a folder; expected a file") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise DataError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror}: {advice(error)}") from error
+    except ValueError as error:  # a NUL in the name
+        raise DataError(f"{path} can't be read: {error}") from error
     streams: list[Any] = [raw]
     if gz:
         streams.append(gzip.GzipFile(fileobj=raw))

@@ -63,8 +63,12 @@ class Rejects:
         if self._file is None:
             return 0
         if self._pending:
-            write_whole(self._file, "".join(self._pending).encode())
-            os.fsync(self._file.fileno())
+            try:
+                write_whole(self._file, "".join(self._pending).encode())
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                error.filename = str(self._path)  # else the message would name the output
+                raise
             self._pending.clear()
         return int(self._file.tell())
 

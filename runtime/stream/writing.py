@@ -210,7 +210,10 @@ class PartsPlace:
         self._count = committed
         joined = self._part / "joined"
         with joined.open("wb") as file:
-            join_parquet(self._files(), file)
+            try:
+                join_parquet(self._files(), file)
+            except ValueError as error:  # Arrow's errors are such
+                raise OutputError(f"{self._part} holds damaged rows ({error}): begin anew with --overwrite") from error
             file.flush()
             os.fsync(file.fileno())
         joined.replace(self._target)
@@ -269,12 +272,12 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def explained(path: Path, kept: Callable[[], str]) -> Iterator[None]:
-    """Turn a failure to write into one line.
+def explained(path: Path, kept: Callable[[OSError], str]) -> Iterator[None]:
+    """Turn an error of the operating system into one line.
 
     Args:
-        path: The output.
-        kept: Says what is kept, and how to go on.
+        path: The output, which an error that names no file is about.
+        kept: Says what is kept, what to do about the error, and how to go on.
 
     Raises:
         OutputError: The disk is full, or the like. A pipe that nobody reads any more stays a BrokenPipeError.
@@ -284,6 +287,6 @@ def explained(path: Path, kept: Callable[[], str]) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        name = "standard output" if str(path) == STDIO else str(path)
-        said = error.strerror or str(error)
-        raise OutputError(f"{name} could not be written: {said}; {kept()}") from error
+        output = "standard output" if str(path) == STDIO else str(path)
+        where = error.filename if isinstance(error.filename, str) else f"{output} could not be written"
+        raise OutputError(f"{where}: {error.strerror or error}; {kept(error)}") from error

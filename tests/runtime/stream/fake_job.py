@@ -6,17 +6,18 @@ import hashlib
 import json
 import os
 import resource
+import shutil
+import signal
 import sys
-import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ftx.errors import FtxError
 from ftx.manifest import Manifest
 from ftx.runtime import Prediction
-from ftx.runtime.stream import predict_file
+from ftx.runtime.stream import journal, predict_file, rejects, writing
 
 LABELS = {
     "single_label_classification": ["negative", "positive"],
@@ -34,22 +35,20 @@ class Fake:
         head: str = "single_label_classification",
         *,
         text_pair: bool | None = None,
-        sleep_sec: float = 0.0,
         batch_size: int = 32,
+        labels: Sequence[str] = (),
     ) -> None:
         self.path, self.sha256 = path, hashlib.sha256(path.read_bytes()).hexdigest()
         self.manifest = Manifest(
             problem_type=head,
-            id2label=dict(enumerate(LABELS[head])),
+            id2label=dict(enumerate(labels or LABELS[head])),
             max_length=16,
             input_names=("input_ids",),
             text_pair=text_pair,
         )
         self.settings = {"batch_size": batch_size, "intra_op_num_threads": 2}
-        self._sleep_sec = sleep_sec
 
     def __call__(self, texts: Sequence[Any]) -> list[Prediction]:
-        time.sleep(self._sleep_sec)
         return [self.answer(text) for text in texts]
 
     def answer(self, text: Any) -> Prediction:
@@ -67,13 +66,48 @@ class Fake:
         return Prediction(text=text, label=best, score=scores[best], scores=scores, truncated=truncated)
 
 
+def count_steps(step: Callable[[], None]) -> None:
+    """Have `step` called before each write, sync, renaming and removal."""
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def stepped(*args: Any, **values: Any) -> Any:
+            step()
+            return function(*args, **values)
+
+        return stepped
+
+    os.fsync = counted(os.fsync)
+    shutil.rmtree = counted(shutil.rmtree)
+    for name in ("replace", "unlink", "mkdir", "touch"):
+        setattr(Path, name, counted(getattr(Path, name)))
+    for module in (writing, journal, rejects):
+        module.write_whole = counted(module.write_whole)
+
+
+def kill_at(number: int) -> None:
+    """Have this process killed before its step of a number."""
+    left = [number]
+
+    def step() -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    count_steps(step)
+
+
 def main() -> None:
     source, target, model, options = sys.argv[1], sys.argv[2], Path(sys.argv[3]), json.loads(sys.argv[4])
-    limit, sleep_sec, rss = (options.pop(name, 0) for name in ("limit_bytes", "sleep_sec", "rss"))
+    limit, files, killed, rss = (options.pop(name, 0) for name in ("limit_bytes", "limit_files", "kill_at", "rss"))
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if files:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3 + files, hard))  # beside the standard streams
+    if killed:
+        kill_at(killed)
     try:
-        report = predict_file(Fake(model, sleep_sec=sleep_sec), source, target, **options)
+        report = predict_file(Fake(model), source, target, **options)
     except FtxError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)

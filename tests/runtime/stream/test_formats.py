@@ -134,6 +134,45 @@ def test_heads(tmp_path: Path, make_fake: Callable[..., Any]) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["a\tb", "a\nb", "a\rb"])
+def test_names_that_tsv_cannot_hold_are_refused_before_any_row(
+    name: str, tmp_path: Path, fake: Any, make_fake: Callable[..., Any]
+) -> None:
+    (tmp_path / "in.txt").write_text("a\nb\n")
+
+    class Never:
+        path = fake.path
+        manifest = make_fake(labels=["fine", name]).manifest
+
+        def __call__(self, texts: Any) -> Any:
+            raise AssertionError("rows were read")
+
+    for kind in ("tsv", "tsv.gz"):
+        with pytest.raises(OutputError, match="holds a tab or line break, which TSV can't: write CSV or JSON lines"):
+            predict_file(Never(), tmp_path / "in.txt", tmp_path / f"out.{kind}")
+        with pytest.raises(OutputError, match="made of --prefix and a label"):
+            predict_file(fake, tmp_path / "in.txt", tmp_path / f"out.{kind}", prefix=name)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+    for kind in ("csv", "jsonl", "parquet"):
+        predict_file(make_fake(labels=["fine", name]), tmp_path / "in.txt", tmp_path / f"out.{kind}", prefix=name)
+        row = read_rows(tmp_path / f"out.{kind}")[0]
+        assert row[f"{name}label"] in ("fine", name)
+
+
+def test_labels_with_the_sign_that_stands_between_labels(tmp_path: Path, make_fake: Callable[..., Any]) -> None:
+    (tmp_path / "in.txt").write_text("a\nb\n")
+    labels = ["a|b", "a", "b"]
+    many = make_fake("multi_label_classification", labels=labels)
+    for kind in ("csv", "csv.gz", "tsv"):
+        with pytest.raises(OutputError, match=r"the label 'a\|b' holds a \|"):
+            predict_file(many, tmp_path / "in.txt", tmp_path / f"out.{kind}")
+    for kind in ("jsonl", "parquet"):
+        predict_file(many, tmp_path / "in.txt", tmp_path / f"out.{kind}")
+        assert read_rows(tmp_path / f"out.{kind}")[0]["predicted_labels"] == many(["a"])[0].labels
+    predict_file(make_fake(labels=["a|b", "c"]), tmp_path / "in.txt", tmp_path / "one.csv")
+    assert read_rows(tmp_path / "one.csv")[0]["predicted_label"] in ("a|b", "c")
+
+
 def test_columns_of_predictions(fake: Any) -> None:
     names = ["predicted_label", "predicted_score", "predicted_score_negative", "predicted_score_positive"]
     assert list(predicted_columns([], fake.manifest)) == [*names, "predicted_truncated", "predicted_windows"]
@@ -263,7 +302,7 @@ def test_a_pipe_as_input(tmp_path: Path, fake: Any) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_text, args=("id,text\n1,a\n",))
-    writer.start()
+    writer.start()  # and waits for the reader
     report = predict_file(fake, pipe, tmp_path / "out.csv", input_format="csv")
     writer.join()
     assert report.rows == 1

@@ -17,6 +17,7 @@ from ftx.errors import DataError
 from ftx.runtime.stream import predict_file
 
 BIG = "x" * 10_000_000
+DEEP = '{"text": "b", "n": ' + "[" * 100_000 + "]" * 100_000 + "}\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +206,8 @@ CASES = [
     spoilt("jsonl-inner-twice", "a.jsonl", '{"text": "a"}\n{"text": "b", "n": {"m": 1, "m": 2}}\n', 2, "twice", ["a"]),
     spoilt("jsonl-not-utf8", "a.jsonl", b'{"text": "a"}\n{"text": "\xe9"}\n', 2, "not UTF-8", ["a"]),
     spoilt("jsonl-deep", "a.jsonl", '{"text": "a"}\n' + "[" * 200_000 + "\n", 2, "nested too deeply", ["a"]),
+    spoilt("jsonl-deep-value", "a.jsonl", DEEP + rows_of({"text": "c"}), 1, "nested too deeply", ["c"]),
+    spoilt("jsonl-deep-object", "a.jsonl", '{"text": "a"}\n' + '{"a":' * 100_000 + "\n", 2, "nested too deeply", ["a"]),
     spoilt("jsonl-control", "a.jsonl", b'{"text": "a\x01"}\n{"text": "b"}\n', 1, "control character", ["b"]),
     spoilt("jsonl-named-missing", "a.jsonl", '{"x": 1}\n{"y": "b"}\n', 1, "missing; the keys", ["b"], text_column="y"),
     spoilt("jsonl-single-quotes", "a.jsonl", "{'text': 'a'}\n{\"text\": \"b\"}\n", 1, "expected one JSON", ["b"]),

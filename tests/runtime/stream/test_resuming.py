@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,15 @@ import pyarrow.parquet
 import pytest
 
 from ftx.errors import DataError, OutputError
-from ftx.runtime.stream import predict_file
+from ftx.runtime.stream import predict_file, rejects, writing
 from ftx.runtime.stream.writing import locked
 
 ROWS = 6000
 CHUNK_ROWS = 100
 # Of each kind; what can go wrong does not hang on it.
 KILLS = {"jsonl": 20, "csv.gz": 6, "parquet": 6}
+STEPS = (5, 30)  # between two kills: a chunk takes some 7 writes, syncs and renamings
+HANG_SEC = 600  # ends a hang; nothing that is tested takes as long on any machine
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ def start(fake_job: Path, source: Path, target: Path, model: Path, **options: An
 
 def finish(job: subprocess.Popen[str]) -> tuple[int, str]:
     """Give a job's status and what it said on stderr."""
-    said = job.communicate(timeout=60)[1]
+    said = job.communicate(timeout=HANG_SEC)[1]
     return job.returncode, said
 
 
@@ -76,22 +80,13 @@ def test_kills_lose_and_double_nothing(kind: str, tmp_path: Path, source: Path, 
     whole, target = tmp_path / f"whole.{kind}", tmp_path / f"out.{kind}"
     unbroken = start(fake_job, source, whole, model, **options_of(tmp_path, "whole"))
     assert finish(unbroken)[0] == 0
-    kills = killed_at_work = 0
-    options = {**options_of(tmp_path, "out"), "resume": True, "sleep_sec": 0.01}
-    while not target.exists() or (tmp_path / f"out.{kind}.part.json").exists():
-        job = start(fake_job, source, target, model, **options)
-        journal = tmp_path / f"out.{kind}.part.json"
-        if kills < KILLS[kind]:
-            before = journal.stat().st_mtime_ns if journal.exists() else 0
-            while job.poll() is None and not (journal.exists() and journal.stat().st_mtime_ns > before):
-                time.sleep(0.002)
-            time.sleep(chance.random() * 0.05)
-            killed_at_work += job.poll() is None
-            job.kill()
-            kills += 1
+    options = {**options_of(tmp_path, "out"), "resume": True}
+    for _ in range(KILLS[kind]):
+        job = start(fake_job, source, target, model, **options, kill_at=chance.randint(*STEPS))
         status, said = finish(job)
-        assert status in (0, -9), said
-    assert killed_at_work >= KILLS[kind] // 2
+        assert status == -9, said
+    status, said = finish(start(fake_job, source, target, model, **options))
+    assert status == 0, said
     assert_same(target, whole)
     assert (tmp_path / "out.rejects").read_bytes() == (tmp_path / "whole.rejects").read_bytes()
     assert not list(tmp_path.glob("out.*part*"))
@@ -160,7 +155,7 @@ def test_a_full_disk_keeps_what_is_done(tmp_path: Path, source: Path, model: Pat
         status, said = finish(start(fake_job, source, target, model, **options, limit_bytes=limit))
         assert status == 1, said
         assert said.startswith(f"OutputError: {target} could not be written: File too large; ")
-        assert "rows are kept: make room and go on with --resume" in said
+        assert "rows are kept: raise the limit on the size of a file (ulimit -f), then go on with --resume" in said
         assert not target.exists()
         assert finish(start(fake_job, source, target, model, **options, resume=True))[0] == 0
         assert_same(target, whole)
@@ -179,7 +174,7 @@ def test_memory_does_not_grow_with_rows(tmp_path: Path, model: Path, fake_job: P
             file.write("id,text\n")
             file.writelines(f"{number},some text of a usual length number {number}\n" for number in range(rows))
         job = start(fake_job, path, tmp_path / f"{rows}.jsonl", model, rss=1)
-        peak, said = job.communicate(timeout=120)
+        peak, said = job.communicate(timeout=HANG_SEC)
         assert job.returncode == 0, said
         peaks.append(float(peak))
     assert peaks[1] - peaks[0] < 64
@@ -213,8 +208,149 @@ def test_an_interrupted_job_goes_on(tmp_path: Path, source: Path, fake: Any) -> 
     whole = tmp_path / "whole.csv"
     predict_file(fake, source, whole, chunk_rows=CHUNK_ROWS, skip_bad_rows=ROWS)
     assert_same(target, whole)
-    with pytest.raises(OutputError, match="is there already, and there is no unfinished job to resume"):
-        predict_file(fake, source, target, resume=True)
+
+
+def test_a_job_that_had_finished_when_it_is_to_go_on(tmp_path: Path, source: Path, fake: Any) -> None:
+    target, options = tmp_path / "out.csv", {"chunk_rows": CHUNK_ROWS, "skip_bad_rows": ROWS}
+    predict_file(fake, source, target, **options)
+    before = target.stat()
+    report = predict_file(fake, source, target, **options, resume=True)
+    assert report.finished_before
+    assert (target.stat().st_mtime_ns, target.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    with pytest.raises(OutputError, match="is there already: choose another"):
+        predict_file(fake, source, target, **options)
+    assert not predict_file(fake, source, target, **options, resume=True, overwrite=True).finished_before
+    # What is older than the input can't be its result, and what has something unfinished beside it isn't whole.
+    (tmp_path / "out.csv.part").touch()
+    with pytest.raises(OutputError, match="there is no unfinished job to resume"):
+        predict_file(fake, source, target, **options, resume=True)
+    (tmp_path / "out.csv.part").unlink()
+    later = target.stat().st_mtime_ns + 1
+    for newer in (source, fake.path):
+        held = newer.stat().st_mtime_ns
+        os.utime(newer, ns=(later, later))
+        with pytest.raises(OutputError, match=f"{newer} is newer: choose another --output, or begin anew"):
+            predict_file(fake, source, target, **options, resume=True)
+        os.utime(newer, ns=(held, held))
+    assert predict_file(fake, source, target, **options, resume=True).finished_before
+
+
+def test_the_speed_is_that_of_the_session(tmp_path: Path, source: Path, fake: Any) -> None:
+    target = begun(tmp_path, source, fake)
+    done = json.loads((tmp_path / "out.csv.part.json").read_text())["rows"]
+    report = predict_file(fake, source, target, chunk_rows=CHUNK_ROWS, skip_bad_rows=ROWS, resume=True)
+    assert report.rows_before == done > 0
+    assert report.rows > done
+    assert report.sec > 0
+    # Killed after its last chunk: nothing is left to be measured.
+    other, chunks = tmp_path / "other.csv", []
+
+    def stop(progress: Any) -> None:
+        chunks.append(progress)
+        if progress.done == 1.0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(fake, source, other, chunk_rows=CHUNK_ROWS, skip_bad_rows=ROWS, on_chunk=stop)
+    report = predict_file(fake, source, other, chunk_rows=CHUNK_ROWS, skip_bad_rows=ROWS, resume=True)
+    assert (report.rows_before, report.sec) == (report.rows, 0.0)
+
+
+REMEDIES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EACCES: "allow it",
+    errno.EROFS: "mount it for writing",
+    errno.EMFILE: "ulimit -n",
+    errno.EFBIG: "ulimit -f",
+    errno.EIO: "look after it",
+}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("number", REMEDIES)
+def test_each_failure_to_write_has_its_own_remedy(
+    number: int, kind: str, tmp_path: Path, source: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, whole = tmp_path / f"out.{kind}", tmp_path / f"whole.{kind}"
+    options: dict[str, Any] = {"chunk_rows": CHUNK_ROWS, "rejects": tmp_path / "rejects"}
+    predict_file(fake, source, whole, chunk_rows=CHUNK_ROWS, skip_bad_rows=ROWS)
+    write_whole, left = writing.write_whole, [0]
+
+    def failing(file: Any, data: bytes) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(number, os.strerror(number))
+        write_whole(file, data)
+
+    monkeypatch.setattr(writing, "write_whole", failing)
+    monkeypatch.setattr(rejects, "write_whole", failing)
+    for steps, named in ((5, target), (2, tmp_path / "rejects")):  # the third chunk's rows; the first bad ones
+        left[0] = steps
+        with pytest.raises(OutputError) as caught:
+            predict_file(fake, source, target, **options, overwrite=True)
+        said = str(caught.value)
+        assert re.match(rf"{named}( could not be written)?: {os.strerror(number)}; ", said)
+        assert REMEDIES[number] in said
+        assert ("make room" in said) == (number in (errno.ENOSPC, errno.EDQUOT))
+        assert ("rows are kept" in said and "--resume" in said) == (steps == 5)
+        assert (tmp_path / f"out.{kind}.part").exists() == (steps == 5)
+        if steps == 5:
+            left[0] = 0
+            predict_file(fake, source, target, **options, resume=True)
+            assert_same(target, whole)
+
+
+def test_few_descriptors(tmp_path: Path, source: Path, model: Path, fake_job: Path) -> None:
+    refused = 0
+    for kind in ("csv", "parquet"):
+        target, whole = tmp_path / f"out.{kind}", tmp_path / f"whole.{kind}"
+        options: dict[str, Any] = {"chunk_rows": CHUNK_ROWS, "skip_bad_rows": ROWS}
+        assert finish(start(fake_job, source, whole, model, **options))[0] == 0
+        for files in range(1, 8):
+            status, said = finish(start(fake_job, source, target, model, **options, resume=True, limit_files=files))
+            assert status in (0, 1), said
+            if status:
+                refused += 1
+                assert said.count("\n") == 1, said
+                assert "raise the limit on open files (ulimit -n)" in said, said
+        assert finish(start(fake_job, source, target, model, **options, resume=True))[0] == 0
+        assert_same(target, whole)
+    assert refused > 2
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_folder_that_vanishes(kind: str, tmp_path: Path, source: Path, fake: Any) -> None:
+    folder = tmp_path / "there"
+    folder.mkdir()
+    with pytest.raises(OutputError, match=r"there/out.*: No such file or directory; check the name") as caught:
+        predict_file(
+            fake, source, folder / f"out.{kind}", chunk_rows=CHUNK_ROWS, skip_bad_rows=ROWS,
+            on_chunk=lambda progress: shutil.rmtree(folder, ignore_errors=True),
+        )  # fmt: skip
+    assert "kept" not in str(caught.value)
+
+
+def test_a_failure_to_clear_up_does_not_hide_why(
+    tmp_path: Path, source: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("ftx.runtime.stream.job.remove", refuse)
+    with pytest.raises(DataError, match="no column 'review'"):
+        predict_file(fake, source, tmp_path / "out.csv", text_column="review")
+
+
+def test_parts_that_were_damaged(tmp_path: Path, source: Path, fake: Any) -> None:
+    target, options = tmp_path / "out.parquet", {"chunk_rows": CHUNK_ROWS, "skip_bad_rows": ROWS}
+
+    def damage(progress: Any) -> None:
+        (tmp_path / "out.parquet.part" / "00000000.parquet").write_bytes(b"PAR1 no more")
+
+    with pytest.raises(OutputError, match=r"out.parquet.part holds damaged rows \(.*\): begin anew with --overwrite"):
+        predict_file(fake, source, target, **options, on_chunk=damage)
+    assert not target.exists()
 
 
 def test_an_unfinished_job_is_begun_anew(tmp_path: Path, source: Path, fake: Any) -> None:
@@ -279,8 +415,12 @@ def test_an_input_that_changes_under_the_job(tmp_path: Path, source: Path, fake:
         with source.open("a") as file:
             file.write("1,more\n")
 
-    with pytest.raises(DataError, match="was changed while it was read"):
-        predict_file(fake, source, tmp_path / "out.csv", skip_bad_rows=ROWS, chunk_rows=ROWS - 1, on_chunk=grow)
+    for change in (grow, lambda progress: source.unlink(missing_ok=True)):
+        with pytest.raises(DataError, match="was changed while it was read"):
+            predict_file(
+                fake, source, tmp_path / "out.csv", skip_bad_rows=ROWS, chunk_rows=ROWS - 1, on_chunk=change,
+                overwrite=True,
+            )  # fmt: skip
 
 
 def test_damaged_leftovers(tmp_path: Path, source: Path, fake: Any) -> None:
@@ -292,11 +432,19 @@ def test_damaged_leftovers(tmp_path: Path, source: Path, fake: Any) -> None:
     with pytest.raises(OutputError, match="shorter than its journal says"):
         predict_file(fake, source, target, **options, resume=True)
     said = journal.read_text()
-    for text in ("nope", "{}", "[]", said.replace('"format_version": 1', '"format_version": 99')):
+    version = json.loads(said)["format_version"]
+    other = said.replace(f'"format_version": {version}', '"format_version": 99')
+    for text in ("nope", "{}", "[]", other, "[" * 100_000):
         journal.write_text(text)
         with pytest.raises(OutputError, match="is not the journal of an unfinished job"):
             predict_file(fake, source, target, **options, resume=True)
     journal.unlink()
+    journal.mkdir()
+    with pytest.raises(
+        OutputError, match=r"part.json, a job's journal, can't be read: Is a directory: expected a file"
+    ):
+        predict_file(fake, source, target, **options, resume=True)
+    journal.rmdir()
     with pytest.raises(OutputError, match="is there, without the journal"):
         predict_file(fake, source, target, **options, resume=True)
     predict_file(fake, source, target, **options, overwrite=True)
@@ -315,6 +463,14 @@ def test_places_are_checked_before_any_work(tmp_path: Path, source: Path, fake: 
     refused("is the file of --input too", source, tmp_path / "out.csv", rejects=source)
     refused("is the file of --output too", source, tmp_path / "out.csv", rejects=tmp_path / "out.csv")
     refused("is the file of --output too", source, tmp_path / "out.csv", rejects=tmp_path / "out.csv.part")
+    os.mkfifo(tmp_path / "pipe")
+    for special in (Path("/dev/null"), tmp_path / "pipe"):
+        refused("--rejects .* is a pipe or a device", source, tmp_path / "out.csv", rejects=special)
+    (tmp_path / "hard").hardlink_to(source)
+    refused("is the file of --input too", source, tmp_path / "out.csv", rejects=tmp_path / "hard")
+    (tmp_path / "out.csv.part").hardlink_to(source)
+    refused("is the file of --input too", source, tmp_path / "out.csv", overwrite=True)
+    (tmp_path / "out.csv.part").unlink()
     refused("there is no folder", source, tmp_path / "none" / "out.csv")
     refused("not writable", source, Path("/proc/out.csv")) if not os.access("/proc", os.W_OK) else None
     refused("is a folder", source, tmp_path / "folder.csv")
@@ -327,6 +483,14 @@ def test_places_are_checked_before_any_work(tmp_path: Path, source: Path, fake: 
     assert not list(tmp_path.glob("*.part*"))
     with pytest.raises(ValueError, match="chunk_rows 0, expected at least 1"):
         predict_file(fake, source, tmp_path / "out.csv", chunk_rows=0)
+
+
+def test_an_output_that_is_a_hard_link_to_the_input(tmp_path: Path, source: Path, fake: Any) -> None:
+    before, target = source.read_bytes(), tmp_path / "out.csv"
+    target.hardlink_to(source)
+    predict_file(fake, source, target, skip_bad_rows=ROWS, overwrite=True)
+    assert source.read_bytes() == before
+    assert target.read_text().startswith("id,text,predicted_label")
 
 
 def test_a_failure_before_the_first_rows_leaves_nothing(tmp_path: Path, source: Path, fake: Any) -> None:

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from ftx.cli import ftx
 from ftx.cli.group import ExplainingGroup
-from ftx.cli.streaming import INPUT_FORMATS, OUTPUT_FORMATS, job_options, run_job, show_progress
+from ftx.cli.streaming import INPUT_FORMATS, OUTPUT_FORMATS, done, job_options, run_job, show_progress
 from ftx.runtime.stream import Progress, formats
 
 Run = Callable[..., Result]
@@ -134,4 +134,20 @@ group()
     assert job.stderr is not None
     assert job.stderr.read() == ""
     job.stderr.close()
-    assert job.wait(60) == 1
+    assert job.wait(600) == 141  # 128 + SIGPIPE, as other tools have it
+
+
+def test_what_was_done_before_is_no_speed() -> None:
+    assert done(6000, 2.0) == "6,000 rows in 2 s (3,000/s)"
+    assert done(6000, 2.0, 4000) == "6,000 rows, the last 2,000 of them in 2 s (1,000/s)"
+    assert done(6000, 0.0, 6000) == "6,000 rows, all of them done before"
+
+
+def test_a_finished_job_that_is_to_go_on_is_a_success(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "in.csv").write_text("id,text\n1,good\n")
+    arguments = ["--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]
+    assert run(*arguments).exit_code == 0
+    result = run(*arguments, "--resume")
+    assert (result.exit_code, result.stdout) == (0, "")
+    said = f"{tmp_path}/out.csv is there already, and no job is unfinished beside it: nothing to do\n"
+    assert result.stderr == said

@@ -6,7 +6,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -73,7 +73,8 @@ class Engine:
 
     def ask(self, *request: Any) -> Any:
         """Send a request and wait for its answer."""
-        self.connection.send(request)
+        with suppress(BrokenPipeError):  # it died, which what is received says
+            self.connection.send(request)
         return receive(self.connection, self.spec)
 
 
@@ -102,7 +103,7 @@ def receive(connection: Connection, spec: EngineSpec) -> Any:
     """Take an answer; an exception is raised here."""
     try:
         answer = connection.recv()
-    except EOFError as error:
+    except (EOFError, ConnectionResetError) as error:
         raise FtxError(f"{spec.name} died while it was measured: out of memory?") from error
     if isinstance(answer, Exception):
         raise answer

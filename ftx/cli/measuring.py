@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ftx.advice import advice
-from ftx.cli.answering import answer, check_stdout, working
+from ftx.cli.answering import answer, working
 from ftx.cli.parameters import AT_LEAST_ONE, CHARACTER, COUNT, DATA, NAMES, PATH, TEXT, THREADS
 from ftx.errors import OutputError
 
@@ -91,10 +91,10 @@ def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -
     """
     if data and not against:
         raise click.UsageError("--data goes with --against")
-    check_stdout()
-    import ftx.runtime
+    with working():
+        import ftx.runtime
 
-    probes = ftx.runtime.verify(onnx)
+        probes = ftx.runtime.verify(onnx)
     if probes.notice:
         click.echo(probes.notice, err=True)
     comparison = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
@@ -108,10 +109,11 @@ def predict(
     from ftx.runtime import Predictor
 
     try:
-        predictor = Predictor(
-            onnx, intra_op_num_threads=threads, batch_size=batch_size, invariant=invariant, long_text=long_text,
-            stride=stride, pooling=pooling, provider=provider, mode="throughput" if job else "auto",
-        )  # fmt: skip
+        with contextlib.redirect_stdout(sys.stderr):  # onnxruntime prints that it fell back to another provider
+            predictor = Predictor(
+                onnx, intra_op_num_threads=threads, batch_size=batch_size, invariant=invariant, long_text=long_text,
+                stride=stride, pooling=pooling, provider=provider, mode="throughput" if job else "auto",
+            )  # fmt: skip
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     pairs = predictor.manifest.text_pair or (job is not None and job.text_pair_column is not None)

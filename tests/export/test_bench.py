@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from ftx.cli import ftx
-from ftx.errors import OnnxFileError
+from ftx.errors import FtxError, OnnxFileError
 from ftx.export.bench.engine import EngineSpec, load_onnx, start_engine
 
 
@@ -53,3 +54,14 @@ def test_an_engine_that_cannot_load_says_why(tmp_path: Path) -> None:
     spec = EngineSpec(name="broken", path=tmp_path / "model.onnx", threads=1, load=load_onnx)
     with pytest.raises(OnnxFileError, match="not an ONNX file"), start_engine(spec):
         pass
+
+
+def test_an_engine_that_dies_says_so(tiny_export: Path) -> None:
+    spec = EngineSpec(name="mortal", path=tiny_export / "model.onnx", threads=1, load=load_onnx)
+    with start_engine(spec) as engine:
+        child = multiprocessing.active_children()[0]
+        child.kill()
+        child.join()
+        for _ in range(2):  # a broken pipe is no reader that has left
+            with pytest.raises(FtxError, match="mortal died while it was measured"):
+                engine.batch_sec(["a text"], 1)

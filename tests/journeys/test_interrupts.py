@@ -83,10 +83,10 @@ def train(tmp_path: Path, tiny_model: Callable[[str], Path], reviews: Path) -> l
     "moment",
     [
         "SIGINT import click",
-        "SIGINT import torch",
+        pytest.param("SIGINT import torch", marks=pytest.mark.slow),
         "SIGINT import accelerate",
         "SIGINT open history.jsonl",
-        "SIGINT os.rename .tiny.partial",
+        pytest.param("SIGINT os.rename .tiny.partial", marks=pytest.mark.slow),
         "SIGTERM open metrics.json",
     ],
 )
@@ -151,10 +151,10 @@ ftx.__main__.main()
 @pytest.mark.parametrize(
     "moment",
     [
-        "SIGINT import optimum",
+        pytest.param("SIGINT import optimum", marks=pytest.mark.slow),
         "SIGINT open .onnx.partial/model.onnx",
         "SIGINT shutil.rmtree .onnx.partial/search",
-        "SIGTERM open SHA256SUMS",
+        pytest.param("SIGTERM open SHA256SUMS", marks=pytest.mark.slow),
         "SIGINT os.rename .onnx.partial",
     ],
 )

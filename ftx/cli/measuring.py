@@ -12,16 +12,16 @@ import click
 
 from ftx.advice import advice
 from ftx.cli.answering import answer, working
-from ftx.cli.parameters import AT_LEAST_ONE, CHARACTER, COUNT, DATA, NAMES, PATH, TEXT, THREADS
+from ftx.cli.parameters import AT_LEAST_ONE, CHARACTER, COUNT, FILES, NAMES, PATH, TEXT, THREADS
 from ftx.errors import OutputError
 
 __all__ = ["bench", "evaluate", "metric_lines", "verify"]
 
 
 @click.command(epilog="Example: ftx evaluate --run runs/starter --data test.csv")
-@click.option("--run", type=PATH, help="A run or checkpoint folder.")
-@click.option("--onnx", type=PATH, help="Or an .onnx file, or a folder with one.")
-@click.option("--data", type=DATA, help="Labelled rows.  [default: the run's held-out ones]")
+@click.option("--run", type=FILES, help="A run or checkpoint folder.")
+@click.option("--onnx", type=FILES, help="Or an .onnx file, or a folder with one.")
+@click.option("--data", type=FILES, help="Labelled rows.  [default: the run's held-out ones]")
 @click.option("--text-column", "text", type=TEXT, help="The column of the texts.  [default: the run's]")
 @click.option("--text-pair-column", "text_pair", type=TEXT, help="The column of the second texts.")
 @click.option("--label-column", "label", type=TEXT, help="The column of the labels, or of lists of them.")
@@ -79,9 +79,9 @@ def metric_lines(metrics: dict[str, float], scores: Any) -> list[str]:
 
 
 @click.command(epilog="Example: ftx verify --onnx model.onnx")
-@click.option("--onnx", type=PATH, required=True, help="The .onnx file, or a folder with one.")
-@click.option("--against", type=PATH, help="A run or checkpoint: compare full logits with PyTorch.")
-@click.option("--data", type=DATA, help="Labelled texts for that.  [default: the run's eval.jsonl]")
+@click.option("--onnx", type=FILES, required=True, help="The .onnx file, or a folder with one.")
+@click.option("--against", type=FILES, help="A run or checkpoint: compare full logits with PyTorch.")
+@click.option("--data", type=FILES, help="Labelled texts for that.  [default: the run's eval.jsonl]")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -> None:
     """Check that an ONNX file says here what it said where it was exported, without PyTorch.
@@ -131,9 +131,9 @@ def said(passed: bool) -> str:
 
 
 @click.command(epilog="Example: ftx bench --onnx runs/starter/onnx --against runs/starter --output report")
-@click.option("--onnx", type=PATH, required=True, help="The .onnx file, or an export folder.")
-@click.option("--against", type=PATH, required=True, help="The run or checkpoint it was made from.")
-@click.option("--data", type=DATA, help="Labelled texts.  [default: the run's eval.jsonl]")
+@click.option("--onnx", type=FILES, required=True, help="The .onnx file, or an export folder.")
+@click.option("--against", type=FILES, required=True, help="The run or checkpoint it was made from.")
+@click.option("--data", type=FILES, help="Labelled texts.  [default: the run's eval.jsonl]")
 @click.option("--threads", type=THREADS, help="Threads of each engine.  [default: the usable cores]")
 @click.option("--texts", type=AT_LEAST_ONE, default=512, show_default=True, help="Texts to time on.")
 @click.option("--rounds", type=AT_LEAST_ONE, default=4, show_default=True, help="Rounds of taking turns.")

@@ -18,8 +18,8 @@ __all__ = [
     "BATCH",
     "CHARACTER",
     "COUNT",
-    "DATA",
     "DATA_SET",
+    "FILES",
     "NAMES",
     "PATH",
     "SEED",
@@ -75,17 +75,17 @@ class Names(Text):
         return names
 
 
-class AnyPath(click.Path):  # type: ignore[type-arg]
-    """A path; never the empty one, which Python reads as the current folder."""
+class AnyPath(click.Path):
+    """A path: never the empty one, which Python reads as the current folder; where asked, no pipe or device."""
 
-    def __init__(self, *, data: bool = False) -> None:
+    def __init__(self, *, regular: bool = False) -> None:
         super().__init__(path_type=Path)
-        self.data = data
+        self.regular = regular
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Check a path."""
         check(self, value, param, ctx)
-        if self.data and is_special(Path(value)):
+        if self.regular and is_special(Path(value)):
             self.fail(f"{str(value)!r} is a pipe or a device; expected a file, or a folder of files", param, ctx)
         return super().convert(value, param, ctx)
 
@@ -132,7 +132,7 @@ def is_special(path: Path) -> bool:
 
 
 PATH = AnyPath()
-DATA = AnyPath(data=True)
+FILES = AnyPath(regular=True)
 DATA_SET = DataSet()
 TEXT = Text()
 ANY_TEXT = Text(empty=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ftx.cli.answering import answer, check_stdout
-from ftx.cli.parameters import BATCH, COUNT, PATH, TEXT, THREADS
+from ftx.cli.parameters import BATCH, COUNT, FILES, TEXT, THREADS
 from ftx.cli.streaming import job_options, run_job, run_on_ray
 from ftx.errors import DataError
 
@@ -31,7 +31,7 @@ CUT = "cut; --long-text window reads them whole"
 
 
 @click.command(epilog='Example: ftx predict --onnx model.onnx "This movie was great!"')
-@click.option("--onnx", type=PATH, required=True, help="The .onnx file, or a folder with one.")
+@click.option("--onnx", type=FILES, required=True, help="The .onnx file, or a folder with one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text, with all probabilities.")
 @click.option("--threads", type=THREADS, help="Threads.  [default: the cores this process may use]")
 @click.option("--batch-size", type=BATCH, default=32, show_default=True, help="Texts that run together.")

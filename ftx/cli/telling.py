@@ -9,13 +9,13 @@ from pathlib import Path
 import click
 
 from ftx.cli.answering import answer, check_stdout
-from ftx.cli.parameters import PATH
+from ftx.cli.parameters import FILES
 
 __all__ = ["doctor", "inspect"]
 
 
 @click.command(epilog="Example: ftx inspect --onnx model.onnx")
-@click.option("--onnx", type=PATH, required=True, help="The .onnx file, or a folder with one.")
+@click.option("--onnx", type=FILES, required=True, help="The .onnx file, or a folder with one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole manifest as JSON.")
 def inspect(onnx: Path, as_json: bool) -> None:
     """Print what an ONNX file says of itself."""

@@ -16,8 +16,8 @@ from ftx.cli.parameters import (
     BATCH,
     CHARACTER,
     COUNT,
-    DATA,
     DATA_SET,
+    FILES,
     NAMES,
     PATH,
     SEED,
@@ -158,10 +158,10 @@ def share_or_file(validation: str) -> dict[str, Any]:
 
 
 @click.command(epilog="Example: ftx export runs/starter")
-@click.argument("run", type=PATH)
+@click.argument("run", type=FILES)
 @click.option("--output", type=PATH, help="The export folder.  [default: RUN/onnx]")
 @click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
-@click.option("--data", type=DATA, help="Held-out text to prove on.  [default: RUN/eval.jsonl]")
+@click.option("--data", type=FILES, help="Held-out text to prove on.  [default: RUN/eval.jsonl]")
 @click.option(
     "--quantize",
     type=TEXT,

@@ -235,24 +235,42 @@ def test_a_job_that_had_finished_when_it_is_to_go_on(tmp_path: Path, source: Pat
     assert predict_file(fake, source, target, **options, resume=True).finished_before
 
 
-def test_the_speed_is_that_of_the_session(tmp_path: Path, source: Path, fake: Any) -> None:
-    target = begun(tmp_path, source, fake)
+def test_the_speed_is_that_of_the_session(
+    tmp_path: Path, source: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    class Slow:
+        """Takes a second a chunk, by a clock of its own."""
+
+        manifest, path, settings = fake.manifest, fake.path, fake.settings
+        sha256 = getattr(fake, "sha256", "")
+
+        def __call__(self, texts: Any) -> Any:
+            now[0] += 1.0
+            return fake(texts)
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    options: dict[str, Any] = {"chunk_rows": CHUNK_ROWS, "skip_bad_rows": ROWS}
+    target = begun(tmp_path, source, Slow())
     done = json.loads((tmp_path / "out.csv.part.json").read_text())["rows"]
-    report = predict_file(fake, source, target, chunk_rows=CHUNK_ROWS, skip_bad_rows=ROWS, resume=True)
+    speeds: list[float] = []
+    report = predict_file(
+        Slow(), source, target, **options, resume=True, on_chunk=lambda progress: speeds.append(progress.rows_per_sec)
+    )
     assert report.rows_before == done > 0
-    assert report.rows > done
-    assert report.sec > 0
+    assert report.sec == ROWS / CHUNK_ROWS - 2
+    assert speeds[0] <= CHUNK_ROWS
     # Killed after its last chunk: nothing is left to be measured.
-    other, chunks = tmp_path / "other.csv", []
+    other = tmp_path / "other.csv"
 
     def stop(progress: Any) -> None:
-        chunks.append(progress)
         if progress.done == 1.0:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        predict_file(fake, source, other, chunk_rows=CHUNK_ROWS, skip_bad_rows=ROWS, on_chunk=stop)
-    report = predict_file(fake, source, other, chunk_rows=CHUNK_ROWS, skip_bad_rows=ROWS, resume=True)
+        predict_file(Slow(), source, other, **options, on_chunk=stop)
+    report = predict_file(Slow(), source, other, **options, resume=True)
     assert (report.rows_before, report.sec) == (report.rows, 0.0)
 
 

@@ -6,11 +6,12 @@ import errno
 import os
 from pathlib import Path
 
-__all__ = ["advice", "refused", "remedy"]
+__all__ = ["GONE", "advice", "here", "refused", "remedy"]
 
 PERMISSION = "allow it (chmod, chown)"
 ROOM = "make room"
 CONNECTION = "check the connection, and try again"
+GONE = "the folder you stand in was removed: go to another"
 REMEDIES = {
     errno.EACCES: PERMISSION,
     errno.EPERM: PERMISSION,
@@ -46,7 +47,7 @@ def advice(error: OSError) -> str:
 def remedy(error: OSError) -> str:
     """Say what to do about an error at a place that is to stay."""
     if error.errno == errno.ENOENT and error.filename is None and not here():
-        return "the folder you stand in was removed: go to another"
+        return GONE
     return REMEDIES.get(error.errno or 0, "check the place, and try again")
 
 

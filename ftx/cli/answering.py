@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import click
 
-from ftx.advice import advice
+from ftx.advice import GONE, advice, here
 from ftx.errors import OutputError
 
 __all__ = ["answer", "check_stdout", "working"]
@@ -33,8 +33,14 @@ def answer(text: str, *, nl: bool = True) -> None:
 
 @contextlib.contextmanager
 def working() -> Iterator[None]:
-    """Send to standard error what libraries print while they work, after a look whether the result can be printed."""
+    """Send to standard error what libraries print while they work, after a look at where they work.
+
+    Raises:
+        OutputError: Standard output is closed, or the working directory was removed: PyTorch ends the process there.
+    """
     check_stdout()
+    if not here():
+        raise OutputError(GONE.capitalize())
     with contextlib.redirect_stdout(sys.stderr):
         yield
 

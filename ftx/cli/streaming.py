@@ -117,6 +117,10 @@ def run_job(predictor: Predictor, job: Job) -> None:
     terminal = sys.stderr.isatty()
     try:
         report = do_job(job, predictor, show_progress if terminal else None)
+    except KeyboardInterrupt:
+        if job.resumable and job.journal.exists():
+            click.echo(f"\r{job.output}: what is done is kept: go on with --resume", err=True)
+        raise
     finally:
         if terminal:
             click.echo("\r\x1b[K", err=True, nl=False)

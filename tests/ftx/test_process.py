@@ -126,6 +126,7 @@ def test_a_working_directory_that_was_removed(tiny_export: Path, tmp_path: Path,
         (f"{job} {tmp_path}/out.csv", 0),
         (f"{job} out.csv", 1),
         ("inspect --onnx model.onnx", 1),
+        (f"evaluate --onnx {tiny_export} --data {reviews}", 1),
     ):
         (tmp_path / "gone").mkdir()
         command = ["sh", "-c", script + arguments]

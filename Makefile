@@ -1,27 +1,30 @@
 # `make train export` and `make test` work first in a fresh clone: they set up .venv by themselves.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train export verify predict bench test proof lint typecheck check clean
+.PHONY: help setup train export verify predict bench test proof oldest lint typecheck check clean
 
 RECIPE ?= starter
 RUN ?= runs/$(RECIPE)
 PYTHON ?= python3
 TEXT ?= This movie was great!
+EXTRAS ?=
 
 BIN := .venv/bin
 READY := .venv/ready
 FTX := $(BIN)/ftx
+OLDEST := .venv-oldest
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  Variables: RECIPE=$(RECIPE) RUN=$(RUN) PYTHON=$(PYTHON)"
 
-setup: $(READY)  ## Create .venv with every pinned package
+setup: $(READY)  ## Create .venv with every pinned package, and those of EXTRAS=ray,parquet,peers
+	@$(if $(EXTRAS),$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[$(EXTRAS)]')
 
 # Written last: what an interrupted set-up left behind is cleared away by the next one.
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo "Error: $(PYTHON) is $$($(PYTHON) -V 2>&1), expected Python 3.10 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Error: $(PYTHON) is $$($(PYTHON) -V 2>&1), expected Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "Setting up .venv (one to three minutes)" >&2
 	@rm -f $(READY)
 	@$(PYTHON) -m venv --clear .venv
@@ -54,6 +57,17 @@ test: $(READY)  ## Run the tests
 proof: $(READY)  ## Run the slow tests: kills, a model hub, two processes
 	@$(BIN)/python -m pytest -m slow
 
+$(OLDEST)/ready: pyproject.toml constraints-oldest.txt
+	@rm -f $@
+	@$(PYTHON) -m venv --clear $(OLDEST)
+	@$(OLDEST)/bin/python -m pip install -qq -c constraints-oldest.txt --upgrade pip
+	@$(OLDEST)/bin/python -m pip install -qq --no-compile -c constraints-oldest.txt \
+		-e '.[cpu,train,export,report,ray,parquet,peers,dev]'
+	@touch $@
+
+oldest: $(OLDEST)/ready  ## Run the tests on the oldest packages that pyproject.toml allows
+	@FTX_REQUIRE_EXTRAS=1 $(OLDEST)/bin/python -m pytest -m "not slow" tests/ftx tests/runtime tests/export
+
 lint: $(READY)  ## Check style and formatting
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -65,5 +79,5 @@ typecheck: $(READY)  ## Check types, and who imports whom
 check: lint typecheck test  ## Everything that must pass
 
 clean:  ## Remove .venv and what tools left, not runs
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv $(OLDEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from ftx.doctor import DISTRIBUTION, installed_version
@@ -17,7 +17,7 @@ VERSIONED = (DISTRIBUTION, "onnxruntime", "onnxruntime-gpu", "optimum-onnx", "on
 def environment() -> dict[str, Any]:
     """Record time, system, CPU, cores and versions, as JSON values."""
     return {
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "system": platform.platform(),
         "cpu": cpu_model(),
         "cpu_features": [name for name, present in cpu_features().items() if present],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,6 @@ from ftx.finetune.cells import LONGEST_LABEL, listed
 from ftx.finetune.lines import exists
 from ftx.finetune.records import is_delimiter
 from ftx.finetune.starter import STARTER
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = [
     "BEST_METRICS",

@@ -200,7 +200,7 @@ def test_pairs(tmp_path: Path, make_fake: Callable[..., Any]) -> None:
 
 
 def test_parquet_keeps_types(tmp_path: Path, fake: Any) -> None:
-    utc = datetime.timezone.utc
+    utc = datetime.UTC
     table = pyarrow.table(
         {
             "text": pyarrow.array(["a", "b", "a"], pyarrow.string()).dictionary_encode(),

@@ -57,6 +57,11 @@ NEGATIVE = ["bad", "awful", "dull", "poor", "boring", "terrible"]
 NOUNS = ["movie", "film", "story", "plot", "ending", "cast", "music", "script"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", type=int, help="About how many faults tests/faults tries.")
+    parser.addoption("--faults-seed", type=int, default=0, help="Seed of the random ones.")
+
+
 def review_rows() -> list[tuple[str, str]]:
     """96 distinct labelled sentences that a tiny model learns in seconds."""
     return [

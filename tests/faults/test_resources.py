@@ -1,0 +1,223 @@
+"""Full disks, read-only and vanishing folders, no memory, no descriptors, a clock that jumps: in every job."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.commands import Commands, Fault, check_ending
+from tests.faults.jobs import Job, break_job, check_foreign, check_result, end_job, prove_nothing_lost
+from tests.faults.ledger import Ledger, LostError
+
+JOBS = ["csv", "jsonl.gz", "parquet", "csv over", "train", "train over", "export", "export over"]
+# How many of each kind are tried on a job by default: what takes long is tried less often.
+USUAL = {"csv": 12, "jsonl.gz": 6, "parquet": 12, "csv over": 6, "train": 6, "train over": 3, "export": 4, "export over": 2}
+MIB, BLOCK = 2**20, 4096
+# Of one step each; the disk stays as it is from the step on.
+ERRORS = (
+    ("error", errno.EIO, False), ("error", errno.EACCES, False), ("error", errno.EMFILE, False),
+    ("full", errno.ENOSPC, True), ("full", errno.ENOSPC, False), ("frozen", errno.EROFS, True),
+)  # fmt: skip
+
+
+@pytest.fixture(params=JOBS)
+def broken(request: pytest.FixtureRequest, job: Callable[[str], Job]) -> Job:
+    """Each job in turn."""
+    return job(request.param)
+
+
+@pytest.fixture
+def usual(broken: Job, ledger: Ledger) -> int:
+    """How many faults of a kind are tried on it."""
+    name = broken.name.removeprefix("predict to ").replace("--overwrite", "over").replace("predict", "csv")
+    return ledger.count(USUAL[name])
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Iterator[Path]:
+    """Fresh folders' names."""
+    return (tmp_path / str(number) for number in itertools.count())
+
+
+def test_errors_of_the_file_system(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+    chance = ledger.chance(f"errors in {broken}")
+    faults = [
+        Fault(kind=kind, value=number, lasting=lasting, step=chance.randint(1, broken.steps))
+        for kind, number, lasting in ERRORS
+        for _ in range(max(1, usual // 2))
+    ]
+    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, next(folders), fault, base))
+
+
+def test_files_that_may_not_grow(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+    chance = ledger.chance(f"file sizes of {broken}")
+    largest = max(path.stat().st_size for path in broken.kept.parent.rglob("*") if path.is_file())
+    faults = [Fault(limits={"FSIZE": max(4096, round(largest * chance.random()))}) for _ in range(usual)]
+    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, next(folders), fault, base))
+
+
+def blocks(path: Path) -> int:
+    """Give the bytes that a file or a folder takes on a disk."""
+    return sum(-(-one.lstat().st_size // BLOCK) * BLOCK for one in (path, *path.rglob("*")))
+
+
+@contextmanager
+def small_disk(folder: Path, size_bytes: int) -> Iterator[Callable[[], None]]:
+    """Mount a file system of some size, and give a way to make it larger. Needs root."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o"]
+    subprocess.run([*mount, f"size={size_bytes}", "none", folder], check=True, capture_output=True)
+    try:
+        yield lambda: subprocess.run([*mount, "remount,size=1g", "none", folder], check=True, capture_output=True) and None
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True, capture_output=True)
+
+
+def test_full_disks(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+    try:
+        with small_disk(next(folders), 2**16):
+            pass
+    except (OSError, subprocess.CalledProcessError):
+        # Not root: files that may not grow stand for it above.
+        return
+    chance = ledger.chance(f"disks of {broken}")
+    before = blocks(broken.earlier) if broken.earlier else 0
+    whole = blocks(broken.kept.parent)
+    sizes = [2**16 + 2 * before + round(chance.uniform(0, 1.5) * whole) for _ in range(usual)]
+
+    def attempt(size_bytes: int) -> None:
+        with small_disk(disk := next(folders), size_bytes) as enlarge:
+            break_job(broken, disk / "job", Fault(), base)
+            enlarge()
+            end_job(broken, disk / "job", base)
+
+    ledger.try_each(sizes, attempt)
+
+
+def test_folders_that_vanish(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+    chance = ledger.chance(f"vanishing folders of {broken}")
+
+    def attempt(step: int) -> None:
+        folder = next(folders)
+        (folder / "job").parent.mkdir()
+        fault = Fault(kind="vanish", value=str(folder / "job"), step=step)
+        break_job(broken, folder / "job", fault, base)
+
+    ledger.try_each([chance.randint(1, broken.steps) for _ in range(usual)], attempt)
+
+
+def test_unfinished_results_that_vanish(
+    broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger
+) -> None:
+    chance = ledger.chance(f"vanishing staging of {broken}")
+    result = broken.result
+
+    def attempt(step: int) -> None:
+        folder = next(folders)
+        place = f".{result}.partial" if broken.kept.is_dir() else f"{result}.part"
+        break_job(broken, folder, Fault(kind="vanish", value=str(folder / place), step=step), base)
+        end_job(broken, folder, base)
+
+    ledger.try_each([chance.randint(1, broken.steps) for _ in range(usual)], attempt)
+
+
+def test_folders_that_may_not_be_written(
+    broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger
+) -> None:
+    chance = ledger.chance(f"read-only folders of {broken}")
+
+    def attempt(step: int) -> None:
+        folder = next(folders)
+        fault = Fault(kind="read-only", value=str(folder), step=step, powerless=True)
+        try:
+            break_job(broken, folder, fault, base)
+        finally:
+            folder.chmod(0o755)
+        end_job(broken, folder, base)
+
+    ledger.try_each([1, *(chance.randint(1, broken.steps) for _ in range(usual - 1))], attempt)
+
+
+def test_too_little_memory(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+    chance = ledger.chance(f"memory of {broken}")
+    faults = [Fault(limits={"AS": round(2 ** chance.uniform(0, 9) * MIB)}) for _ in range(usual)]
+    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, next(folders), fault, base))
+
+
+def test_few_descriptors(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+    faults = [Fault(limits={"NOFILE": free}) for free in range(usual)]
+    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, next(folders), fault, base))
+
+
+def test_a_clock_that_jumps(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+    def attempt(seed: int) -> None:
+        folder = next(folders)
+        outcome = break_job(broken, folder, Fault(kind="clock", seed=seed), base)
+        assert outcome.status == 0, outcome.stderr
+        if not check_result(broken, folder):
+            raise LostError("no result")
+        check_foreign(folder)
+        shutil.rmtree(folder)
+
+    ledger.try_each(range(max(1, usual // 3)), attempt)
+
+
+@pytest.mark.parametrize("command", ["predict", "inspect", "verify", "doctor", "evaluate"])
+def test_answers_with_too_little(
+    command: str, light: Commands, heavy: Commands, tiny_export: Path, reviews: Path, base: Path, ledger: Ledger
+) -> None:
+    """Little memory and few descriptors: the usual answer or none, and a line that says why."""
+    commands = heavy if command == "evaluate" else light
+    arguments = [command, *([] if command == "doctor" else ["--onnx", str(tiny_export)])]
+    arguments += {"predict": ["The movie was great!"], "evaluate": ["--data", str(reviews)]}.get(command, [])
+    usual = commands.run(*arguments)
+    assert usual.status == 0, usual.stderr
+    chance = ledger.chance(f"too little for {command}")
+    count = ledger.count(20)
+    faults = [Fault(limits={"AS": round(2 ** chance.uniform(0, 8) * MIB)}) for _ in range(count)]
+    faults += [Fault(limits={"NOFILE": free}) for free in range(min(count, 12))]
+    watched = commands.run(*arguments, under=base)
+    faults += [
+        Fault(kind="error", value=chance.choice([errno.EIO, errno.EACCES, errno.EMFILE]), step=step + 1)
+        for step in range(min(count, watched.steps))
+    ]
+
+    def attempt(fault: Fault) -> None:
+        outcome = commands.run(*arguments, fault=fault, under=base)
+        check_ending(outcome, usual=usual)
+        if outcome.status == 0 and outcome.stdout != usual.stdout and command != "doctor":
+            raise LostError(f"answered {outcome.stdout!r}")
+
+    ledger.try_each(faults, attempt)
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path, tiny_export: Path, ledger: Ledger) -> None:
+    def attempt(arguments: list[str]) -> None:
+        folder = tmp_path / "gone"
+        folder.mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", f"import os; os.rmdir({str(folder)!r}); import ftx.__main__; ftx.__main__.main()", *arguments],
+            cwd=folder, capture_output=True, check=False, text=True,
+        )  # fmt: skip
+        assert done.returncode in (0, 1, 2), done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode == 0 or "Error" in done.stderr, done.stderr
+
+    model = str(tiny_export)
+    ledger.try_each(
+        [
+            ["predict", "--onnx", model, "text"], ["predict", "--onnx", "model.onnx", "text"], ["inspect", "--onnx", "."],
+            ["doctor"], ["predict", "--onnx", model, "--input", "x.csv", "--output", "y.csv"], ["--version"],
+            ["predict", "--onnx", model, "--input", os.devnull, "--input-format", "txt", "--output", "y.csv"],
+        ],
+        attempt, workers=1,
+    )  # fmt: skip

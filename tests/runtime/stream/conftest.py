@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,8 @@ from typing import Any
 import pytest
 
 JOB = Path(__file__).with_name("fake_job.py")
+HANG_SEC = 600  # ends a hang; nothing that is tested takes as long on any machine
+ROWS = 6000  # a seventh of them bad
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +40,30 @@ def make_fake(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def fake(make_fake: Callable[..., Any]) -> Any:
     return make_fake()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A table, some of whose rows are bad."""
+    path = tmp_path / "in.csv"
+    rows = [f'{number},"text {number}\nof two lines"' if number % 7 else f"{number}" for number in range(ROWS)]
+    path.write_text("id,text\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"a model")
+    return path
+
+
+@pytest.fixture
+def run_job(fake_job: Path, model: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a job in a process of its own."""
+
+    def run(source: Path, target: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(fake_job), str(source), str(target), str(model), json.dumps(options)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG_SEC)
+
+    return run

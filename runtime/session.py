@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ def open_session(
         raise ProviderError(f"provider {provider}: this onnxruntime has {has}; install {package} in its place")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = intra_op_num_threads or usable_cores()
-    options.log_severity_level = 3  # errors only; those come as exceptions too
+    # On the CPU errors come as exceptions, too; what hinders another provider is only logged.
+    options.log_severity_level = 4 if provider == "cpu" else 3
     if int8_can_saturate() if exact_kernel is None else exact_kernel:
         options.add_session_config_entry(*EXACT_SETTING.split("="))
     options.enable_cpu_mem_arena = arena
@@ -77,7 +79,7 @@ def open_session(
     path = file if isinstance(file, Path) else file.path
     try:
         with nullcontext(str(path)) if isinstance(file, Path) else file.source() as source:
-            session = onnxruntime.InferenceSession(source, options, providers=[name])
+            session = strict(onnxruntime.InferenceSession)(source, options, providers=[name])
     except (OnnxFileError, MemoryError):
         raise
     except Exception as error:  # onnxruntime raises a dozen kinds, RuntimeError among them
@@ -93,6 +95,12 @@ def open_session(
             f"{session.get_providers()[0]} in its place: check its driver, or choose --provider cpu"
         )
     return session
+
+
+@cache
+def strict(session: Any) -> Any:
+    """Make of onnxruntime's session one that never tries another provider, which it would say on standard output."""
+    return type("StrictSession", (session,), {"_enable_fallback": property(lambda _: False, lambda _, given: None)})
 
 
 def first_line(error: Exception) -> str:

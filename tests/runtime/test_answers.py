@@ -332,6 +332,18 @@ def test_an_interrupt_while_texts_are_read_is_one() -> None:
         raise KeyboardInterrupt
 
 
+def test_a_file_that_onnxruntime_can_not_load_is_one_line(words: Words, capfd: pytest.CaptureFixture[str]) -> None:
+    """It would try again and tell on standard output, and log."""
+    path = words(siblings={})
+    whole = path.read_bytes()
+    for content in (whole.replace(b"Gather", b"Gathe\xff"), whole.replace(b"ReduceSum", b"ReduceMum"), whole + whole):
+        path.write_bytes(content)
+        with pytest.raises(OnnxFileError, match="can't load") as caught:
+            Predictor(path)
+        assert "\n" not in str(caught.value) and "/proc/" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_golden_probes_that_are_no_number_do_not_pass(words: Words) -> None:
     from ftx.manifest import Probe
 

@@ -174,11 +174,11 @@ def test_another_provider_never_takes_its_place(path: Path, monkeypatch: pytest.
     monkeypatch.setattr(
         onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     )
-    plain = onnxruntime.InferenceSession
-    monkeypatch.setattr(
-        onnxruntime,
-        "InferenceSession",
-        lambda path, options, providers: plain(path, options, providers=["CPUExecutionProvider"]),
-    )
+
+    class Logging(onnxruntime.InferenceSession):  # type: ignore[misc]
+        def __init__(self, path: str, options: Any, providers: list[str]) -> None:
+            super().__init__(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Logging)
     with pytest.raises(ProviderError, match=r"cuda is installed and does not start.*CPUExecutionProvider"):
         Predictor(path, provider="cuda")

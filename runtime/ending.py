@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -11,6 +12,8 @@ __all__ = ["Native", "share"]
 T = TypeVar("T")
 # No batch takes as long. Only a thread that was killed inside a call would hold the end up for ever.
 LONGEST_CALL_SEC = 120.0
+# The interpreter ends in less, unless a function of `atexit` is at work.
+HELD_SEC = 5.0
 
 
 class Native:
@@ -18,13 +21,14 @@ class Native:
 
     A daemon thread that comes back from native code while the interpreter ends is ended in the middle of it, and with
     it C++ aborts the whole process. So the end waits for the calls that are under way, and a thread that would begin
-    another one then waits for ever, except the one that ends the process: functions of `atexit` may go on to predict.
+    another one is held, except the one that ends the process: functions of `atexit` may go on to predict.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running: list[int] = []  # a thread's number for each of its calls
         self._ended_by: int | None = None
+        self._held = True
 
     @property
     def ended(self) -> bool:
@@ -32,24 +36,32 @@ class Native:
         return self._ended_by is not None
 
     def end(self) -> None:
-        """Wait for what other threads have under way; let only this one begin anything from now on."""
+        """Wait for what other threads have under way; hold what they begin from now on."""
         with self._changed:
             self._ended_by = threading.get_ident()
             self._changed.wait_for(lambda: not set(self._running) - {self._ended_by}, LONGEST_CALL_SEC)
 
     def __enter__(self) -> None:
         with self._changed:
-            if self._ended_by in (None, threading.get_ident()):
+            if self._ended_by in (None, threading.get_ident()) or not self._held:
                 self._running.append(threading.get_ident())
                 return
         never = threading.Lock()
         never.acquire()
-        never.acquire()  # waits outside the interpreter, and is not asked to come back
+        never.acquire(timeout=HELD_SEC)  # waits outside the interpreter, which ends meanwhile
+        with self._changed:
+            self._held = False  # it did not: a function of `atexit` waits for this thread
+            self._running.append(threading.get_ident())
 
     def __exit__(self, *_: object) -> None:
         with self._changed:
             self._running.remove(threading.get_ident())
             self._changed.notify_all()
+
+
+# With the first finalizer its module registers its own function of `atexit`: now, so that those of users, who register
+# theirs later, run before it and find all threads at work.
+weakref.finalize(Native, bool)
 
 
 def share(work: Callable[[T], None], parts: Iterable[T], threads: int, native: Native) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ftx.runtime import ending
 from ftx.runtime.ending import Native, share
 
 Words = Callable[..., Path]
@@ -193,7 +194,40 @@ def test_threads_that_can_not_be_started_are_done_without(monkeypatch: pytest.Mo
     assert sorted(done) == list(range(100)) and len(started) == 1
 
 
-def test_the_end_waits_for_others_and_lets_this_thread_go_on() -> None:
+FLUSHED = """
+import atexit, queue, sys, threading
+asked, answered = queue.Queue(), []
+
+def work():
+    while (texts := asked.get()) is not None:
+        answered.append(len(predictor(texts)))
+
+def flush():
+    asked.put(["good", "bad"] * 300)
+    asked.put(["good"])
+    asked.put(None)
+    thread.join()
+    print(*answered, flush=True)
+
+if sys.argv[2] == "before":
+    atexit.register(flush)
+import ftx.runtime
+if sys.argv[2] == "after":
+    atexit.register(flush)
+predictor = ftx.runtime.Predictor(sys.argv[1], intra_op_num_threads=2)
+thread = threading.Thread(target=work, daemon=True)
+thread.start()
+"""
+
+
+@pytest.mark.parametrize("registered", ["before", "after"])
+def test_a_function_at_exit_may_wait_for_a_daemon_thread(words: Words, registered: str) -> None:
+    done = run(FLUSHED, words(), registered)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "600 1\n", "")
+
+
+def test_the_end_waits_for_others_and_lets_this_thread_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "HELD_SEC", WAIT_SEC)
     native, inside, leave, entered = Native(), threading.Event(), threading.Event(), list[str]()
 
     def work() -> None:

@@ -28,6 +28,7 @@ class CrashSafeTrainer(transformers.Trainer):  # type: ignore[misc]
     """
 
     saving_to: Path | None = None
+    progress: Any = None
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self.saving_to or self.args.output_dir)

@@ -120,7 +120,8 @@ def build_trainer(
     )
     # Its own printer writes to stdout, which is for data.
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.add_callback(Progress(history_file))
+    trainer.progress = Progress(history_file)
+    trainer.add_callback(trainer.progress)
     if recipe.early_stopping:
         trainer.add_callback(transformers.EarlyStoppingCallback(recipe.early_stopping))
     return trainer
@@ -230,5 +231,9 @@ class Progress(transformers.TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the bar."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the bar, if it is open: what is said next begins a line of its own."""
         if self.bar is not None:
             self.bar.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,8 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path | None) -> TrainingRep
         history_file=history_file,
     )
     began = time.perf_counter()
-    outcome = trainer.train(resume_from_checkpoint=checkpoint_to_resume and str(checkpoint_to_resume))
+    with closing(trainer.progress):
+        outcome = trainer.train(resume_from_checkpoint=checkpoint_to_resume and str(checkpoint_to_resume))
     train_sec = time.perf_counter() - began
     held_out = score_rows(trainer, eval_set, head, recipe.seed, tune=True)
     trainer.log(held_out.logged)

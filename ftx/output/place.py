@@ -16,6 +16,7 @@ __all__ = ["KeptError", "beside", "explained", "located", "staging_of"]
 # Names beside an output that are ftx's own: another output must not have one.
 OURS = re.compile(r"\..+\.(partial|lock|old)")
 OTHERWISE = ", or choose another --output"
+PLAIN = re.compile(r"space|quota|too large|read-only", re.IGNORECASE)
 MOUNTS = Path("/proc/self/mountinfo")
 OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -93,9 +94,16 @@ def explained(output: Path, kept: Callable[[], str] | None = None, within: Path 
     except Exception as error:
         if not write_failed(error) and not (isinstance(error, OSError) and concerns(error, within)):
             raise
-        said = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
         advice = advised(error, output) + (kept() if kept else OTHERWISE)
-        raise KeptError(f"{output} can't be written: {said}; {advice}") from error
+        raise KeptError(f"{output} can't be written: {reason(error)}; {advice}") from error
+
+
+def reason(error: Exception) -> str:
+    """Say what an error says, in one line, and what that means where a library says it of its own insides."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return line if PLAIN.search(line) else f"the disk seems to be full ({line})"
 
 
 def concerns(error: OSError, within: Path | None) -> bool:
@@ -108,6 +116,8 @@ def advised(error: Exception, output: Path) -> str:
     code = getattr(error, "errno", None)
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"make {getattr(error, 'filename', None) or output.parent} writable"
+    if code == errno.EFBIG:
+        return "raise the limit on the size of files (ulimit -f)"
     if code == errno.ENAMETOOLONG:
         return "make the name shorter"
     if code in (errno.ELOOP, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEDGER] = Ledger(config.getoption("--faults") or DEFAULT_FAULTS, config.getoption("--faults-seed"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
@@ -35,6 +37,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def ledger(pytestconfig: pytest.Config) -> Ledger:
     """What counts the faults of this session."""
     return pytestconfig.stash[LEDGER]
+
+
+@pytest.fixture
+def new_folder(tmp_path: Path) -> Callable[[], Path]:
+    """Make a folder, at each call another one; threads may call at once."""
+    numbers = itertools.count()
+
+    def make() -> Path:
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        return folder
+
+    return make
 
 
 def serving(mode: str) -> Callable[[pytest.TempPathFactory], Iterator[Commands]]:

@@ -60,6 +60,7 @@ class Job:
 
     def measured(self, folder: Path, under: Path) -> Job:
         """Do it once without a fault, and remember how it went."""
+        folder.mkdir()
         foreign_files(folder)
         outcome = self.commands.run(*self.begin(folder), under=under)
         assert outcome.status == 0, outcome.stderr
@@ -175,7 +176,7 @@ def digest(path: Path) -> str:
 
 def foreign_files(folder: Path) -> None:
     """Put into a folder what is nobody's business but the user's."""
-    (folder / "notes").mkdir(parents=True)
+    (folder / "notes").mkdir()
     for name, content in FOREIGN.items():
         (folder / name).write_text(content)
     (folder / "link").symlink_to("notes/todo.txt")

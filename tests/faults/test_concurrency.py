@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,13 +20,14 @@ JOBS = {"csv": 6, "parquet": 6, "train": 3, "export": 2}
 
 @pytest.mark.parametrize("how", ["both begin", "one goes on", "both overwrite"])
 @pytest.mark.parametrize("name", JOBS)
-def test_two_at_once(name: str, how: str, job: Callable[[str], Job], ledger: Ledger, tmp_path: Path, base: Path) -> None:
+def test_two_at_once(
+    name: str, how: str, job: Callable[[str], Job], ledger: Ledger, new_folder: Callable[[], Path], base: Path
+) -> None:
     """One of them makes the whole result, and the other says that it can't, or comes after it."""
     twice = job(name)
-    numbers = itertools.count()
 
     def attempt(_: int) -> None:
-        folder = tmp_path / str(next(numbers))
+        folder = new_folder()
         foreign_files(folder)
         commands = [twice.begin(folder), twice.go_on(folder) if how == "one goes on" else twice.begin(folder)]
         if how == "both overwrite":

@@ -68,7 +68,10 @@ def test_flipped_bits(sealed: bytes, beside: Path, ledger: Ledger) -> None:
         check_refused(bytes(data), beside)
 
     flips = [
-        (chance.randrange(*next(places)), 1 << chance.randrange(8) if chance.random() < 0.7 else chance.randrange(1, 256))
+        (
+            chance.randrange(*next(places)),
+            1 << chance.randrange(8) if chance.random() < 0.7 else chance.randrange(1, 256),
+        )
         for _ in range(ledger.count(FLIPS) // 2)
     ]
     ledger.try_each(flips, attempt, workers=1)
@@ -168,21 +171,22 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
     )
 
 
-def test_checkpoints_to_resume_from(job: Callable[[str], Job], tmp_path: Path, base: Path, ledger: Ledger) -> None:
+def test_checkpoints_to_resume_from(
+    job: Callable[[str], Job], new_folder: Callable[[], Path], base: Path, ledger: Ledger
+) -> None:
     """Of two checkpoints the newest is damaged: the run goes on from the one before."""
     train = job("train")
     chance = ledger.chance("checkpoints")
-    broken = tmp_path / "broken"
+    broken = new_folder()
     # Near the end, so that there are two.
     break_job(train, broken, Fault(kind="signal", value=9, step=round(train.steps * 0.8)), base)
     trainer = next(path.parent for path in broken.rglob("checkpoint-*"))
     numbers = sorted(int(path.name.rpartition("-")[2]) for path in trainer.glob("checkpoint-*"))
     assert len(numbers) == 2, numbers
-    folders = (tmp_path / str(number) for number in itertools.count())
 
     def attempt(name: str) -> None:
-        folder = next(folders)
-        shutil.copytree(broken, folder, symlinks=True)
+        folder = new_folder()
+        shutil.copytree(broken, folder, symlinks=True, dirs_exist_ok=True)
         newest = folder / trainer.relative_to(broken) / f"checkpoint-{numbers[-1]}"
         file = newest / name
         if chance.random() < 0.2 or not file.is_file():
@@ -211,15 +215,16 @@ CHANGES = {
 }
 
 
-def test_journals_to_resume_from(job: Callable[[str], Job], tmp_path: Path, base: Path, ledger: Ledger) -> None:
+def test_journals_to_resume_from(
+    job: Callable[[str], Job], new_folder: Callable[[], Path], base: Path, ledger: Ledger
+) -> None:
     """A damaged journal, or an output that is not what it says: an error, or the same output in the end."""
     predict = job("csv")
     chance = ledger.chance("journals")
-    folders = (tmp_path / str(number) for number in itertools.count())
 
     def attempt(change: tuple[str, str]) -> None:
         suffix, name = change
-        folder = next(folders)
+        folder = new_folder()
         step = chance.randint(predict.steps // 2, predict.steps)
         break_job(predict, folder, Fault(kind="signal", value=9, step=step), base)
         path = folder / f"{predict.result}{suffix}"

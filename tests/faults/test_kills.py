@@ -34,11 +34,12 @@ def kills(job: Job, ledger: Ledger, usual: int) -> list[Fault]:
     [("csv", 36), ("jsonl.gz", 27), ("parquet", 36), ("csv over", 18), ("train", 27), ("train over", 9),
      ("export", 18), ("export over", 9)],
 )  # fmt: skip
-def test_signals(name: str, usual: int, job: Callable[[str], Job], ledger: Ledger, tmp_path: Path, base: Path) -> None:
+def test_signals(
+    name: str, usual: int, job: Callable[[str], Job], ledger: Ledger, new_folder: Callable[[], Path], base: Path
+) -> None:
     broken = job(name)
     faults = kills(broken, ledger, usual)
-    numbers = itertools.count()
-    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, tmp_path / str(next(numbers)), fault, base))
+    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, new_folder(), fault, base))
 
 
 def test_signals_while_libraries_load(cold: Commands, tiny_export: Path, ledger: Ledger) -> None:

@@ -17,8 +17,9 @@ from tests.faults.ledger import Ledger
 
 GIB = 2**30
 NUMBERS = [
-    "-1", "0", "1", "1.5", "-0", "-0.0", "1e-320", "1e400", "nan", "inf", "-inf", "2147483648", "4294967296",
-    "9223372036854775808", "1" + "0" * 40, "9" * 5000, "", " ", "x", "1,5", "1_000", "0x10", "１２", "--", "null", "100000",
+    "-1", "0", "1", "1.5", "-0", "-0.0", "1e-320", "1e400", "nan", "inf", "-inf", "2147483648",
+    "4294967296", "9223372036854775808", "1" + "0" * 40, "9" * 5000, "", " ", "x", "1,5", "1_000", "0x10", "１２", "--",
+    "null", "100000",
 ]  # fmt: skip
 # What can't be meant, whatever the number is for.
 NEVER = {"nan", "inf", "-inf", "1" + "0" * 40, "9" * 5000, "1e400", "", " ", "x", "1,5", "--", "null"}
@@ -89,16 +90,17 @@ def usual(
 
 @pytest.mark.parametrize("command", ["predict", "inspect", "verify", "evaluate", "bench", "export", "train"])
 def test_odd_values(
-    command: str, light: Commands, heavy: Commands, tiny_run: Path, usual: Callable[[str], dict[str, Any]], ledger: Ledger,
-    tmp_path: Path,
+    command: str, light: Commands, heavy: Commands, tiny_run: Path, usual: Callable[[str], dict[str, Any]],
+    ledger: Ledger, new_folder: Callable[[], Path],
 ) -> None:  # fmt: skip
     cases = every(command)
-    commands, count = (light, 150) if command in ("predict", "inspect", "verify") else (heavy, 60 if command == "train" else 20)
+    commands, count = (
+        (light, 150) if command in ("predict", "inspect", "verify") else (heavy, 60 if command == "train" else 20)
+    )
     chosen = ledger.chance(f"options of {command}").sample(cases, min(len(cases), ledger.count(count)))
 
     def attempt(case: Given) -> None:
-        folder = tmp_path / f"{abs(hash(case)):x}"
-        folder.mkdir()
+        folder = new_folder()
         os.mkfifo(folder / "pipe")
         (folder / "loop").symlink_to("loop")
         (folder / "folder").mkdir()
@@ -118,16 +120,15 @@ def test_odd_values(
     ledger.try_each(chosen, attempt)
 
 
-def test_any_words(light: Commands, tiny_export: Path, ledger: Ledger, tmp_path: Path) -> None:
+def test_any_words(light: Commands, tiny_export: Path, ledger: Ledger, new_folder: Callable[[], Path]) -> None:
     """Commands of words put together by chance."""
     chance = ledger.chance("words")
     names = [option for command in ftx.commands.values() for one in command.params for option in one.opts]
     words = [*ftx.commands, *names, *NUMBERS, *WORDS, str(tiny_export), "--json", "--help", "--version", "-h"]
     light_commands = ["predict", "inspect", "verify", "doctor", "nonsense", "--onnx", ""]
 
-    def attempt(number: int) -> None:
-        folder = tmp_path / str(number)
-        folder.mkdir()
+    def attempt(_: int) -> None:
+        folder = new_folder()
         arguments = [chance.choice(light_commands), *chance.choices(words, k=chance.randrange(6))]
         outcome = light.run(*arguments, cwd=folder, fault=Fault(limits={"AS": 6 * GIB, "FSIZE": GIB}))
         check_ending(outcome, usual=outcome)

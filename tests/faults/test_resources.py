@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import shutil
 import subprocess
@@ -20,7 +19,16 @@ from tests.faults.ledger import Ledger, LostError
 
 JOBS = ["csv", "jsonl.gz", "parquet", "csv over", "train", "train over", "export", "export over"]
 # How many of each kind are tried on a job by default: what takes long is tried less often.
-USUAL = {"csv": 12, "jsonl.gz": 6, "parquet": 12, "csv over": 6, "train": 6, "train over": 3, "export": 4, "export over": 2}
+USUAL = {
+    "csv": 12,
+    "jsonl.gz": 6,
+    "parquet": 12,
+    "csv over": 6,
+    "train": 6,
+    "train over": 3,
+    "export": 4,
+    "export over": 2,
+}
 MIB, BLOCK = 2**20, 4096
 # Of one step each; the disk stays as it is from the step on.
 ERRORS = (
@@ -42,27 +50,25 @@ def usual(broken: Job, ledger: Ledger) -> int:
     return ledger.count(USUAL[name])
 
 
-@pytest.fixture
-def folders(tmp_path: Path) -> Iterator[Path]:
-    """Fresh folders' names."""
-    return (tmp_path / str(number) for number in itertools.count())
-
-
-def test_errors_of_the_file_system(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+def test_errors_of_the_file_system(
+    broken: Job, usual: int, new_folder: Callable[[], Path], base: Path, ledger: Ledger
+) -> None:
     chance = ledger.chance(f"errors in {broken}")
     faults = [
         Fault(kind=kind, value=number, lasting=lasting, step=chance.randint(1, broken.steps))
         for kind, number, lasting in ERRORS
         for _ in range(max(1, usual // 2))
     ]
-    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, next(folders), fault, base))
+    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, new_folder(), fault, base))
 
 
-def test_files_that_may_not_grow(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+def test_files_that_may_not_grow(
+    broken: Job, usual: int, new_folder: Callable[[], Path], base: Path, ledger: Ledger
+) -> None:
     chance = ledger.chance(f"file sizes of {broken}")
     largest = max(path.stat().st_size for path in broken.kept.parent.rglob("*") if path.is_file())
     faults = [Fault(limits={"FSIZE": max(4096, round(largest * chance.random()))}) for _ in range(usual)]
-    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, next(folders), fault, base))
+    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, new_folder(), fault, base))
 
 
 def blocks(path: Path) -> int:
@@ -73,18 +79,21 @@ def blocks(path: Path) -> int:
 @contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[Callable[[], None]]:
     """Mount a file system of some size, and give a way to make it larger. Needs root."""
-    folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o"]
     subprocess.run([*mount, f"size={size_bytes}", "none", folder], check=True, capture_output=True)
     try:
-        yield lambda: subprocess.run([*mount, "remount,size=1g", "none", folder], check=True, capture_output=True) and None
+        yield (
+            lambda: (
+                subprocess.run([*mount, "remount,size=1g", "none", folder], check=True, capture_output=True) and None
+            )
+        )
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True, capture_output=True)
 
 
-def test_full_disks(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+def test_full_disks(broken: Job, usual: int, new_folder: Callable[[], Path], base: Path, ledger: Ledger) -> None:
     try:
-        with small_disk(next(folders), 2**16):
+        with small_disk(new_folder(), 2**16):
             pass
     except (OSError, subprocess.CalledProcessError):
         # Not root: files that may not grow stand for it above.
@@ -95,7 +104,8 @@ def test_full_disks(broken: Job, usual: int, folders: Iterator[Path], base: Path
     sizes = [2**16 + 2 * before + round(chance.uniform(0, 1.5) * whole) for _ in range(usual)]
 
     def attempt(size_bytes: int) -> None:
-        with small_disk(disk := next(folders), size_bytes) as enlarge:
+        with small_disk(disk := new_folder(), size_bytes) as enlarge:
+            (disk / "job").mkdir()
             break_job(broken, disk / "job", Fault(), base)
             enlarge()
             end_job(broken, disk / "job", base)
@@ -103,12 +113,14 @@ def test_full_disks(broken: Job, usual: int, folders: Iterator[Path], base: Path
     ledger.try_each(sizes, attempt)
 
 
-def test_folders_that_vanish(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+def test_folders_that_vanish(
+    broken: Job, usual: int, new_folder: Callable[[], Path], base: Path, ledger: Ledger
+) -> None:
     chance = ledger.chance(f"vanishing folders of {broken}")
 
     def attempt(step: int) -> None:
-        folder = next(folders)
-        (folder / "job").parent.mkdir()
+        folder = new_folder()
+        (folder / "job").mkdir()
         fault = Fault(kind="vanish", value=str(folder / "job"), step=step)
         break_job(broken, folder / "job", fault, base)
 
@@ -116,13 +128,13 @@ def test_folders_that_vanish(broken: Job, usual: int, folders: Iterator[Path], b
 
 
 def test_unfinished_results_that_vanish(
-    broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger
+    broken: Job, usual: int, new_folder: Callable[[], Path], base: Path, ledger: Ledger
 ) -> None:
     chance = ledger.chance(f"vanishing staging of {broken}")
     result = broken.result
 
     def attempt(step: int) -> None:
-        folder = next(folders)
+        folder = new_folder()
         place = f".{result}.partial" if broken.kept.is_dir() else f"{result}.part"
         break_job(broken, folder, Fault(kind="vanish", value=str(folder / place), step=step), base)
         end_job(broken, folder, base)
@@ -131,12 +143,12 @@ def test_unfinished_results_that_vanish(
 
 
 def test_folders_that_may_not_be_written(
-    broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger
+    broken: Job, usual: int, new_folder: Callable[[], Path], base: Path, ledger: Ledger
 ) -> None:
     chance = ledger.chance(f"read-only folders of {broken}")
 
     def attempt(step: int) -> None:
-        folder = next(folders)
+        folder = new_folder()
         fault = Fault(kind="read-only", value=str(folder), step=step, powerless=True)
         try:
             break_job(broken, folder, fault, base)
@@ -147,20 +159,22 @@ def test_folders_that_may_not_be_written(
     ledger.try_each([1, *(chance.randint(1, broken.steps) for _ in range(usual - 1))], attempt)
 
 
-def test_too_little_memory(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+def test_too_little_memory(broken: Job, usual: int, new_folder: Callable[[], Path], base: Path, ledger: Ledger) -> None:
     chance = ledger.chance(f"memory of {broken}")
     faults = [Fault(limits={"AS": round(2 ** chance.uniform(0, 9) * MIB)}) for _ in range(usual)]
-    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, next(folders), fault, base))
+    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, new_folder(), fault, base))
 
 
-def test_few_descriptors(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+def test_few_descriptors(broken: Job, usual: int, new_folder: Callable[[], Path], base: Path, ledger: Ledger) -> None:
     faults = [Fault(limits={"NOFILE": free}) for free in range(usual)]
-    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, next(folders), fault, base))
+    ledger.try_each(faults, lambda fault: prove_nothing_lost(broken, new_folder(), fault, base))
 
 
-def test_a_clock_that_jumps(broken: Job, usual: int, folders: Iterator[Path], base: Path, ledger: Ledger) -> None:
+def test_a_clock_that_jumps(
+    broken: Job, usual: int, new_folder: Callable[[], Path], base: Path, ledger: Ledger
+) -> None:
     def attempt(seed: int) -> None:
-        folder = next(folders)
+        folder = new_folder()
         outcome = break_job(broken, folder, Fault(kind="clock", seed=seed), base)
         assert outcome.status == 0, outcome.stderr
         if not check_result(broken, folder):
@@ -201,11 +215,13 @@ def test_answers_with_too_little(
 
 
 def test_a_working_directory_that_is_gone(tmp_path: Path, tiny_export: Path, ledger: Ledger) -> None:
+    start = "import ftx.__main__; ftx.__main__.main()"
+
     def attempt(arguments: list[str]) -> None:
         folder = tmp_path / "gone"
         folder.mkdir()
         done = subprocess.run(
-            [sys.executable, "-c", f"import os; os.rmdir({str(folder)!r}); import ftx.__main__; ftx.__main__.main()", *arguments],
+            [sys.executable, "-c", f"import os; os.rmdir({str(folder)!r}); {start}", *arguments],
             cwd=folder, capture_output=True, check=False, text=True,
         )  # fmt: skip
         assert done.returncode in (0, 1, 2), done.stderr
@@ -215,8 +231,9 @@ def test_a_working_directory_that_is_gone(tmp_path: Path, tiny_export: Path, led
     model = str(tiny_export)
     ledger.try_each(
         [
-            ["predict", "--onnx", model, "text"], ["predict", "--onnx", "model.onnx", "text"], ["inspect", "--onnx", "."],
-            ["doctor"], ["predict", "--onnx", model, "--input", "x.csv", "--output", "y.csv"], ["--version"],
+            ["predict", "--onnx", model, "text"], ["predict", "--onnx", "model.onnx", "text"],
+            ["inspect", "--onnx", "."], ["doctor"], ["predict", "--onnx", model, "--input", "x.csv", "--output", "y.csv"],
+            ["--version"],
             ["predict", "--onnx", model, "--input", os.devnull, "--input-format", "txt", "--output", "y.csv"],
         ],
         attempt, workers=1,

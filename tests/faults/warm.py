@@ -137,7 +137,7 @@ def limit(limits: dict[str, int]) -> None:
         if name == "AS":
             value += int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
         elif name == "NOFILE":
-            value += max(map(int, os.listdir("/proc/self/fd"))) + 1
+            value += max(int(path.name) for path in Path("/proc/self/fd").iterdir()) + 1
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
 
 
@@ -177,7 +177,7 @@ def concerns(arguments: tuple[Any, ...], under: str) -> bool:
     for argument in arguments[:2]:
         if isinstance(argument, (str, bytes, os.PathLike)):
             path = os.fsdecode(argument)
-            if path.startswith(under) or (path and not os.path.isabs(path) and os.getcwd().startswith(under)):
+            if path.startswith(under) or (path and path[0] != "/" and str(Path.cwd()).startswith(under)):
                 return True
     return False
 
@@ -202,7 +202,7 @@ def strike(request: dict[str, Any]) -> None:
         shutil.rmtree(value, ignore_errors=True)
     elif kind == "read-only":
         with contextlib.suppress(OSError):
-            os.chmod(value, 0o555)
+            Path(value).chmod(0o555)
 
 
 def disturb_clock(seed: int) -> None:

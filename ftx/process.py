@@ -16,12 +16,13 @@ from typing import Any, NoReturn
 from ftx.advice import refused
 from ftx.errors import FtxError, out_of_memory
 
-__all__ = ["explain", "leave", "open_streams", "say", "watch_signals"]
+__all__ = ["explain", "leave", "one_line", "open_streams", "say", "watch_signals"]
 
 FAILED, UNEXPECTED, BROKEN_PIPE = 1, 70, 141
 SIGNALLED = 128
 TRACEBACK = "FTX_TRACEBACK"
 RETRY_SEC = 0.05
+LONGEST_LINE = 1000
 
 # The signals that this process received, which belong to the process as the handlers do.
 received: list[int] = []
@@ -89,11 +90,17 @@ def explain(error: BaseException) -> int:
 
         say("".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip())
     if (line := foreseen(error)) is not None:
-        say(f"Error: {' '.join(line.split())}")
+        say(f"Error: {one_line(line)}")
         return FAILED
-    said = " ".join(f"{type(error).__name__}: {error}".split())
+    said = one_line(f"{type(error).__name__}: {error}")
     say(f"Error: unexpected {said}: please report it; {TRACEBACK}=1 shows where")
     return UNEXPECTED
+
+
+def one_line(text: str) -> str:
+    """Put a message on one line, without the middle of what is longer than anybody reads: a value that it quotes."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
 
 
 def foreseen(error: BaseException) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ftx.process import explain
+from ftx.process import explain, one_line
 
 __all__ = ["ExplainingGroup"]
 
@@ -26,6 +26,7 @@ class ExplainingGroup(click.Group):
         try:
             result = super().main(*args, **{**extra, "standalone_mode": False})
         except click.ClickException as error:
+            error.message = one_line(error.message)
             error.show()
             sys.exit(error.exit_code)
         sys.exit(result if isinstance(result, int) else 0)

@@ -232,8 +232,8 @@ def test_a_working_directory_that_is_gone(tmp_path: Path, tiny_export: Path, led
     ledger.try_each(
         [
             ["predict", "--onnx", model, "text"], ["predict", "--onnx", "model.onnx", "text"],
-            ["inspect", "--onnx", "."], ["doctor"], ["predict", "--onnx", model, "--input", "x.csv", "--output", "y.csv"],
-            ["--version"],
+            ["inspect", "--onnx", "."], ["doctor"], ["--version"],
+            ["predict", "--onnx", model, "--input", "x.csv", "--output", "y.csv"],
             ["predict", "--onnx", model, "--input", os.devnull, "--input-format", "txt", "--output", "y.csv"],
         ],
         attempt, workers=1,

@@ -210,6 +210,14 @@ def test_every_error_that_any_command_may_meet_is_explained(
         assert "make room" not in said
 
 
+@pytest.mark.parametrize("arguments", [["predict", "--batch-size"], ["predict", "--engine"], ["inspect", "--onnx"]])
+def test_a_value_without_end_is_not_told_whole(arguments: list[str]) -> None:
+    done = CliRunner().invoke(ftx, [*arguments, "9" * 100_000])
+    assert done.exit_code in (1, 2)
+    assert max(map(len, done.stderr.splitlines())) < 1100
+    assert "Error: " in done.stderr
+
+
 def test_a_pipe_that_nobody_reads_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert explain(BrokenPipeError(errno.EPIPE, "Broken pipe")) == 141
     assert capsys.readouterr().err == ""

@@ -341,6 +341,6 @@ def workers_alive() -> list[int]:
             title = (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if title.startswith(b"ray::MapWorker"):
+        if title.startswith((b"ray::MapWorker", b"ray::_MapWorker")) or b"Answerer" in title.partition(b"\0")[0]:
             found.append(int(process.name))
     return found

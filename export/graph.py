@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.errors import ModelError
+from ftx.errors import ModelError, out_of_memory, write_failed
 from ftx.export.batches import BATCH_SIZE, Batches
 from ftx.export.fusion import Fusion, fuse, keep_first_token
 from ftx.export.parity import FP32_ATOL
@@ -49,6 +49,8 @@ def export_graph(reference: Reference, folder: Path) -> Path:
     except OSError:
         raise
     except Exception as error:  # the exporter's errors have no common base
+        if out_of_memory(error) or write_failed(error):
+            raise
         raise ModelError(
             f"Optimum can't export a {reference.model.config.model_type} model: {str(error).strip().splitlines()[0]}"
         ) from error
@@ -79,6 +81,8 @@ def optimise(
         worst = float(np.abs(batches.logits(session, BATCH_SIZE) - reference_logits).max())
         problem = "" if worst <= FP32_ATOL else f"max |Δlogit| {worst:.3g}, expected at most {FP32_ATOL:g}"
     except Exception as error:  # the optimiser and onnxruntime raise what they like on a layout they do not know
+        if out_of_memory(error) or write_failed(error):
+            raise
         problem = first_line(error)
     model = onnx.load(str(plain))
     if keep_first_token(model):

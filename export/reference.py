@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx import typed
-from ftx.errors import ModelError
+from ftx.errors import ModelError, out_of_memory
 from ftx.export.quiet import quiet
 from ftx.lengths import longest_input, token_limit
 from ftx.manifest import check_labels
@@ -41,6 +41,8 @@ class Reference:
                 self.tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint, use_fast=True)
                 self.model: Any = AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True)
         except Exception as error:  # a damaged model.safetensors raises SafetensorError, no common base
+            if out_of_memory(error):
+                raise
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelError(f"Checkpoint {checkpoint} can't be loaded: {line}") from error
         if not self.tokenizer.is_fast:

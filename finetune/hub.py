@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ftx.errors import DataError, FtxError, ModelError
+from ftx.errors import DataError, FtxError, ModelError, chain, out_of_memory, write_failed
 from ftx.finetune.bad_rows import BadRows
 from ftx.finetune.head import Head
 from ftx.finetune.lines import exists
@@ -19,7 +17,6 @@ from ftx.lengths import longest_input
 
 __all__ = ["hub_rows", "load_checkpoint", "load_model", "load_tokenizer", "positions"]
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 NO_HUB = "use --model starter --dataset starter, which need no hub, or name a local folder or file"
 
 
@@ -105,24 +102,13 @@ def unloadable(what: str, error: Exception, advised: str) -> FtxError:
     Raises:
         MemoryError: That is what it was.
     """
-    for one in causes(error):
-        if isinstance(one, MemoryError):
-            raise MemoryError(*one.args) from error
-        if isinstance(one, OSError) and one.errno in FULL:
-            where = f" ({one.filename})" if one.filename else ""
-            advised = "; make room there, or name another cache folder with HF_HOME"
-            return ModelError(f"{what}{one.strerror}{where}{advised}")
+    if out_of_memory(error):
+        raise MemoryError(reason(error)) from error
+    if write_failed(error):
+        known = (f"{one.strerror} ({one.filename})" for one in chain(error) if isinstance(one, OSError) and one.errno)
+        said = next(known, reason(error))
+        return ModelError(f"{what}{said}; make room there, or name another cache folder with HF_HOME")
     return ModelError(f"{what}{reason(error)}{advised}")
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """Walk an exception and what led to it."""
-    seen: set[int] = set()
-    following: BaseException | None = error
-    while following is not None and id(following) not in seen:
-        seen.add(id(following))
-        yield following
-        following = following.__cause__ or following.__context__
 
 
 def advice(model: str) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.errors import OnnxFileError
+from ftx.errors import OnnxFileError, out_of_memory
 from ftx.manifest import Manifest
 from ftx.runtime.ending import Native
-from ftx.runtime.session import first_line, is_out_of_memory, open_session
+from ftx.runtime.session import first_line, open_session
 from ftx.runtime.tokenization import Batch
 from ftx.snapshot import Snapshot
 
@@ -94,7 +94,7 @@ class Graphs:
             with self.native:
                 found = session.run(None, batch)[0]
         except Exception as error:  # onnxruntime raises a dozen kinds, RuntimeError among them
-            if is_out_of_memory(error):
+            if out_of_memory(error):
                 raise MemoryError(
                     f"{self._file.path} needs more memory than there is for {rows} texts of {tokens} tokens: "
                     "use a smaller batch_size, or a smaller max_length"

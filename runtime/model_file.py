@@ -72,9 +72,9 @@ def open_model(path: Path) -> ModelFile:
     """
     file = Snapshot(path)
     try:
-        if found := carried(file):
-            return ModelFile(file, *found, file.sha256)
-        return with_siblings(file)
+        found = carried(file)
+        file.metadata.clear()  # megabytes of tokenizer.json, which nobody asks for again
+        return ModelFile(file, *found, file.sha256) if found else with_siblings(file)
     except OnnxFileError:
         file.close()
         raise

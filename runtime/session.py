@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ftx.errors import OnnxFileError, ProviderError, require
+from ftx.errors import OnnxFileError, ProviderError, out_of_memory, require
 from ftx.machine import int8_can_saturate, usable_cores
 from ftx.snapshot import Snapshot
 
-__all__ = ["EXACT_SETTING", "PROVIDERS", "first_line", "is_out_of_memory", "open_session"]
+__all__ = ["EXACT_SETTING", "PROVIDERS", "first_line", "open_session"]
 
 # Makes onnxruntime turn s8 weights to u8, whose kernel is exact on every CPU (its Avx2WeightS8ToU8Transformer).
 EXACT_SETTING = "session.x64quantprecision=1"
@@ -83,7 +83,7 @@ def open_session(
     except (OnnxFileError, MemoryError):
         raise
     except Exception as error:  # onnxruntime raises a dozen kinds, RuntimeError among them
-        if is_out_of_memory(error):
+        if out_of_memory(error):
             raise MemoryError(f"{path} needs more memory than there is") from error
         reason = re.sub(r"/proc/self/fd/\d+", path.name, first_line(error))
         raise OnnxFileError(
@@ -106,9 +106,3 @@ def strict(session: Any) -> Any:
 def first_line(error: Exception) -> str:
     """Cut an exception to its first line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether a library failed for want of memory, which each says in its own words."""
-    words = ("bad_alloc", "bad allocation", "failed to allocate memory", "out of memory", "cannot allocate memory")
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)

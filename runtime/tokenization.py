@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from ftx.errors import OnnxFileError
+from ftx.errors import OnnxFileError, out_of_memory
 from ftx.manifest import Manifest
-from ftx.runtime.session import is_out_of_memory
 from ftx.text import Text, clean
 
 __all__ = ["Batch", "Encoding", "encode", "load_tokenizer", "pad", "windows"]
@@ -81,7 +80,7 @@ def explained(what: str) -> Iterator[None]:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         reason = " ".join(str(error).split())[:200]
-        if is_out_of_memory(error) or "ThreadPoolBuildError" in reason:
+        if out_of_memory(error) or "ThreadPoolBuildError" in reason:
             raise MemoryError(f"{what}: neither memory nor threads are left: {reason}") from error
         raise OnnxFileError(f"{what}: {reason}") from error
 

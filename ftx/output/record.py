@@ -32,7 +32,7 @@ def write_record(folder: Path, name: str, without: Iterable[str] = ()) -> None:
     """
     files: dict[str, str] = {}
     left_out = {name, *without, *(f"{one}{NEW}" for one in (name, *without))}
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=unlisted):
         here = Path(parent)
         if here == folder:
             folders[:] = [one for one in folders if one not in left_out]
@@ -42,6 +42,11 @@ def write_record(folder: Path, name: str, without: Iterable[str] = ()) -> None:
             files[(here / one).relative_to(folder).as_posix()] = digest_of(here / one)
         sync(here)
     replace_text(folder / name, record_of(dict(sorted(files.items()))))
+
+
+def unlisted(error: OSError) -> None:
+    """Stop at a folder that can't be read: what is not listed would not be kept."""
+    raise error
 
 
 def record_of(files: Mapping[str, str]) -> str:

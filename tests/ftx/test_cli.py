@@ -255,6 +255,8 @@ def test_train_takes_a_validation_file_and_looks_at_the_data(tmp_path: Path, rev
         1,
         "--max-steps",
         2,
+        "--max-length",
+        32,
     ]
     result = run("train", *arguments, "--output", tmp_path / "run", "--json")
     assert result.exit_code == 0, result.stderr

@@ -18,6 +18,7 @@ SAID = [
     RuntimeError("unable to mmap 4096 bytes from file <model.safetensors>: Cannot allocate memory (12)"),
     RuntimeError("can't start new thread"),
     ImportError("libtorch_cpu.so: cannot allocate memory in static TLS block"),
+    ImportError("libtorch_cpu.so: failed to map segment from shared object"),
     OSError("Cannot allocate memory (os error 12)"),
     OSError(12, "Cannot allocate memory"),
     MemoryError(),

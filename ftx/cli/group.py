@@ -26,7 +26,7 @@ class ExplainingGroup(click.Group):
         try:
             result = super().main(*args, **{**extra, "standalone_mode": False})
         except click.ClickException as error:
-            error.message = one_line(error.message)
+            error.message = one_line(error.message)  # type: ignore[misc]  # click quotes values whole, however long
             error.show()
             sys.exit(error.exit_code)
         sys.exit(result if isinstance(result, int) else 0)

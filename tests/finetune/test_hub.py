@@ -164,6 +164,9 @@ def test_too_little_memory_is_not_called_a_damaged_model(loaders: Any) -> None:
     for load in loaders(MemoryError("no room")):
         with pytest.raises(MemoryError):
             load()
+    for load in loaders(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")):
+        with pytest.raises(MemoryError, match="something went wrong"):
+            load()
     for load in loaders(KeyboardInterrupt()):
         with pytest.raises(KeyboardInterrupt):
             load()

@@ -104,7 +104,7 @@ def train_and_die(recipe: Recipe, output: Path, point: str, count: int) -> None:
     elif point == "file":  # of a checkpoint
         torch.save = dying(torch.save, lambda _, path: path)
     elif point == "whole":  # all of a checkpoint's files, and not yet called complete
-        checkpoints.flush = dying(checkpoints.flush)
+        checkpoints.write_record = dying(checkpoints.write_record)
     else:  # a checkpoint is in its place, and an older one is to go
         checkpoints.drop_older = dying(checkpoints.drop_older)
     train(recipe, output, resume=True)

@@ -253,6 +253,8 @@ def test_train_takes_a_validation_file_and_looks_at_the_data(tmp_path: Path, rev
         validation,
         "--skip-bad-rows",
         1,
+        "--max-length",
+        32,
         "--max-steps",
         2,
         "--max-length",

@@ -71,7 +71,7 @@ def parquet_chunks(reading: Reading) -> Generator[Chunk, None, None]:
 
 def usable(table: Any, texts: tuple[str, ...], number: int, reading: Reading, done: float) -> Chunk:
     """Take the texts of some rows, and leave out the bad ones."""
-    columns = [values(table.column(name)) for name in texts]
+    columns = [spelt(table.column(name)) or values(table.column(name)) for name in texts]
     taken: list[Text] = []
     kept: list[int] = []
     for row, parts in enumerate(zip(*columns, strict=True)):
@@ -132,14 +132,20 @@ def value(scalar: Any) -> Any:
 
 def written(column: Any) -> list[Any]:
     """Give a column's values as JSON can hold them: dates and decimals as text."""
+    found = spelt(column)
+    return [str(one) if isinstance(one, UnicodeDecodeError) else one for one in found or values(column)]
+
+
+def spelt(column: Any) -> list[Any]:
+    """Give dates, times and decimals as the text that is read and written for them; nothing for other columns."""
     import pyarrow
 
     if pyarrow.types.is_temporal(column.type) or pyarrow.types.is_decimal(column.type):
         try:
             return list(column.cast(pyarrow.string()).to_pylist())
-        except pyarrow.ArrowException:
+        except pyarrow.ArrowException:  # durations have no text of their own
             pass
-    return [str(one) if isinstance(one, UnicodeDecodeError) else one for one in values(column)]
+    return []
 
 
 def as_cell(one: Any) -> str | None:

@@ -199,6 +199,15 @@ def test_pairs(tmp_path: Path, make_fake: Callable[..., Any]) -> None:
         predict_file(make_fake(text_pair=False), tmp_path / "in.csv", tmp_path / "x.csv", **options)
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_a_date_is_asked_as_it_is_written(kind: str, tmp_path: Path, fake: Any) -> None:
+    dates = pyarrow.array([datetime.datetime(2020, 1, 2, 3, 4), datetime.datetime(2020, 1, 2)], pyarrow.timestamp("us"))
+    pyarrow.parquet.write_table(pyarrow.table({"text": dates}), tmp_path / "in.parquet")
+    predict_file(fake, tmp_path / "in.parquet", tmp_path / f"out.{kind}")
+    for row in read_rows(tmp_path / f"out.{kind}"):
+        assert float(row["predicted_score"]) == fake([row["text"]])[0].score
+
+
 def test_parquet_keeps_types(tmp_path: Path, fake: Any) -> None:
     utc = datetime.UTC
     table = pyarrow.table(

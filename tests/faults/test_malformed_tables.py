@@ -45,7 +45,7 @@ def learning(tiny_model: Callable[[str], Path]) -> Callable[[Table, Path], None]
             )
         )
         for name in data.head.labels:
-            if name.startswith(("b'", "{", "[", "(")) and "b'positive'" not in str(odd):
+            if name.startswith(("b'", "{", "[", "(")) and name.encode() not in odd.data:  # as Python would write it
                 raise LostError(f"it would learn the label {name!r}")
         for _, target in data.train + data.held_out:
             numbers = target if isinstance(target, list) else [target]
@@ -139,7 +139,7 @@ def test_pipes_that_nobody_writes(
             if opened is not None:
                 os.close(opened)
         check_ending(outcome, usual=outcome)
-        assert outcome.status in (1, 130), outcome.stderr
+        assert outcome.status in (1, 2, 130), outcome.stderr
 
     cases = [(odd, command) for odd in PIPES for command in ("train", "evaluate", "model", "predict")]
     ledger.try_each(cases, attempt)

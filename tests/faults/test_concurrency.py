@@ -166,7 +166,7 @@ predictors.append(predictors)
     "signals in the middle of a call": """
 predictor = Predictor(path)
 expected = labels(predictor, MANY)
-class Struck(Exception): pass
+class Struck(BaseException): pass
 def strike(*_): raise Struck
 signal.signal(signal.SIGALRM, strike)
 struck = 0

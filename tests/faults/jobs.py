@@ -232,8 +232,8 @@ def break_job(job: Job, folder: Path, fault: Fault, under: Path) -> Outcome:
     """Do a job with a fault in it, and check how it ended and that no half of a result stands there."""
     foreign_files(folder)
     outcome = job.commands.run(*job.begin(folder), fault=fault, under=under)
-    check_ending(outcome, usual=job.usual)
     whole = check_result(job, folder)
+    check_ending(outcome, usual=job.usual, over=whole)
     if outcome.status == 0 and not whole:
         raise LostError("success, and no result")
     return outcome

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 __all__ = ["DEFAULT_FAULTS", "Ledger", "LostError"]
 
-# About what the folder tries by itself, in four minutes on two cores.
-DEFAULT_FAULTS = 5000
+# About what the folder tries by itself, in five minutes on two cores.
+DEFAULT_FAULTS = 4000
 SHOWN, LONGEST = 20, 1200
 
 Tried = TypeVar("Tried")

@@ -161,7 +161,7 @@ def test_files_that_change_while_they_are_open(tiny_export: Path, tmp_path: Path
                 if found != expected[: len(texts)]:
                     raise LostError(f"after it was {change.__name__}: other answers")
 
-    ledger.try_each([replaced, overwritten, removed, *[flipped, cut] * ledger.count(5)], attempt, workers=1)
+    ledger.try_each([replaced, overwritten, removed, *[flipped, cut] * ledger.count(2)], attempt, workers=1)
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:

@@ -96,7 +96,7 @@ def test_manifests(
         "probes.0.best",
     ]
     every = [Spoilt(file="manifest", field=name, value=value) for name in names for value in RAW]
-    chosen = ledger.chance("manifests").sample(every, min(len(every), ledger.count(150)))
+    chosen = ledger.chance("manifests").sample(every, min(len(every), ledger.count(60)))
 
     def attempt(case: Spoilt) -> None:
         path = new_folder() / "model.onnx"
@@ -122,7 +122,7 @@ def test_files_beside_a_model(
         for field in fields
         for value in RAW
     ]
-    chosen = ledger.chance("siblings").sample(every, min(len(every), ledger.count(150)))
+    chosen = ledger.chance("siblings").sample(every, min(len(every), ledger.count(60)))
 
     def attempt(case: Spoilt) -> None:
         folder = new_folder()
@@ -191,7 +191,7 @@ def test_paths_that_are_no_models(
     # "many letters" is more than a path may have, and less than an argument.
     names = [*UNREADABLE, *long]
     if commands is heavy:
-        names = ledger.chance(f"paths of {command}").sample(names, min(len(names), ledger.count(8)))
+        names = ledger.chance(f"paths of {command}").sample(names, min(len(names), ledger.count(4)))
     ledger.try_each(names, attempt)
 
 

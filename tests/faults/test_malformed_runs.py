@@ -31,9 +31,9 @@ def test_checkpoints(
         Spoilt(file=file, field=field, value=value) for file in fields for field in fields[file] for value in RAW
     ]
     chance = ledger.chance("checkpoints")
-    chosen = chance.sample(every, min(len(every), ledger.count(30)))
+    chosen = chance.sample(every, min(len(every), ledger.count(8)))
     whole = [("model.safetensors", what) for what in UNREADABLE if what not in ("a terminal", "memory")]
-    chosen += chance.sample(whole, min(len(whole), ledger.count(8)))
+    chosen += chance.sample(whole, min(len(whole), ledger.count(3)))
 
     def attempt(case: Any) -> None:
         folder = new_folder()

@@ -95,7 +95,7 @@ def test_odd_values(
 ) -> None:  # fmt: skip
     cases = every(command)
     commands, count = (
-        (light, 150) if command in ("predict", "inspect", "verify") else (heavy, 60 if command == "train" else 20)
+        (light, 60) if command in ("predict", "inspect", "verify") else (heavy, 16 if command == "train" else 6)
     )
     chosen = ledger.chance(f"options of {command}").sample(cases, min(len(cases), ledger.count(count)))
 
@@ -133,4 +133,4 @@ def test_any_words(light: Commands, tiny_export: Path, ledger: Ledger, new_folde
         outcome = light.run(*arguments, cwd=folder, fault=Fault(limits={"AS": 6 * GIB, "FSIZE": GIB}))
         check_ending(outcome, usual=outcome)
 
-    ledger.try_each(range(ledger.count(100)), attempt, workers=1)
+    ledger.try_each(range(ledger.count(40)), attempt, workers=1)

@@ -3,8 +3,8 @@
     python warm.py cold|light|heavy
 
 Takes requests on standard input and answers on standard output, JSON, one a line; see `Fault` in commands.py. `light`
-has loaded what `ftx predict` loads, `heavy` what training and export load, too, and `cold` nothing, so that faults meet
-libraries that are being loaded.
+has loaded what `ftx predict` loads, `heavy` what training and export load, too, and `cold` the command's own start, so
+that faults meet libraries that are being loaded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ HEAVY = [
     "ftx.finetune.curves", "ftx.export.exporting", "ftx.export.graph", "ftx.export.reference", "ftx.export.page",
     "ftx.export.card",
 ]  # fmt: skip
-PRELOADED: dict[str, list[str]] = {"cold": [], "light": LIGHT, "heavy": HEAVY}
+PRELOADED: dict[str, list[str]] = {"cold": ["ftx.__main__"], "light": LIGHT, "heavy": HEAVY}
 
 # Audit events that stand for a step on the file system. fsync has none: `watch` adds one.
 STEPS = {
@@ -200,6 +200,9 @@ def strike(request: dict[str, Any]) -> None:
         raise OSError(value, os.strerror(value))
     elif kind == "vanish":
         shutil.rmtree(value, ignore_errors=True)
+    elif kind == "move":
+        with contextlib.suppress(OSError):
+            Path(value).rename(f"{value}.moved")
     elif kind == "read-only":
         with contextlib.suppress(OSError):
             Path(value).chmod(0o555)

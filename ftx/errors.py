@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import re
+import warnings
 from collections.abc import Iterator
 
 __all__ = [
@@ -135,7 +136,9 @@ def require(extra: str, *modules: str) -> None:
     Raises:
         MissingExtraError: One of them is not there.
     """
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # setuptools warns when pip is looked for where distutils was imported
+        missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(
             f"This needs {', '.join(missing)}, not installed here: install it with pip install 'ftx-toolkit[{extra}]'"

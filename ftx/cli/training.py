@@ -170,9 +170,13 @@ def share_or_file(validation: str) -> dict[str, Any]:
     help="auto: the fastest int8 that passes the gate; fast: the first, not timed; none: fp32; or a scheme's name.",
 )
 @click.option(
-    "--search-budget", type=Finite(0, 10**6), default=120, show_default=True, help="Seconds the search may take."
+    "--search-budget",
+    type=Finite(0, 10**6),
+    default=120,
+    show_default=True,
+    help="Seconds that may go into finding a faster form; whether one passes does not depend on them.",
 )
-@click.option("--min-agreement", type=SHARE, default=0.995, show_default=True, help="Share of labels to keep.")
+@click.option("--min-agreement", type=Finite(), default=0.995, show_default=True, help="Share of labels to keep.")
 @click.option(
     "--target", type=TEXT, help="The CPU it is for: vnni, avx2, avx512, arm64 or any.  [default: like this one]"
 )

@@ -109,6 +109,21 @@ def test_a_ray_of_its_own_answers_shards_in_order(
     assert {path.name for path in tmp_path.iterdir()} <= {"in", "out"}
 
 
+def test_a_ray_that_can_not_be_started_leaves_the_environment_as_it_was(
+    graph: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    source = write_shards(tmp_path / "in", texts_of(10), shards=1)
+    here, environment = Path.cwd(), dict(os.environ)
+    with pytest.raises(FtxError, match="can't be reached or started"):
+        predict_with_ray(
+            graph("single_label_classification"), source, tmp_path / "out", address="no such address", workers=1
+        )
+    assert dict(os.environ) == environment
+    assert Path.cwd() == here
+    assert not ray.is_initialized()
+
+
 @pytest.mark.usefixtures("local_ray")
 class TestOnOneRay:
     @pytest.mark.parametrize("problem_type", HEADS)
@@ -276,21 +291,6 @@ def test_what_can_not_be_read_is_said_before_ray_starts(
     with pytest.raises(DataError, match=re.escape(message)):
         predict_with_ray(graph("single_label_classification"), tmp_path / name, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-def test_a_ray_that_can_not_be_started_leaves_the_environment_as_it_was(
-    graph: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
-    source = write_shards(tmp_path / "in", texts_of(10), shards=1)
-    here, environment = Path.cwd(), dict(os.environ)
-    with pytest.raises(FtxError, match="can't be reached or started"):
-        predict_with_ray(
-            graph("single_label_classification"), source, tmp_path / "out", address="no such address", workers=1
-        )
-    assert dict(os.environ) == environment
-    assert Path.cwd() == here
-    assert not ray.is_initialized()
 
 
 def test_a_folder_that_is_gone_is_no_hindrance(

@@ -43,7 +43,7 @@ __all__ = [
 # A thread that can't be started lacks room for its stack.
 NO_MEMORY = re.compile(
     r"bad[_ ]alloc|can(?:no|')t allocate|not enough memory|out of memory|(?:unable|failed) to allocate|ALLOC_FAILED"
-    r"|os error 12\b|can't start new thread|failed to map segment",
+    r"|os error 12\b|can't start new thread|ThreadPoolBuildError|failed to map segment",
     re.IGNORECASE,
 )
 # How C++ (torch, onnxruntime, protobuf) and Rust (safetensors, tokenizers) say that a file could not be written.

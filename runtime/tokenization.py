@@ -80,7 +80,7 @@ def explained(what: str) -> Iterator[None]:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         reason = " ".join(str(error).split())[:200]
-        if out_of_memory(error) or "ThreadPoolBuildError" in reason:
+        if out_of_memory(error):
             raise MemoryError(f"{what}: neither memory nor threads are left: {reason}") from error
         raise OnnxFileError(f"{what}: {reason}") from error
 

@@ -174,9 +174,9 @@ class Session:
         if is_stream(job.output):
             self._place = StreamPlace(job.output)
         elif self._written.kind == "parquet":
-            self._place = PartsPlace(job.output, job.part)
+            self._place = PartsPlace(job.place, job.part)
         else:
-            self._place = FilePlace(job.output, job.part)
+            self._place = FilePlace(job.place, job.part)
 
     def run(self) -> JobReport:
         """Do what is left of the job."""

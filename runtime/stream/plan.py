@@ -70,14 +70,19 @@ class Job:
                 raise ValueError(f"{name} {getattr(self, name)}, expected at least {least}")
 
     @property
+    def place(self) -> Path:
+        """Where the output will stand: where it leads to, if it is a link, which stays one."""
+        return self.output.resolve() if self.output.is_symlink() else self.output
+
+    @property
     def part(self) -> Path:
         """Where the output stands until it is whole."""
-        return self.output.with_name(self.output.name + ".part")
+        return self.place.with_name(self.place.name + ".part")
 
     @property
     def journal(self) -> Path:
         """Where the journal stands until the output is whole."""
-        return self.output.with_name(self.output.name + ".part.json")
+        return self.place.with_name(self.place.name + ".part.json")
 
     @property
     def formats(self) -> tuple[Format, Format]:
@@ -116,7 +121,7 @@ def check_job(job: Job) -> Journal | None:
     if is_stream(job.output):
         check_rejects(job)
         return None
-    check_folder(job.output, "--output")
+    check_folder(job.place, "--output")
     return check_unfinished(job)
 
 

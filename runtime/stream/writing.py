@@ -168,9 +168,12 @@ class FilePlace:
     def publish(self, committed: int) -> None:
         """Rename the file to its place."""
         self.close()
-        if self._part.exists():  # else an earlier session was killed after the renaming
+        if self._part.exists():
             self._part.replace(self._target)
             sync_folder(self._target.parent)
+        elif not self._target.exists() or self._target.stat().st_size != committed:
+            # Else an earlier session was killed after the renaming.
+            raise OutputError(f"{self._part} is not there, but its journal says so: begin anew with --overwrite")
 
     def close(self) -> None:
         """Close the file."""
@@ -193,8 +196,7 @@ class PartsPlace:
         for path in self._part.iterdir():
             if path not in kept:
                 path.unlink()
-        if missing := [path for path in kept if not path.is_file()]:
-            raise OutputError(f"{missing[0]} is not there, but its journal says so: begin anew with --overwrite")
+        self._check_files()
 
     def append(self, data: bytes) -> int:
         """Write a file to the disk; return how many there are."""
@@ -208,6 +210,7 @@ class PartsPlace:
     def publish(self, committed: int) -> None:
         """Join the files and put the whole at its place."""
         self._count = committed
+        self._check_files()
         joined = self._part / "joined"
         with joined.open("wb") as file:
             try:
@@ -221,6 +224,11 @@ class PartsPlace:
 
     def close(self) -> None:
         """Do nothing: each file is closed by itself."""
+
+    def _check_files(self) -> None:
+        """Check that nobody removed what was written."""
+        if missing := [path for path in self._files() if not path.is_file()]:
+            raise OutputError(f"{missing[0]} is not there, but its journal says so: begin anew with --overwrite")
 
     def _files(self) -> list[Path]:
         return [self._part / f"{number:08}.parquet" for number in range(self._count)]

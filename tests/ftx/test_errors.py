@@ -17,6 +17,7 @@ SAID = [
     RuntimeError("Failed to allocate memory for requested buffer of size 4096"),
     RuntimeError("unable to mmap 4096 bytes from file <model.safetensors>: Cannot allocate memory (12)"),
     RuntimeError("can't start new thread"),
+    RuntimeError("The global thread pool has not been initialized.: ThreadPoolBuildError { kind: IOError }"),
     ImportError("libtorch_cpu.so: cannot allocate memory in static TLS block"),
     ImportError("libtorch_cpu.so: failed to map segment from shared object"),
     OSError("Cannot allocate memory (os error 12)"),

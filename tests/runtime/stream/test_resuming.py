@@ -14,7 +14,7 @@ import pytest
 
 from ftx.errors import DataError, OutputError
 from ftx.runtime.stream import predict_file
-from ftx.runtime.stream.writing import locked
+from ftx.runtime.stream.writing import FilePlace, PartsPlace, locked, remove
 
 ROWS = 6000
 CHUNK_ROWS = 100
@@ -297,6 +297,41 @@ def test_damaged_leftovers(tmp_path: Path, source: Path, fake: Any) -> None:
     with pytest.raises(OutputError, match="is there, without the journal"):
         predict_file(fake, source, target, **options, resume=True)
     predict_file(fake, source, target, **options, overwrite=True)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_output_that_was_removed_before_it_was_put_in_place(
+    kind: str, tmp_path: Path, source: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, part = tmp_path / f"out.{kind}", tmp_path / f"out.{kind}.part"
+    target.write_text("old")
+
+    def killed(place: Any, committed: int) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        for place in (FilePlace, PartsPlace):
+            patch.setattr(place, "publish", killed)
+        with pytest.raises(KilledError):
+            predict_file(fake, source, target, skip_bad_rows=ROWS, overwrite=True)
+    remove(part)
+    with pytest.raises(OutputError, match="is not there, but its journal says so: begin anew with --overwrite"):
+        predict_file(fake, source, target, skip_bad_rows=ROWS, resume=True)
+    assert target.read_text() == "old"
+    predict_file(fake, source, target, skip_bad_rows=ROWS, overwrite=True)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_output_that_is_a_link_stays_one(kind: str, tmp_path: Path, source: Path, fake: Any) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    place, link, plain = tmp_path / "elsewhere" / f"real.{kind}", tmp_path / f"link.{kind}", tmp_path / f"plain.{kind}"
+    place.write_text("old")
+    link.symlink_to(place)
+    for output in (link, plain):
+        predict_file(fake, source, output, skip_bad_rows=ROWS, overwrite=True)
+    assert link.is_symlink()
+    assert place.read_bytes() == plain.read_bytes()
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 
 def test_places_are_checked_before_any_work(tmp_path: Path, source: Path, fake: Any) -> None:

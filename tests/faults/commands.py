@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -26,6 +27,8 @@ UNEXPECTED = 70
 ENDINGS = {0, 1, 2, 130, 141, 143, -signal.SIGKILL}
 # Python takes itself apart, and nothing is left to clear up: a shell tells of these as of 130 and 143.
 ENDINGS_OF_DONE = {-signal.SIGINT, -signal.SIGTERM}
+# Rust and C++ end the process where an allocation fails, with a line of their own: nothing in Python can catch it.
+NATIVE_ABORT = re.compile(r"memory allocation of \d+ bytes failed|bad_alloc|Resource temporarily unavailable")
 LONGEST_LINE = 2000
 
 
@@ -73,6 +76,7 @@ class Outcome:
         hung: Whether it had to be ended.
         steps: Steps on files that it made.
         struck: Whether the fault met it.
+        starved: Whether it had less memory than it needs.
         sec: How long it took.
         stdout: What it answered.
         stderr: What it said.
@@ -83,6 +87,7 @@ class Outcome:
     hung: bool
     steps: int
     struck: bool
+    starved: bool
     sec: float
     stdout: bytes
     stderr: str
@@ -153,6 +158,7 @@ class Commands:
         shutil.rmtree(place, ignore_errors=True)
         return Outcome(
             arguments=tuple(request["arguments"]),
+            starved="AS" in fault.limits,
             stdout=answered,
             stderr=said,
             **{name: told[name] for name in ("status", "hung", "steps", "struck", "sec")},
@@ -188,11 +194,13 @@ def check_ending(outcome: Outcome, *, usual: Outcome | None = None, over: bool =
     """
     said = f"status {outcome.status}, said {outcome.stderr[-1500:]!r}, after {shlex.join(['ftx', *outcome.arguments])}"
     assert not outcome.hung, f"hung; {said}"
+    if outcome.status == -signal.SIGABRT and outcome.starved and NATIVE_ABORT.search(outcome.stderr):
+        return
     assert outcome.status in (ENDINGS | ENDINGS_OF_DONE if over else ENDINGS), said
     assert "Traceback" not in outcome.stderr, said
     assert "please report" not in outcome.stderr, said
     lines = [line for line in outcome.stderr.replace("\r", "\n").splitlines() if line.strip()]
-    if outcome.status == 1:
+    if outcome.status == 1 and not (outcome.arguments[0] == "verify" and b"FAILED" in outcome.stdout):  # its verdict
         assert any(line.startswith("Error: ") for line in lines), said
     assert max(map(len, lines), default=0) <= LONGEST_LINE, said
     allowed = 6 + (len(usual.stderr.splitlines()) if usual else 0)

@@ -137,16 +137,29 @@ def test_folders_that_are_moved_away(
 def test_unfinished_results_that_vanish(
     broken: Job, usual: int, new_folder: Callable[[], Path], base: Path, ledger: Ledger
 ) -> None:
+    """What is gone can't be gone on with: then it says so, and a new beginning ends as any."""
     chance = ledger.chance(f"vanishing staging of {broken}")
-    result = broken.result
+    name = f".{broken.result}.partial" if broken.kept.is_dir() else f"{broken.result}.part"
 
     def attempt(step: int) -> None:
         folder = new_folder()
-        place = f".{result}.partial" if broken.kept.is_dir() else f"{result}.part"
-        break_job(broken, folder, Fault(kind="vanish", value=str(folder / place), step=step), base)
-        end_job(broken, folder, base)
+        break_job(broken, folder, Fault(kind="vanish", value=str(folder / name), step=step), base)
+        outcome = broken.commands.run(*broken.go_on(folder), under=base)
+        check_ending(outcome, usual=broken.usual)
+        if not check_result(broken, folder):
+            assert outcome.status == 1, outcome.stderr
+            outcome = broken.commands.run(*again(broken, folder), under=base)
+            check_ending(outcome, usual=broken.usual)
+            if not check_result(broken, folder):
+                raise LostError(f"no result: {outcome.stderr}")
+        check_foreign(folder)
 
     ledger.try_each([chance.randint(1, broken.steps) for _ in range(usual)], attempt)
+
+
+def again(job: Job, folder: Path) -> list[str | Path]:
+    """Give the command that begins a job anew."""
+    return job.go_on(folder) if job.earlier else [*job.begin(folder), "--overwrite"]
 
 
 def test_folders_that_may_not_be_written(

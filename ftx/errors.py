@@ -49,6 +49,7 @@ NO_MEMORY = re.compile(
 # How C++ (torch, onnxruntime, protobuf) and Rust (safetensors, tokenizers) say that a file could not be written.
 UNWRITTEN = re.compile(
     r"no space left|quota exceeded|file too large|read-only file system|file write failed|\bunexpected pos \d"
+    r"|parent directory .+ does not exist"
     r"|Protobuf serialization failed|\b(?:os error|system error number) (?:5|27|28|30|122)\b",
     re.IGNORECASE,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -73,6 +74,7 @@ def staged_folder(
                 raise FinishedError(f"{output} is finished: there is nothing to go on with")
             check_place(target, kind, output, overwrite=overwrite)
             begin(staging, target, output, overwrite=overwrite, resume=resume, resumable=resumable)
+            made = held.enter_context(opened(staging))
 
         def kept() -> str:
             steps = resumable(staging)
@@ -82,6 +84,7 @@ def staged_folder(
             with explained(output, kept, within=staging):
                 yield staging
             with explained(output, kept):
+                check_same(made, staging, output)
                 seal(staging, target, kind, overwrite=overwrite)
             with explained(output, lambda: f" and give the command again: what it made is whole, in {staging}"):
                 publish(staging, target)
@@ -151,6 +154,32 @@ def begin(staging: Path, target: Path, output: Path, *, overwrite: bool, resume:
     staging.mkdir(exist_ok=True)
     if target.is_dir():  # what nobody else may read there, they may not read here
         staging.chmod(mode_of(target) | 0o700)
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[int | None]:
+    """Hold a folder open, so that no other can pass for it; None where folders can't be opened, as on Windows."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def check_same(made: int | None, staging: Path, output: Path) -> None:
+    """Check that a staging folder is the one that was made: a library makes it anew, and half, when it is gone.
+
+    Raises:
+        OutputError: It is not.
+    """
+    if made is not None and not (staging.is_dir() and os.path.samestat(os.fstat(made), staging.stat())):
+        raise OutputError(
+            f"{staging}, where {output} was being written, was removed by another program: begin anew with --overwrite"
+        )
 
 
 def leave(staging: Path, output: Path, resumable: Resumable, *, told: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -596,3 +597,19 @@ def test_other_failures_of_the_work_stay_what_they_are(tmp_path: Path) -> None:
         staging.rmdir()
         (staging / "result").write_text("x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_staging_folder_that_another_took_the_place_of_is_not_published(tmp_path: Path) -> None:
+    target = tmp_path / "run"
+    with (
+        pytest.raises(OutputError, match="was removed by another program: begin anew with --overwrite"),
+        staged_folder(target, kind=KIND, overwrite=False) as staging,
+    ):
+        (staging / "checkpoint").mkdir()
+        (staging / "checkpoint/model.bin").write_text("first half")
+        shutil.rmtree(staging)
+        staging.mkdir()  # as libraries do that write into it
+        (staging / "result").write_text("second half")
+    assert not target.exists()
+    write(target, "whole")
+    assert contents(target) == run_of("whole")

@@ -27,8 +27,10 @@ UNEXPECTED = 70
 ENDINGS = {0, 1, 2, 130, 141, 143, -signal.SIGKILL}
 # Python takes itself apart, and nothing is left to clear up: a shell tells of these as of 130 and 143.
 ENDINGS_OF_DONE = {-signal.SIGINT, -signal.SIGTERM}
-# Rust and C++ end the process where an allocation fails, with a line of their own: nothing in Python can catch it.
-NATIVE_ABORT = re.compile(r"memory allocation of \d+ bytes failed|bad_alloc|Resource temporarily unavailable")
+# Rust, C++ and glibc end the process where an allocation fails, with a line of their own: nothing in Python catches it.
+NATIVE_ABORT = re.compile(
+    r"memory allocation of \d+ bytes failed|bad_alloc|cannot allocate memory for thread-local data"
+)
 LONGEST_LINE = 2000
 
 
@@ -194,7 +196,7 @@ def check_ending(outcome: Outcome, *, usual: Outcome | None = None, over: bool =
     """
     said = f"status {outcome.status}, said {outcome.stderr[-1500:]!r}, after {shlex.join(['ftx', *outcome.arguments])}"
     assert not outcome.hung, f"hung; {said}"
-    if outcome.status == -signal.SIGABRT and outcome.starved and NATIVE_ABORT.search(outcome.stderr):
+    if outcome.status in (-signal.SIGABRT, 127) and outcome.starved and NATIVE_ABORT.search(outcome.stderr):
         return
     assert outcome.status in (ENDINGS | ENDINGS_OF_DONE if over else ENDINGS), said
     assert "Traceback" not in outcome.stderr, said

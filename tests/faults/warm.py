@@ -47,6 +47,7 @@ STEPS = {
 WITHOUT_PATH = {"fcntl.flock", "ftx.fsync"}
 READING = {"os.listdir", "os.scandir", "fcntl.flock"}
 FREEING = {"os.remove", "os.rmdir", "os.rename", "os.chmod", "os.truncate"}
+TWO_PATHS = {"os.rename", "os.link"}
 CAPABILITY_VERSION = 0x20080522
 
 
@@ -154,7 +155,7 @@ def watch(request: dict[str, Any], steps: mmap.mmap) -> None:
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal within
-        if within or event not in STEPS or not (event in WITHOUT_PATH or concerns(arguments, under)):
+        if within or event not in STEPS or not (event in WITHOUT_PATH or concerns(event, arguments, under)):
             return
         within = True
         try:
@@ -170,11 +171,11 @@ def watch(request: dict[str, Any], steps: mmap.mmap) -> None:
     sys.addaudithook(hook)
 
 
-def concerns(arguments: tuple[Any, ...], under: str) -> bool:
+def concerns(event: str, arguments: tuple[Any, ...], under: str) -> bool:
     """Tell whether a step is one on a file under a folder; "" stands for any."""
     if not under:
         return True
-    for argument in arguments[:2]:
+    for argument in arguments[: 2 if event in TWO_PATHS else 1]:
         if isinstance(argument, (str, bytes, os.PathLike)):
             path = os.fsdecode(argument)
             if path.startswith(under) or (path and path[0] != "/" and str(Path.cwd()).startswith(under)):

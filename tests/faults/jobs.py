@@ -197,8 +197,8 @@ def check_result(job: Job, folder: Path) -> bool:
     result = folder / job.result
     if not result.exists():
         return False
-    if job.earlier is not None and is_copy(job.earlier, result):
-        return False
+    if job.earlier is not None and (is_copy(job.earlier, result) or (result.is_dir() and not is_recorded(result))):
+        return False  # the former one, or one that is being replaced, of which it says so
     try:
         found = job.contents(result)
     except Exception as error:
@@ -206,6 +206,13 @@ def check_result(job: Job, folder: Path) -> bool:
     if found != job.whole:
         raise LostError(f"another result than without the fault: {difference(found, job.whole)}")
     return True
+
+
+def is_recorded(folder: Path) -> bool:
+    """Tell whether a folder's list of digests is there and true: it is the last to come where files are replaced."""
+    record = folder / "SHA256SUMS"
+    lines = [line.split("  ", 1) for line in record.read_text().splitlines()] if record.is_file() else []
+    return bool(lines) and all((folder / name).is_file() and digest(folder / name) == sha for sha, name in lines)
 
 
 def is_copy(earlier: Path, result: Path) -> bool:

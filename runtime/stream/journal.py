@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ftx import typed
 from ftx.advice import advice
 from ftx.errors import OutputError
 from ftx.runtime.stream.writing import write_whole
@@ -27,6 +28,8 @@ __all__ = [
 FORMAT_VERSION = 2
 RUNNING, DONE, PUBLISHED = "running", "done", "published"
 NOT_DECISIVE = ("intra_op_num_threads", "spinning")  # settings of a predictor with which the answers stay
+
+COUNTS = ("chunks", "rows", "bad_rows", "truncated", "windowed", "output_committed", "rejects_committed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +122,12 @@ def read_journal(path: Path) -> Journal | None:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format_version {values['format_version']}, expected {FORMAT_VERSION}")
-        return Journal(**values)
+        journal = Journal(**values)
+        if journal.state not in (RUNNING, DONE, PUBLISHED):
+            raise ValueError(f"state {journal.state!r}, expected {RUNNING}, {DONE} or {PUBLISHED}")
+        for name in COUNTS:
+            typed.whole(getattr(journal, name), name, most=2**63 - 1)
+        return journal
     except FileNotFoundError:
         return None
     except OSError as error:

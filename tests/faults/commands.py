@@ -29,7 +29,8 @@ ENDINGS = {0, 1, 2, 130, 141, 143, -signal.SIGKILL}
 ENDINGS_OF_DONE = {-signal.SIGINT, -signal.SIGTERM}
 # Rust, C++ and glibc end the process where an allocation fails, with a line of their own: nothing in Python catches it.
 NATIVE_ABORT = re.compile(
-    r"memory allocation of \d+ bytes failed|bad_?alloc|cannot allocate memory for thread-local|glibc error:.*out of memory",
+    r"memory allocation of \d+ bytes failed|bad_?alloc|cannot allocate memory for thread-local"
+    r"|glibc error:.*out of memory",
     re.IGNORECASE,
 )
 LONGEST_LINE = 2000

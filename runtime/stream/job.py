@@ -310,8 +310,9 @@ class Session:
         job = self._job
         if is_stream(job.output) or (job.resumable and (self._journal.chunks or self._journal.state != RUNNING)):
             return
-        left = [job.part, job.journal.with_name(job.journal.name + ".tmp"), job.journal]
-        for path in left if job.rejects is None else [*left, job.rejects]:
+        rejects = [job.rejects] if job.rejects is not None else []
+        # The journal last: as long as it is there, what is left is known for this job's.
+        for path in (*rejects, job.part, job.journal.with_name(job.journal.name + ".tmp"), job.journal):
             with suppress(OSError):  # what went wrong before is what the user has to hear of
                 remove(path)
 

@@ -299,6 +299,32 @@ def test_damaged_leftovers(tmp_path: Path, source: Path, fake: Any) -> None:
     predict_file(fake, source, target, **options, overwrite=True)
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_a_kill_while_a_job_that_failed_is_cleared_away(
+    number: int, tmp_path: Path, source: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"rejects": tmp_path / "rejects.jsonl"}
+    target, removed = tmp_path / "out.csv", []
+
+    def fail(predictor: Any, texts: Any) -> Any:
+        raise MemoryError
+
+    def removing(path: Path) -> None:
+        if len(removed) == number:
+            raise KilledError
+        removed.append(path)
+        remove(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ftx.runtime.stream.job.remove", removing)
+        patch.setattr(type(fake), "__call__", fail)
+        with pytest.raises(KilledError):
+            predict_file(fake, source, target, **options)
+    predict_file(fake, source, target, **options, resume=True)
+    assert target.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"in.csv", "model.onnx", "out.csv", "rejects.jsonl"}
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_an_output_that_was_removed_before_it_was_put_in_place(
     kind: str, tmp_path: Path, source: Path, fake: Any, monkeypatch: pytest.MonkeyPatch

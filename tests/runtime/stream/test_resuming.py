@@ -322,7 +322,7 @@ def test_a_kill_while_a_job_that_failed_is_cleared_away(
             predict_file(fake, source, target, **options)
     predict_file(fake, source, target, **options, resume=True)
     assert target.exists()
-    assert {path.name for path in tmp_path.iterdir()} == {"in.csv", "model.onnx", "out.csv", "rejects.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} == {"in.csv", "out.csv", "rejects.jsonl"}
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from ftx.errors import DataError, FtxError, OutputError
 
-__all__ = ["INPUT_FORMATS", "OUTPUT_FORMATS", "STDIO", "Format", "input_format", "is_stream", "output_format"]
+__all__ = [
+    "INPUT_FORMATS",
+    "OUTPUT_FORMATS",
+    "STDIO",
+    "Format",
+    "input_format",
+    "is_closed_stdout",
+    "is_stream",
+    "output_format",
+]
 
 STDIO = "-"
+STDOUT_NAMES = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+MOST_LINKS = 40  # as many as Linux follows
 SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -98,3 +111,22 @@ def is_stream(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def is_closed_stdout(path: Path) -> bool:
+    """Tell whether a path leads to standard output by its number, and that is closed.
+
+    What stands there in its place then takes no words, but opened anew by its name it takes them, and they are lost.
+    """
+    for _ in range(MOST_LINKS):
+        if str(path) in STDOUT_NAMES:
+            try:
+                os.write(1, b"")
+            except OSError as error:
+                return error.errno == errno.EBADF
+            return False
+        try:
+            path = path.parent / path.readlink()
+        except (OSError, ValueError):
+            return False
+    return False

@@ -12,7 +12,7 @@ from ftx.errors import DataError, OutputError
 from ftx.manifest import Manifest
 from ftx.runtime.heads import Prediction
 from ftx.runtime.stream.columns import PREFIX, predicted_columns
-from ftx.runtime.stream.formats import Format, input_format, is_stream, output_format
+from ftx.runtime.stream.formats import Format, input_format, is_closed_stdout, is_stream, output_format
 from ftx.runtime.stream.journal import Journal, describe_input, describe_model, read_journal
 from ftx.runtime.stream.parquet import check_parquet
 from ftx.runtime.stream.reading import breaks
@@ -118,6 +118,8 @@ def check_job(job: Job) -> Journal | None:
         if is_stream(job.rejects):
             raise OutputError(f"--rejects {job.rejects} is a pipe or a device; expected the name of a file")
         check_folder(job.rejects, "--rejects")
+    if is_closed_stdout(job.output):
+        raise OutputError(f"--output {job.output}: standard output is closed; expected it open, or a file")
     if is_stream(job.output):
         check_rejects(job)
         return None

@@ -100,8 +100,10 @@ def test_a_thread_that_the_end_waits_for_answers(words: Words) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "600\n", "")
 
 
+# Tokenizers before 0.22 warn in every forked process, unless this is set.
 FORKED = """
 import os, sys
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from ftx import Predictor
 predictor = Predictor(sys.argv[1], intra_op_num_threads=4)
 predictor(["good"])

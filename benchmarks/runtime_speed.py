@@ -26,10 +26,10 @@ from typing import Any
 import click
 import numpy as np
 from numpy.typing import NDArray
-from runtime_engines import EAGER, FTX, LOADERS, OPTIMUM, PIPELINE, prepare_peers
 
+from ftx.bench.engine import Engine, EngineSpec, start_engine
+from ftx.bench.peer_engines import EAGER, FTX, LOADERS, OPTIMUM, PIPELINE, prepare_peers
 from ftx.errors import FtxError
-from ftx.export.bench.engine import Engine, EngineSpec, start_engine
 from ftx.text import Text
 
 BATCH_SIZE = 32

@@ -67,10 +67,10 @@ def measure(
     import transformers
 
     from ftx.finetune import Recipe
-    from ftx.finetune.hub import load_model, load_tokenizer
-    from ftx.finetune.labelled_text import load_labelled_text
-    from ftx.finetune.tokens import tokenise
-    from ftx.finetune.trainer import build_trainer
+    from ftx.finetune.data.labelled_text import load_labelled_text
+    from ftx.finetune.model.hub import load_model, load_tokenizer
+    from ftx.finetune.model.tokens import tokenise
+    from ftx.finetune.trainer.setup import build_trainer
 
     transformers.logging.set_verbosity_error()
     recipe = Recipe(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import ParityError
-from ftx.export.parity import FP32_ATOL, Gate, check_labels
-from ftx.export.proof import Proof, measure
-from ftx.export.reference import Reference
+from ftx.export.parity.gate import FP32_ATOL, Gate, check_labels
+from ftx.export.parity.measure import Proof, measure
+from ftx.export.parity.reference import Reference
 from ftx.heldout import find_held_out, read_held_out
 from ftx.run_folder import find_checkpoint
 from ftx.runtime.model_file import describe, find_onnx

@@ -15,20 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx import typed
+from ftx.environment import environment, versions
 from ftx.errors import ModelError, ParityError
-from ftx.export.environment import environment, versions
-from ftx.export.flips import find_flips
-from ftx.export.graph import export_graph, optimise
-from ftx.export.half_precision import write_half
-from ftx.export.parity import FP32_ATOL, Gate, check_labels, largest_prob_diff
-from ftx.export.portability import portability
-from ftx.export.probes import add_probes
-from ftx.export.proof import Proof, measure
-from ftx.export.quantization.budget import Budget
+from ftx.export.graph.convert import export_graph, optimise
+from ftx.export.graph.half_precision import write_half
+from ftx.export.parity.flips import find_flips
+from ftx.export.parity.gate import FP32_ATOL, Gate, check_labels, largest_prob_diff
+from ftx.export.parity.measure import Proof, measure
+from ftx.export.parity.probes import add_probes
+from ftx.export.parity.reference import Reference
+from ftx.export.parity.saturation import portability
 from ftx.export.quantization.scheme import SCHEMES, TARGETS
-from ftx.export.quantization.search import Search, Searcher
-from ftx.export.reference import Reference
 from ftx.export.report import ExportReport, Reduced
+from ftx.export.search.budget import Budget
+from ftx.export.search.search import Search, Searcher
 from ftx.heldout import HeldOut, find_held_out, read_held_out
 from ftx.machine import instruction_sets, int8_can_saturate
 from ftx.manifest import Manifest, write_manifest
@@ -105,8 +105,8 @@ def export(
     target = target or target_here()
     gate = Gate(min_agreement=min_agreement)
 
-    from ftx.export.card import write_card
-    from ftx.export.page import write_page
+    from ftx.export.pages.card import write_card
+    from ftx.export.pages.page import write_page
 
     with staged_folder(folder, kind=KIND, overwrite=overwrite) as staging:
         say(f"Loading {checkpoint}")

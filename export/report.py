@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ftx.export.flips import Flip
-from ftx.export.fusion import Fusion
-from ftx.export.parity import FP32_ATOL, Gate, Parity
-from ftx.export.proof import BatchInvariance, Proof
-from ftx.export.quantization.candidate import Candidate
-from ftx.export.quantization.search import Search
+from ftx.export.graph.fusion import Fusion
+from ftx.export.parity.flips import Flip
+from ftx.export.parity.gate import FP32_ATOL, Gate, Parity
+from ftx.export.parity.measure import BatchInvariance, Proof
+from ftx.export.search.candidate import Candidate
+from ftx.export.search.search import Search
 
 __all__ = ["ExportReport", "Reduced"]
 

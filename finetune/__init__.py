@@ -6,8 +6,8 @@ from ftx.errors import require
 require("train", "torch", "transformers", "datasets", "evaluate", "accelerate", "sklearn", "matplotlib", "tomli_w")
 
 from ftx.finetune.evaluation import Evaluation, evaluate  # noqa: E402
-from ftx.finetune.processes import is_first_process  # noqa: E402
 from ftx.finetune.recipe import Recipe, load_recipe, recipe_path, recipes  # noqa: E402
+from ftx.finetune.trainer.processes import is_first_process  # noqa: E402
 from ftx.finetune.training import TrainingReport, train  # noqa: E402
 
 __all__ = [

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import DataError, ModelError
-from ftx.finetune.bad_rows import BadRows
-from ftx.finetune.head import MULTI_LABEL, Head
-from ftx.finetune.labelled_text import columns_of, examples
-from ftx.finetune.metrics import measure_of
+from ftx.finetune.data.bad_rows import BadRows
+from ftx.finetune.data.labelled_text import columns_of, examples
+from ftx.finetune.data.table import Columns, read_tables
+from ftx.finetune.model.head import MULTI_LABEL, Head
 from ftx.finetune.recipe import load_recipe
-from ftx.finetune.scores import Scores, score
-from ftx.finetune.table import Columns, read_tables
+from ftx.finetune.scoring.metrics import measure_of
+from ftx.finetune.scoring.scores import Scores, score
 from ftx.heldout import find_held_out
 from ftx.manifest import Manifest
 from ftx.run_folder import find_checkpoint
@@ -157,7 +157,7 @@ def checkpoint_model(checkpoint: Path) -> Model:
     Raises:
         ModelError: It can't be loaded, or its files don't say what its answers mean.
     """
-    from ftx.finetune.hub import load_checkpoint, load_tokenizer, positions
+    from ftx.finetune.model.hub import load_checkpoint, load_tokenizer, positions
 
     tokenizer, model = load_tokenizer(str(checkpoint)), load_checkpoint(checkpoint)
     config = model.config
@@ -203,8 +203,8 @@ def trainer_logits(model: Any, tokenizer: Any, texts: list[Text], max_length: in
     """Compute logits with the Trainer, on a GPU if there is one. *Shape:* `(len(texts), num_labels)`."""
     import transformers
 
-    from ftx.finetune.tokens import tokenise
-    from ftx.finetune.trainer import forget_earlier_runs, on_cpu
+    from ftx.finetune.model.tokens import tokenise
+    from ftx.finetune.trainer.setup import forget_earlier_runs, on_cpu
 
     transformers.logging.set_verbosity_error()
     forget_earlier_runs()

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ftx.errors import FetchError, require
-from ftx.finetune.lines import exists
+from ftx.finetune.data.lines import exists
 from ftx.machine import cache_home
 
 __all__ = ["Package", "fetch"]

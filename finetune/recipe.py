@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import RecipeError
-from ftx.finetune.cells import LONGEST_LABEL, listed
-from ftx.finetune.lines import exists
-from ftx.finetune.records import is_delimiter
+from ftx.finetune.data.cells import LONGEST_LABEL, listed
+from ftx.finetune.data.lines import exists
+from ftx.finetune.data.records import is_delimiter
 from ftx.finetune.starter import STARTER
 
 __all__ = [

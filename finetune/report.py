@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ftx.finetune.data_profile import DataProfile
-from ftx.finetune.scores import Scores, scores_from
+from ftx.finetune.data.profile import DataProfile
+from ftx.finetune.scoring.scores import Scores, scores_from
 
 __all__ = ["TrainingReport"]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import OutputError, RecipeError
-from ftx.finetune.head import Head
-from ftx.finetune.labelled_text import LabelledText
+from ftx.finetune.data.labelled_text import LabelledText
+from ftx.finetune.model.head import Head
 from ftx.finetune.recipe import Recipe, load_recipe
 from ftx.finetune.report import TrainingReport
-from ftx.finetune.unfinished import TRAINER_FOLDER
+from ftx.finetune.trainer.unfinished import TRAINER_FOLDER
 from ftx.heldout import HELD_OUT_FILE, write_held_out
 from ftx.output import Kind
 from ftx.output.record import replace_text
@@ -44,7 +44,7 @@ VERSIONED = ("ftx-toolkit", "torch", "transformers", "datasets", "tokenizers", "
 
 def write_run(staging: Path, report: TrainingReport, data: LabelledText) -> None:
     """Write what a run folder holds beside checkpoint, recipe and history."""
-    from ftx.finetune.curves import draw_run
+    from ftx.finetune.scoring.curves import draw_run
 
     (staging / "checkpoint/training_args.bin").unlink()  # a pickle, and recipe.toml says it all
     data.bad_rows.write(staging / "bad_rows.jsonl")

@@ -8,8 +8,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from ftx.finetune.data_profile import profile
-from ftx.finetune.processes import agreed, is_first_process, say
+from ftx.finetune.data.profile import profile
 from ftx.finetune.recipe import Recipe
 from ftx.finetune.report import TrainingReport
 from ftx.finetune.run_files import (
@@ -21,7 +20,8 @@ from ftx.finetune.run_files import (
     write_recipe,
     write_run,
 )
-from ftx.finetune.unfinished import TRAINER_FOLDER, newest_sound_checkpoint, steps, unfinished_steps
+from ftx.finetune.trainer.processes import agreed, is_first_process, say
+from ftx.finetune.trainer.unfinished import TRAINER_FOLDER, newest_sound_checkpoint, steps, unfinished_steps
 from ftx.output import FinishedError, KeptError, explained, staged_folder, staging_of
 
 __all__ = ["TrainingReport", "train"]
@@ -76,10 +76,10 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path | None) -> TrainingRep
     import transformers
     from accelerate import PartialState
 
-    from ftx.finetune.hub import load_model, load_tokenizer
-    from ftx.finetune.labelled_text import load_labelled_text
-    from ftx.finetune.tokens import check_max_length, tokenise
-    from ftx.finetune.trainer import build_trainer, score_rows
+    from ftx.finetune.data.labelled_text import load_labelled_text
+    from ftx.finetune.model.hub import load_model, load_tokenizer
+    from ftx.finetune.model.tokens import check_max_length, tokenise
+    from ftx.finetune.trainer.setup import build_trainer, score_rows
 
     transformers.logging.set_verbosity_error()
     huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -186,9 +186,9 @@ def precision_for(recipe: Recipe, model: Any, tokenizer: Any, train_set: Any) ->
     """Choose the number format, and say why."""
     import torch
 
-    from ftx.finetune.bf16_trial import STEPS, remembered, try_bf16
-    from ftx.finetune.precision import choose_precision
-    from ftx.finetune.trainer import collated, on_cpu
+    from ftx.finetune.model.bf16_trial import STEPS, remembered, try_bf16
+    from ftx.finetune.model.precision import choose_precision
+    from ftx.finetune.trainer.setup import collated, on_cpu
 
     def trial() -> Any:
         batch_size = recipe.train_batch_size

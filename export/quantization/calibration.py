@@ -1,72 +1,92 @@
-"""What calibration found for a graph's products; each thing is looked for once."""
+"""What goes into the linear operators of a graph on real text."""
 
 from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.export.quantization.observed import Observed
-from ftx.export.quantization.rounding import activation_rounding, round_weight
-from ftx.export.quantization.smoothing import Smoothing, find_smoothing
+from ftx.export.parity.batches import Batches
+from ftx.export.quantization.linear import linears
+from ftx.runtime.session import open_session
 
-__all__ = ["Calibration"]
+__all__ = ["Observed", "calibrate"]
+
+CALIBRATION_TEXTS = 256
+# Tokens kept of each activation, to measure what rounding does to its products.
+SAMPLE_TOKENS = 1024
+BATCH_SIZE = 16
 
 
-class Calibration:
-    """What was seen of the activations, how each is smoothed best, and how weights are rounded best.
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """An activation as it was on real tokens.
 
-    Args:
-        observed: What was seen, by the activation's name.
+    Attributes:
+        low: Smallest value of each channel. *Shape:* `(channels,)`.
+        high: Largest, likewise.
+        sample: Some of the tokens, of every text as many. *Shape:* `(tokens, channels)`.
+        moments: The mean of x xᵀ over all tokens. *Shape:* `(channels, channels)`.
     """
 
-    def __init__(self, observed: dict[str, Observed]) -> None:
-        self.observed = observed
-        self._smoothings: dict[tuple[object, ...], Smoothing] = {}
-        self._weights: dict[tuple[object, ...], tuple[NDArray[np.int8], NDArray[np.float32]]] = {}
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    sample: NDArray[np.float32]
+    moments: NDArray[np.float32]
 
-    def smoothing(
-        self, activation: str, weights: dict[str, NDArray[np.float32]], *, bits: int, outliers: int = 0
-    ) -> Smoothing:
-        """Give the best smoothing for an activation and the weights, by name, that share it."""
-        key = (activation, *weights, bits, outliers)
-        if key not in self._smoothings:
-            side_by_side = np.concatenate(list(weights.values()), axis=1)
-            found = find_smoothing(self.observed[activation], side_by_side, bits=bits, outliers=outliers)
-            self._smoothings[key] = found
-        return self._smoothings[key]
+    @property
+    def largest(self) -> NDArray[np.float32]:
+        """Largest magnitude. *Shape:* `(channels,)`."""
+        return np.maximum(np.abs(self.low), np.abs(self.high))
 
-    def rounded(
-        self,
-        node: str,
-        activation: str,
-        weight: NDArray[np.float32],
-        smoothing: Smoothing,
-        *,
-        bits: int,
-        per_channel: bool,
-    ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        """Round the weight of an operator so that its products on what was seen change least.
 
-        Args:
-            node: The operator's name.
-            activation: The name of what it reads.
-            weight: As the model has it. *Shape:* `(in_channels, out_channels)`.
-            smoothing: What the activation is divided by, and the weight multiplied with.
-            bits: 8, or 7.
-            per_channel: Whether each output channel has a scale of its own.
+def calibrate(path: Path, batches: Batches) -> dict[str, Observed]:
+    """Observe every activation that goes into a linear operator, channel by channel.
 
-        Returns:
-            Whole numbers of the weight's shape; scales. *Shape:* `(out_channels,)`, or `()`.
-        """
-        key = (node, bits, per_channel, smoothing.factors.tobytes())
-        if key not in self._weights:
-            observed = self.observed[activation]
-            inverse = 1 / smoothing.factors.astype(np.float64)
-            # The activation is rounded, too: an error spread evenly over a step has the variance step² / 12.
-            noise = float(activation_rounding(observed, smoothing.factors).step) ** 2 / 12
-            moments = observed.moments * inverse[:, None] * inverse + np.eye(len(inverse)) * noise
-            values, steps = round_weight(
-                weight * smoothing.of_weights[:, None], bits, per_channel=per_channel, moments=moments
-            )
-            self._weights[key] = values.astype(np.int8), steps
-        return self._weights[key]
+    Args:
+        path: The fp32 graph.
+        batches: Texts like those the model will see; up to `CALIBRATION_TEXTS` of them are taken.
+
+    Returns:
+        What was seen, by the activation's name. Padding does not count.
+    """
+    import onnx
+
+    model = onnx.load(str(path))
+    names = sorted({linear.activation for linear in linears(model.graph)})
+    results = {value.name for value in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in results)
+    watched = path.with_name("watched.onnx")
+    onnx.save(model, str(watched))
+    session = open_session(watched)
+    lows: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
+    highs: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
+    samples: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
+    products: dict[str, NDArray[np.float32]] = {}
+    counts: Counter[str] = Counter()
+    rows = batches.spread(CALIBRATION_TEXTS)
+    share = -(-SAMPLE_TOKENS * BATCH_SIZE // len(rows))
+    for batch in batches.of(BATCH_SIZE, rows):
+        real = batch["attention_mask"].astype(bool)
+        for name, values in zip(names, session.run(names, batch), strict=True):
+            # In the last layer one token stands for the text.
+            tokens = values[real] if values.shape[:-1] == real.shape else values.reshape(-1, values.shape[-1])
+            lows[name].append(tokens.min(axis=0))
+            highs[name].append(tokens.max(axis=0))
+            places = np.linspace(0, len(tokens) - 1, min(share, len(tokens))).astype(int)
+            samples[name].append(tokens[places])
+            products[name] = products.get(name, np.float32(0)) + tokens.T @ tokens
+            counts[name] += len(tokens)
+    watched.unlink()
+    return {
+        name: Observed(
+            low=np.min(lows[name], axis=0),
+            high=np.max(highs[name], axis=0),
+            sample=np.concatenate(samples[name]),
+            moments=products[name] / np.float32(counts[name]),
+        )
+        for name in names
+    }

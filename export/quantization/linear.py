@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ftx.export.onnx_graph import constants
+from ftx.export.graph.edit import constants
 
 __all__ = ["Linear", "linears"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.export.quantization.observed import Observed
+from ftx.export.quantization.calibration import Observed
 
 __all__ = ["Rounding", "activation_rounding", "keep_product", "round_weight"]
 

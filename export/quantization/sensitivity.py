@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import ModelError
-from ftx.export.batches import Batches
-from ftx.export.onnx_graph import constants, sort_nodes
+from ftx.export.graph.edit import constants, sort_nodes
+from ftx.export.parity.batches import Batches
 from ftx.export.quantization.linear import linears
 from ftx.runtime.session import open_session
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.export.quantization.observed import Observed
+from ftx.export.quantization.calibration import Observed
 from ftx.export.quantization.rounding import activation_rounding, round_weight
 
 __all__ = ["OUTLIERS", "Smoothing", "find_smoothing", "smoothing"]

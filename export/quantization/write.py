@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import ModelError
-from ftx.export.onnx_graph import MICROSOFT, Constants, add_constant, constants, consumers, drop_unused, sort_nodes
-from ftx.export.quantization.calibration import Calibration
+from ftx.export.graph.edit import MICROSOFT, Constants, add_constant, constants, consumers, drop_unused, sort_nodes
+from ftx.export.quantization.attention import rearrange as rearrange_graph
+from ftx.export.quantization.fitted import Calibration
 from ftx.export.quantization.linear import Linear, linears
-from ftx.export.quantization.rearrange import rearrange as rearrange_graph
 from ftx.export.quantization.rounding import activation_rounding
 from ftx.export.quantization.scheme import Scheme
 from ftx.export.quantization.smoothing import OUTLIERS, Smoothing

@@ -153,7 +153,7 @@ def bench(
     with working():
         if output:
             check_folder(output)
-        from ftx.export.bench import bench as measure
+        from ftx.bench import bench as measure
 
         report = measure(onnx, against, data=data, threads=threads, texts=texts, rounds=rounds)
         as_text, markdown = json.dumps(report.to_dict(), indent=2) + "\n", report.to_markdown()

@@ -17,11 +17,12 @@ from ftx import Predictor
 from ftx.cli import ftx
 from ftx.errors import DataError, OutputError, ParityError
 from ftx.export import ChoiceError, compare, export, exporting
-from ftx.export.graph import export_graph
-from ftx.export.quantization import race, search
-from ftx.export.quantization.calibration import Calibration
+from ftx.export.graph.convert import export_graph
+from ftx.export.parity.reference import Reference
+from ftx.export.quantization.fitted import Calibration
 from ftx.export.quantization.scheme import SCHEMES, Scheme
-from ftx.export.reference import Reference
+from ftx.export.search import search
+from ftx.export.search import timing as race
 from ftx.heldout import read_held_out, write_held_out
 from ftx.output.record import read_record
 from ftx.run_folder import find_checkpoint

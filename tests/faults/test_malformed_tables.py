@@ -32,7 +32,7 @@ def predictor(tiny_export: Path) -> Predictor:
 @pytest.fixture(scope="module")
 def learning(tiny_model: Callable[[str], Path]) -> Callable[[Table, Path], None]:
     """Read a table as training does, and check what would be learnt from it."""
-    from ftx.finetune.labelled_text import load_labelled_text
+    from ftx.finetune.data.labelled_text import load_labelled_text
     from ftx.finetune.recipe import Recipe
 
     def check(odd: Table, path: Path) -> None:

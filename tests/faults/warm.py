@@ -33,9 +33,9 @@ LIGHT = [
 HEAVY = [
     *LIGHT, "torch", "transformers", "datasets", "evaluate", "accelerate", "sklearn.metrics", "matplotlib.pyplot",
     "onnx", "tomli_w", "transformers.models.bert.modeling_bert", "transformers.models.bert.tokenization_bert_fast",
-    "ftx.finetune.trainer", "ftx.finetune.training", "ftx.finetune.hub", "ftx.finetune.labelled_text",
-    "ftx.finetune.curves", "ftx.export.exporting", "ftx.export.graph", "ftx.export.reference", "ftx.export.page",
-    "ftx.export.card",
+    "ftx.finetune.trainer.setup", "ftx.finetune.training", "ftx.finetune.model.hub", "ftx.finetune.data.labelled_text",
+    "ftx.finetune.scoring.curves", "ftx.export.exporting", "ftx.export.graph.convert", "ftx.export.parity.reference",
+    "ftx.export.pages.page", "ftx.export.pages.card",
 ]  # fmt: skip
 PRELOADED: dict[str, list[str]] = {"cold": ["ftx.__main__"], "light": LIGHT, "heavy": HEAVY}
 

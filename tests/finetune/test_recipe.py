@@ -10,7 +10,7 @@ import pytest
 import tomli_w
 
 from ftx.errors import RecipeError
-from ftx.finetune.labelled_text import load_labelled_text
+from ftx.finetune.data.labelled_text import load_labelled_text
 from ftx.finetune.recipe import Recipe, load_recipe, recipes
 
 

@@ -142,7 +142,7 @@ def test_the_report_s_place_is_looked_at_before_anything_is_measured(
     def never(*args: Any, **values: Any) -> None:
         raise AssertionError("it was measured")
 
-    monkeypatch.setattr("ftx.export.bench.bench", never)
+    monkeypatch.setattr("ftx.bench.bench", never)
     bench = ["bench", "--onnx", tiny_export, "--against", tiny_export, "--output"]
     (tmp_path / "file").write_text("mine")
     assert "is a file; expected a folder" in error_line(run(*bench, tmp_path / "file"))

@@ -12,9 +12,10 @@ import onnx
 import pytest
 
 from ftx import Predictor
-from ftx.export import export, graph
-from ftx.export.fusion import Fusion
-from ftx.export.reference import Reference
+from ftx.export import export
+from ftx.export.graph import convert as graph
+from ftx.export.graph.fusion import Fusion
+from ftx.export.parity.reference import Reference
 from ftx.heldout import write_held_out
 from ftx.runtime import verify
 from tests.conftest import NEGATIVE, NOUNS, POSITIVE, build_tiny

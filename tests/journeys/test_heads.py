@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from ftx import Predictor
 from ftx.cli import ftx
 from ftx.export import compare
-from ftx.export.reference import Reference
+from ftx.export.parity.reference import Reference
 from ftx.heldout import read_held_out
 from ftx.manifest import read_manifest
 from ftx.run_folder import find_checkpoint

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from ftx import Predictor
-from ftx.export.reference import Reference
-from ftx.finetune.labelled_text import sentence_key
+from ftx.export.parity.reference import Reference
+from ftx.finetune.data.labelled_text import sentence_key
 from ftx.finetune.recipe import load_recipe
 from ftx.finetune.starter import starter_model, starter_rows
 from ftx.heldout import read_held_out

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ftx import Predictor
 from ftx.cli import ftx
-from ftx.export.graph import export_graph
-from ftx.export.reference import Reference
+from ftx.export.graph.convert import export_graph
+from ftx.export.parity.reference import Reference
 from ftx.manifest import Manifest, write_manifest
 from ftx.runtime.model_file import describe
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ftx import Predictor
 from ftx.errors import OnnxFileError
-from ftx.export.graph import export_graph
-from ftx.export.reference import Reference
+from ftx.export.graph.convert import export_graph
+from ftx.export.parity.reference import Reference
 
 TEXTS = ["The movie was great!", "", "The plot was awful!", "great " * 300, "é 電影 😀", "a", "The cast was fine, " * 3]
 DEEP = '{"a": ' * 100_000 + "1" + "}" * 100_000

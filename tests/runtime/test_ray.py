@@ -16,8 +16,8 @@ from click.testing import CliRunner
 
 from ftx.cli import ftx as ftx_command
 from ftx.errors import DataError, FtxError, OnnxFileError, OutputError
-from ftx.export.graph import export_graph
-from ftx.export.reference import Reference
+from ftx.export.graph.convert import export_graph
+from ftx.export.parity.reference import Reference
 from ftx.output import staging_of
 from ftx.runtime import Predictor
 from ftx.runtime.ray import predict_with_ray

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ftx.export.quantization.calibration import Calibration
+from ftx.export.quantization.fitted import Calibration
 from ftx.export.quantization.rounding import activation_rounding, round_weight
 from ftx.export.quantization.smoothing import OUTLIERS, Smoothing, find_smoothing
-from tests.export.quantization.conftest import outlying
+from tests.export.conftest import outlying
 
 
 def test_a_smoothing_is_looked_for_once() -> None:

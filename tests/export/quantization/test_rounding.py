@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftx.export.quantization.rounding import BLOCK, round_weight
-from tests.export.quantization.conftest import outlying
+from tests.export.conftest import outlying
 
 
 @pytest.mark.parametrize("bits", [7, 8])

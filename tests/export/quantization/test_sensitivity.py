@@ -13,7 +13,7 @@ from ftx.export.quantization.scheme import SCHEMES
 from ftx.export.quantization.sensitivity import Switched, texts_for, write_switched
 from ftx.export.quantization.write import write_quantized
 from ftx.runtime.session import open_session
-from tests.export.quantization.conftest import TEXTS, Graphs
+from tests.export.conftest import TEXTS, Graphs
 
 SCHEME = SCHEMES["static"]
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ftx.export.quantization.observed import Observed
+from ftx.export.quantization.calibration import Observed
 from ftx.export.quantization.rounding import activation_rounding, round_weight
 from ftx.export.quantization.smoothing import OUTLIERS, Smoothing, find_smoothing, smoothing
-from tests.export.quantization.conftest import outlying
+from tests.export.conftest import outlying
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1))

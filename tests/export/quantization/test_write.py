@@ -8,11 +8,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from ftx.export.quantization.calibration import calibrate
 from ftx.export.quantization.linear import linears
-from ftx.export.quantization.observed import calibrate
 from ftx.export.quantization.scheme import SCHEMES, TARGETS, for_target
 from ftx.runtime.session import open_session
-from tests.export.quantization.conftest import TEXTS, Graphs
+from tests.export.conftest import TEXTS, Graphs
 
 # How far the tiny model's logits (spread over some 2) may move.
 CLOSE = 0.35

@@ -1,0 +1,1 @@
+"""The fp32 graph: in goes the checkpoint, out come a plain and an optimised ONNX graph."""

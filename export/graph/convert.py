@@ -1,0 +1,94 @@
+"""Export a checkpoint to fp32 ONNX graphs: a plain one with Optimum, and an optimised one to quantise."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftx.errors import ModelError, out_of_memory, write_failed
+from ftx.export.graph.fusion import Fusion, fuse, keep_first_token
+from ftx.export.parity.batches import BATCH_SIZE, Batches
+from ftx.export.parity.gate import FP32_ATOL
+from ftx.export.parity.reference import Reference
+from ftx.export.quiet import quiet
+from ftx.runtime.session import first_line, open_session
+from ftx.text import Text
+
+__all__ = ["export_graph", "optimise"]
+
+
+def export_graph(reference: Reference, folder: Path) -> Path:
+    """Write `model.onnx`, `config.json` and the tokenizer's files.
+
+    Args:
+        reference: The model to export.
+        folder: Where to.
+
+    Returns:
+        The path of `model.onnx`.
+
+    Raises:
+        ModelError: Optimum can't export this architecture.
+    """
+    from optimum.exporters.onnx import onnx_export_from_model
+
+    try:
+        with quiet():
+            # Optimum's own validation runs on random input and only logs a failure; the parity gate does it for real.
+            onnx_export_from_model(
+                reference.model,
+                output=folder,
+                task="text-classification",
+                preprocessors=[reference.tokenizer],
+                do_validation=False,
+            )
+    except OSError:
+        raise
+    except Exception as error:  # the exporter's errors have no common base
+        if out_of_memory(error) or write_failed(error):
+            raise
+        raise ModelError(
+            f"Optimum can't export a {reference.model.config.model_type} model: {str(error).strip().splitlines()[0]}"
+        ) from error
+    return folder / "model.onnx"
+
+
+def optimise(
+    plain: Path, target: Path, reference: Reference, texts: list[Text], reference_logits: NDArray[np.float32]
+) -> Fusion:
+    """Write the graph with fused operators, if it says what PyTorch says; else the plain one again.
+
+    The plain one loses in place what no answer needs, the last layer's other tokens: fusion must come first, for it
+    knows whole layers only.
+
+    Args:
+        plain: The graph from `export_graph`, tokenizer and configuration beside it.
+        target: Where the optimised one goes.
+        reference: The model.
+        texts: What to prove it on.
+        reference_logits: PyTorch's on them. *Shape:* `(len(texts), num_labels)`.
+    """
+    import onnx
+
+    try:
+        fusion = fuse(plain, target, reference.model.config)
+        session = open_session(target)
+        batches = Batches(texts, plain, [node.name for node in session.get_inputs()])
+        worst = float(np.abs(batches.logits(session, BATCH_SIZE) - reference_logits).max())
+        problem = "" if worst <= FP32_ATOL else f"max |Δlogit| {worst:.3g}, expected at most {FP32_ATOL:g}"
+    except Exception as error:  # the optimiser and onnxruntime raise what they like on a layout they do not know
+        if out_of_memory(error) or write_failed(error):
+            raise
+        problem = first_line(error)
+    model = onnx.load(str(plain))
+    if keep_first_token(model):
+        onnx.save(model, str(plain))
+    if problem:
+        shutil.copyfile(plain, target)
+        fusion = Fusion(found={}, expected={}, first_token_nodes=0, problem=problem)
+    print(f"Graph: {fusion.to_text()}", file=sys.stderr)
+    return fusion

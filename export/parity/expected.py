@@ -1,0 +1,101 @@
+"""Estimate agreement from margins: the share of much more text like this that would keep its label.
+
+Counting flips is a coarse measure: of 600 texts two or six may flip by chance. A flip needs an error larger than the
+text's margin, so every text's margin and every text's error carry information.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftx.export.parity.gate import same
+from ftx.manifest import Manifest
+from ftx.runtime.heads import DEFAULT_THRESHOLD
+
+__all__ = ["expected_agreement"]
+
+# Errors are taken from the texts with the smallest margins, where they are largest and where they matter.
+NEAREST_SHARE, MIN_NEAREST = 0.25, 50
+# Where as many flips as were counted, or more, would be rarer than this under the estimate, the count is believed.
+IMPLAUSIBLE = 0.05
+# Texts that are estimated at once, which bounds memory: texts x errors x labels floats.
+CHUNK = 32
+
+
+def expected_agreement(logits: NDArray[np.float32], reference_logits: NDArray[np.float32], manifest: Manifest) -> float:
+    """Estimate the share of texts that get the same answer.
+
+    Each text is tried with the errors of others: the changes of all logits of the quarter of the texts with the
+    smallest margins, each with both signs; the estimate is the share of trials in which it keeps its label, whichever
+    label it might flip to. This takes errors to be independent of the text. Where the flips that were counted show that
+    they are not (a Poisson tail below 5 %), the counted share is given instead; likewise for regression, which has no
+    margins.
+
+    Args:
+        logits: The file's. *Shape:* `(num_texts, num_labels)`.
+        reference_logits: PyTorch's, of the same shape.
+        manifest: The head.
+
+    Returns:
+        A share from 0 to 1; 0 where a logit is not finite.
+    """
+    if not np.isfinite(logits).all():
+        return 0.0
+    kept = same(logits, reference_logits, manifest)
+    counted = float(kept.mean())
+    if manifest.problem_type == "regression":
+        return counted
+    estimate = several_labels if manifest.problem_type == "multi_label_classification" else one_label
+    estimated = estimate(logits, reference_logits, manifest)
+    flips = int((~kept).sum())
+    if flips and poisson_tail(flips, len(kept) * (1 - estimated)) < IMPLAUSIBLE:
+        return min(counted, estimated)
+    return estimated
+
+
+def one_label(logits: NDArray[np.float32], reference_logits: NDArray[np.float32], manifest: Manifest) -> float:
+    """Estimate for a single label: the largest logit must stay the largest of all."""
+    if logits.shape[1] < 2:
+        return 1.0
+    ordered = np.sort(reference_logits, axis=1)
+    near = nearest(ordered[:, -1] - ordered[:, -2])
+    errors = logits[near] - reference_logits[near]
+    both = np.concatenate([errors, -errors])
+    best = reference_logits.argmax(axis=1)
+    stays = 0
+    for start in range(0, len(best), CHUNK):
+        tried = reference_logits[start : start + CHUNK, None, :] + both
+        stays += int((tried.argmax(axis=2) == best[start : start + CHUNK, None]).sum())
+    return stays / (len(best) * len(both))
+
+
+def several_labels(logits: NDArray[np.float32], reference_logits: NDArray[np.float32], manifest: Manifest) -> float:
+    """Estimate for sets of labels: each logit must stay on its side of its threshold, independently of the others."""
+    given = np.array([manifest.thresholds.get(name, DEFAULT_THRESHOLD) for name in manifest.labels])
+    given = np.clip(given, 1e-6, 1 - 1e-6)
+    distance = reference_logits - np.log(given / (1 - given))
+    sides = np.sign(distance)
+    errors = (logits - reference_logits) * sides
+    kept = [stays_on_its_side(np.abs(distance[:, column]), errors[:, column]) for column in range(len(given))]
+    return float(np.prod(kept, axis=0).mean())
+
+
+def stays_on_its_side(margin: NDArray[np.float32], error: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Estimate each text's probability to stay on its side. *Shape of each:* `(num_texts,)`."""
+    near = error[nearest(margin)]
+    both = np.sort(np.concatenate([near, -near]))
+    return np.asarray(1 - np.searchsorted(both, -margin) / len(both))
+
+
+def nearest(margin: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Choose the rows with the smallest margins."""
+    return np.argsort(margin, kind="stable")[: max(MIN_NEAREST, int(len(margin) * NEAREST_SHARE))]
+
+
+def poisson_tail(count: int, mean: float) -> float:
+    """Compute the probability of `count` events or more where `mean` are expected."""
+    below = sum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(count)) if mean > 0 else 1.0
+    return max(0.0, 1 - below)

@@ -1,0 +1,133 @@
+"""The proof of one ONNX file: against PyTorch, alone and in batches, and against itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftx.export.parity.batches import BATCH_SIZE, Batches
+from ftx.export.parity.gate import SLACK, Gate, Parity, compare_logits
+from ftx.heldout import HeldOut
+from ftx.manifest import Manifest
+from ftx.runtime import Predictor
+from ftx.runtime.session import open_session
+
+__all__ = ["BatchInvariance", "Proof", "measure"]
+
+# Dynamic int8 scales activations over the batch, so that a file must pass alone and in batches.
+GATE_BATCH_SIZES = (BATCH_SIZE, 1)
+# Padding to max_length is slow: some texts tell.
+PADDED_TEXTS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchInvariance:
+    """How much a text's answer hangs on what it runs with.
+
+    Attributes:
+        texts: How many were asked alone and in batches of 32.
+        flips: How many got another label in the batch.
+        max_abs_prob_diff: Largest |difference| of a probability (of a value, for regression) between the two.
+        padded_texts: How many were asked alone and padded to max_length.
+        padded_flips: How many got another label with padding.
+        padded_max_abs_prob_diff: Largest |difference| of a probability between these two.
+    """
+
+    texts: int
+    flips: int
+    max_abs_prob_diff: float
+    padded_texts: int
+    padded_flips: int
+    padded_max_abs_prob_diff: float
+
+    @property
+    def share(self) -> float:
+        """Share of labels that hang on batch-mates."""
+        return self.flips / self.texts
+
+    def to_text(self) -> str:
+        """Write the figures on a line."""
+        return (
+            f"alone against batched: {self.flips} of {self.texts} labels, max |Δp| {self.max_abs_prob_diff:.2g}; "
+            f"against padded: {self.padded_flips} of {self.padded_texts}, max |Δp| {self.padded_max_abs_prob_diff:.2g}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What was measured of one ONNX file.
+
+    Attributes:
+        parity: Against PyTorch, at each batch size.
+        batch_invariance: Against itself.
+    """
+
+    parity: list[Parity]
+    batch_invariance: BatchInvariance
+
+    @property
+    def worst(self) -> Parity:
+        """The parity at the batch size where fewest labels agree."""
+        return min(self.parity, key=lambda result: result.label_agreement)
+
+    def same_numbers(self) -> bool:
+        """Tell whether it passes as fp32."""
+        return all(result.same_numbers() for result in self.parity)
+
+    def verdict(self, gate: Gate) -> str:
+        """Judge by a gate: `passes`, `near` (kept, with a warning) or `fails`."""
+        if all(result.same_answers(gate) for result in self.parity) and self.steady(gate.max_batch_flips):
+            return "passes"
+        near = all(result.nearly_same_answers(gate) for result in self.parity)
+        return "near" if near and self.steady(2 * gate.max_batch_flips) else "fails"
+
+    def steady(self, max_batch_flips: float) -> bool:
+        """Tell whether labels hang on batch-mates no more often than this."""
+        return self.batch_invariance.share <= max_batch_flips + SLACK
+
+
+def measure(path: Path, reference_logits: NDArray[np.float32], held_out: HeldOut) -> tuple[Proof, NDArray[np.float32]]:
+    """Compare an ONNX file with PyTorch, alone and in batches, and with itself.
+
+    Args:
+        path: The file.
+        reference_logits: PyTorch's. *Shape:* `(len(held_out), num_labels)`.
+        held_out: The texts and their labels.
+
+    Returns:
+        The proof, and the file's logits in batches. *Shape:* `(len(held_out), num_labels)`.
+    """
+    predictor = Predictor(path)
+    found = {}
+    for batch_size in GATE_BATCH_SIZES:
+        predictor.batch_size = batch_size
+        found[batch_size] = predictor.logits(held_out.texts)
+    parity = [
+        compare_logits(logits, reference_logits, held_out, predictor.manifest, batch_size)
+        for batch_size, logits in found.items()
+    ]
+    proof = Proof(parity=parity, batch_invariance=invariance(path, found, held_out, predictor.manifest))
+    return proof, found[BATCH_SIZE]
+
+
+def invariance(
+    path: Path, found: dict[int, NDArray[np.float32]], held_out: HeldOut, manifest: Manifest
+) -> BatchInvariance:
+    """Compare a file's answers alone with those in batches, and with those padded to max_length."""
+    session = open_session(path)
+    batches = Batches(held_out.texts, path, [node.name for node in session.get_inputs()])
+    rows = batches.spread(PADDED_TEXTS)
+    padded = np.concatenate([session.run(None, batch)[0] for batch in batches.padded(rows)])
+    in_batch = compare_logits(found[BATCH_SIZE], found[1], held_out, manifest, BATCH_SIZE)
+    with_padding = compare_logits(padded, found[1][rows], held_out.take(rows), manifest, 1)
+    return BatchInvariance(
+        texts=in_batch.texts,
+        flips=in_batch.flips,
+        max_abs_prob_diff=in_batch.max_abs_prob_diff,
+        padded_texts=with_padding.texts,
+        padded_flips=with_padding.flips,
+        padded_max_abs_prob_diff=with_padding.max_abs_prob_diff,
+    )

@@ -1,0 +1,127 @@
+"""What was tried, what was measured of it, and which one is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ftx.export.parity.gate import Gate, Parity
+from ftx.export.search.timing import Speed
+
+__all__ = ["Candidate", "choose", "judge", "mark_front"]
+
+# How much of the fastest one's speed, and of its throughput alone, a surer one must have.
+KEPT_SPEED = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One form of the model, measured on the texts that choose.
+
+    Attributes:
+        name: What it is called.
+        kind: `int8`: one of ours, which may be chosen; `fp32`; `peer`: another toolkit's, for comparison.
+        scheme: How it was made.
+        size_bytes: Of its file.
+        parity: Against PyTorch, in batches of 32.
+        expected_agreement: What label agreement comes to on much more text like this, by the margins.
+        batch_flips: Labels that differ between alone and batched; None where activations have fixed scales.
+        verdict: By the gate: `passes`, `near` or `fails`.
+        speed: Where it was timed.
+        on_front: Whether none is better in one respect and worse in none.
+    """
+
+    name: str
+    kind: str
+    scheme: dict[str, Any]
+    size_bytes: int
+    parity: Parity
+    expected_agreement: float
+    batch_flips: int | None
+    verdict: str
+    speed: Speed | None = None
+    on_front: bool = False
+
+    @property
+    def goals(self) -> tuple[float, ...]:
+        """What is better when it is more: faithfulness, speed alone, speed in batches, smallness."""
+        if self.speed is None:
+            return ()
+        parity, speed = self.parity, self.speed
+        faithful = (parity.label_agreement, -parity.max_abs_prob_diff, -parity.p99_abs_prob_diff)
+        return (*faithful, -speed.latency_ratio, speed.throughput_ratio, -self.size_bytes)
+
+    def to_text(self) -> str:
+        """Write the figures on a line."""
+        flips = "" if self.batch_flips is None else f", {self.batch_flips} labels hang on batch-mates"
+        return (
+            f"{self.name}: label agreement {self.parity.label_agreement:.4f} (expected {self.expected_agreement:.4f}), "
+            f"p99 |Δp| {self.parity.p99_abs_prob_diff:.3f}{flips}, {self.size_bytes / 2**20:.1f} MiB: {self.verdict}"
+        )
+
+
+def judge(parity: Parity, alone: Parity | None, expected_agreement: float, batch_flips: int | None, gate: Gate) -> str:
+    """Judge a candidate on the texts that choose.
+
+    By the agreement that is expected, which is steadier than the flips that were counted; those need only be near.
+    """
+    share = (batch_flips or 0) / parity.texts
+    near = all(result.nearly_same_answers(gate) for result in ([parity] if alone is None else [parity, alone]))
+    if near and expected_agreement >= gate.min_agreement and share <= gate.max_batch_flips:
+        return "passes"
+    return "near" if near and expected_agreement >= gate.floor and share <= 2 * gate.max_batch_flips else "fails"
+
+
+def mark_front(candidates: list[Candidate]) -> list[Candidate]:
+    """Mark the Pareto front among those that were timed."""
+    timed = [candidate for candidate in candidates if candidate.speed]
+    front = {one.name for one in timed if not any(dominates(other, one) for other in timed)}
+    return [replace(candidate, on_front=candidate.name in front) for candidate in candidates]
+
+
+def dominates(one: Candidate, other: Candidate) -> bool:
+    """Tell whether one is at least as good in every respect and better in one."""
+    pairs = list(zip(one.goals, other.goals, strict=True))
+    return all(mine >= theirs for mine, theirs in pairs) and any(mine > theirs for mine, theirs in pairs)
+
+
+def choose(candidates: list[Candidate]) -> Candidate | None:
+    """Choose among the forms that pass: the fastest, trading up to a tenth of its speed for expected agreement.
+
+    Where none was timed, or none passes and some are near, the one with the highest expected agreement is chosen, and
+    between equals the one that was tried first. fp32 may be the fastest; then int8 has nothing to offer.
+
+    Returns:
+        The choice, or None where no int8 form is near the gate.
+    """
+    ours = [one for one in candidates if one.kind == "int8"]
+    passing = [one for one in ours if one.verdict == "passes"]
+    timed = [one for one in passing if one.speed]
+    if not timed:
+        return surest(passing or [one for one in ours if one.verdict == "near"])
+    fastest = max(timed, key=score)
+    fp32 = max((one for one in candidates if one.kind == "fp32" and one.speed), key=score, default=None)
+    if fp32 and score(fp32) > score(fastest):
+        return fp32
+    return surest(
+        [
+            one
+            for one in timed
+            if score(one) >= KEPT_SPEED * score(fastest) and throughput(one) >= KEPT_SPEED * throughput(fastest)
+        ]
+    )
+
+
+def surest(candidates: list[Candidate]) -> Candidate | None:
+    """Give the first of those with the highest expected agreement."""
+    return max(candidates, key=lambda one: one.expected_agreement, default=None)
+
+
+def throughput(candidate: Candidate) -> float:
+    """Give a candidate's throughput."""
+    return candidate.speed.throughput_ratio if candidate.speed else 0.0
+
+
+def score(candidate: Candidate) -> float:
+    """Give a candidate's speed."""
+    return candidate.speed.score if candidate.speed else 0.0

@@ -1,0 +1,161 @@
+"""Other toolkits' int8 models of the same checkpoint, made as their manuals say, to be raced beside ftx's."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from ftx.export.quiet import quiet
+from ftx.export.search.timing import Run
+from ftx.runtime.session import first_line, open_session
+from ftx.runtime.tokenization import Batch
+
+__all__ = ["Peer", "optimum_peers", "optimum_preset", "peers"]
+
+# Optimum's presets of dynamic int8, the one most used first; those that give the same graph as an earlier one drop out.
+PRESETS = ("avx512_vnni", "avx2", "arm64")
+# What NNCF takes by default.
+CALIBRATION_BATCHES = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """Another toolkit's model, ready to answer.
+
+    Attributes:
+        name: The toolkit and its setting.
+        size_bytes: The files that a user would ship.
+        run: Computes logits. *Shape:* `(batch, num_labels)`.
+    """
+
+    name: str
+    size_bytes: int
+    run: Run
+
+
+def peers(folder: Path, work: Path, calibration: list[Batch], threads: int) -> Iterator[Peer]:
+    """Make the peers, one after the other; one that can't be made is named on stderr and left out.
+
+    Args:
+        folder: Holds `model.onnx` in fp32, as Optimum exports it, and `config.json`; left as it is.
+        work: An empty folder for the peers' files, to be kept as long as they run.
+        calibration: Batches for those that quantise activations ahead of time.
+        threads: Threads that share one batch, for each peer.
+    """
+    yield from optimum_peers(folder, work, threads)
+    if any(find_spec(module) is None for module in ("openvino", "nncf")):
+        print("OpenVINO is left out: install ftx-toolkit[peers]", file=sys.stderr)
+        return
+    yield from made("OpenVINO fp32", partial(openvino_fp32, folder, threads))
+    yield from made("OpenVINO int8 (NNCF)", partial(openvino_int8, folder, work, calibration, threads))
+
+
+def optimum_peers(folder: Path, work: Path, threads: int) -> Iterator[Peer]:
+    """Make Optimum's, as `peers` does: the preset most used comes first, if it can be made."""
+    seen: set[str] = set()
+    for preset in PRESETS:
+        yield from made(f"Optimum {preset}", partial(optimum, folder, work, preset, threads, seen))
+
+
+def made(name: str, make: Callable[[], tuple[int, Run] | None]) -> Iterator[Peer]:
+    """Give the peer of which a function makes the size in bytes and the way to run it, if it makes one."""
+    try:
+        with undisturbed():
+            result = make()
+    except Exception as error:  # other people's code, which fails in its own ways on an architecture it does not know
+        print(f"{name} is left out: {first_line(error)}", file=sys.stderr)
+        return
+    if result:
+        yield Peer(name=name, size_bytes=result[0], run=result[1])
+
+
+def optimum(folder: Path, work: Path, preset: str, threads: int, seen: set[str]) -> tuple[int, Run] | None:
+    """Make Optimum's int8 model by one preset, unless it is among those `seen`, by SHA-256."""
+    target = work / f"optimum_{preset}.onnx"
+    optimum_preset(folder, target, preset)
+    digest = hashlib.sha256(target.read_bytes()).hexdigest()
+    if digest in seen:
+        target.unlink()
+        return None
+    seen.add(digest)
+    session = open_session(target, intra_op_num_threads=threads)
+    return target.stat().st_size, lambda batch: np.asarray(session.run(["logits"], batch)[0])
+
+
+def optimum_preset(folder: Path, target: Path, preset: str = "avx512_vnni") -> None:
+    """Quantise `folder/model.onnx` with Optimum's `ORTQuantizer`, dynamically, with weights per channel.
+
+    Args:
+        folder: Holds `model.onnx` and `config.json`; nothing is left there, unless the target is.
+        target: Where the quantised graph goes.
+        preset: A name of `AutoQuantizationConfig`.
+    """
+    with quiet(), TemporaryDirectory(dir=target.parent) as scratch:
+        from optimum.onnxruntime import ORTQuantizer
+        from optimum.onnxruntime.configuration import AutoQuantizationConfig
+
+        config = getattr(AutoQuantizationConfig, preset)(is_static=False, per_channel=True)
+        quantizer = ORTQuantizer.from_pretrained(folder, file_name="model.onnx")
+        quantizer.quantize(config, save_dir=scratch, file_suffix=preset)
+        Path(scratch, f"model_{preset}.onnx").replace(target)
+
+
+def openvino_fp32(folder: Path, threads: int) -> tuple[int, Run]:
+    """Open the fp32 graph in OpenVINO, which reads ONNX as it stands."""
+    path = folder / "model.onnx"
+    # OpenVINO computes in bf16 by default where the CPU can, and that is no fp32.
+    return path.stat().st_size, compiled(path, {"INFERENCE_PRECISION_HINT": "f32"}, threads)
+
+
+def openvino_int8(folder: Path, work: Path, calibration: list[Batch], threads: int) -> tuple[int, Run]:
+    """Quantise the fp32 graph with NNCF's defaults for transformers, and open it in OpenVINO as a user would."""
+    import nncf
+    import openvino
+
+    model = nncf.quantize(
+        openvino.Core().read_model(folder / "model.onnx"),
+        nncf.Dataset(calibration),
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=min(CALIBRATION_BATCHES, len(calibration)),
+    )
+    path = work / "openvino_int8.xml"
+    openvino.save_model(model, path)
+    return path.stat().st_size + path.with_suffix(".bin").stat().st_size, compiled(path, {}, threads)
+
+
+def compiled(path: Path, settings: dict[str, Any], threads: int) -> Run:
+    """Open a file in OpenVINO on the CPU, for one batch at a time."""
+    import openvino
+
+    latency = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    request = openvino.Core().compile_model(path, "CPU", latency | settings).create_infer_request()
+    return lambda batch: np.asarray(request.infer(batch, share_inputs=True)["logits"])
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold back log lines, progress bars and warnings, and keep OpenVINO and NNCF from reporting who uses them.
+
+    Both send usage data over the network, the former when it is imported, unless the user has opted out; where they
+    can't import openvino_telemetry, each takes a stub of its own.
+    """
+    before = sys.modules.get("openvino_telemetry")
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        with quiet(), redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        del sys.modules["openvino_telemetry"]
+        if before:
+            sys.modules["openvino_telemetry"] = before

@@ -1,0 +1,168 @@
+"""From rows to what training needs: targets, and a held-out side that shares no sentence with the other."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftx.errors import DataError
+from ftx.finetune.data.bad_rows import BadRows
+from ftx.finetune.data.cells import listed
+from ftx.finetune.data.lines import exists
+from ftx.finetune.data.records import SUFFIXES
+from ftx.finetune.data.sentence_split import sample, sentence_key, split
+from ftx.finetune.data.table import Columns, Row, read_tables
+from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, Example, Head, find_head, strata
+from ftx.finetune.model.hub import hub_rows
+from ftx.finetune.recipe import Recipe
+from ftx.finetune.starter import STARTER, starter_rows
+
+__all__ = ["LabelledText", "columns_of", "examples", "load_labelled_text"]
+
+
+VALUES_FOUND = ", as most labels are numbers with fractions; for classes add --problem-type single_label_classification"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledText:
+    """Texts with targets, in two sides that share no sentence.
+
+    Attributes:
+        head: The kind of head that the labels ask for, and their names.
+        train: (text, target) to learn from.
+        held_out: (text, target) to prove on.
+        duplicates: Rows whose sentence stood in an earlier row of their side.
+        two_labels: Sentences that carry two labels or more, in different rows.
+        leaks: Training rows left out because their sentence is in the validation file or split.
+        bad_rows: Rows that could not be used.
+    """
+
+    head: Head
+    train: list[Example]
+    held_out: list[Example]
+    duplicates: int
+    two_labels: int
+    leaks: int
+    bad_rows: BadRows
+
+
+def load_labelled_text(recipe: Recipe) -> LabelledText:
+    """Read a recipe's data set, turn its labels into targets and hold rows out.
+
+    Raises:
+        DataError: There is no such data set, it is empty or of one class, or a row is not usable.
+        FetchError: The starter's text could not be fetched.
+    """
+    bad_rows = BadRows(limit=recipe.skip_bad_rows)
+    rows, validation = read_rows(recipe, columns_of(recipe), bad_rows)
+    if not rows:
+        raise DataError(f"{recipe.dataset} is empty; expected rows of labelled text")
+    names = list(recipe.labels or recipe.label_columns)
+    head = find_head(recipe.problem_type, names, rows + validation, recipe.label_column)
+    hint = VALUES_FOUND if recipe.problem_type == "auto" and head.problem_type == REGRESSION else ""
+    train, held_out = (examples(side, head, bad_rows, hint) for side in (rows, validation))
+    check_variety(recipe.dataset, train, head)
+    found = labels_found(train, head)
+    leaks = 0
+    if validation:
+        held_out_keys = {sentence_key(text) for text, _ in held_out}
+        before = len(train)
+        train = [row for row in train if sentence_key(row[0]) not in held_out_keys]
+        leaks = before - len(train)
+    else:
+        train, held_out = split(train, strata([target for _, target in train], head), recipe.validation, recipe.seed)
+    if lacking := [name for name in head.labels if name in found - labels_found(train, head)]:
+        raise DataError(
+            f"{recipe.dataset} has too few rows of {listed(lacking)} to learn from and to hold out; "
+            "expected two or more of each label"
+        )
+    if not train or not held_out:
+        values = "; for values add --problem-type regression" if head.numeric else ""
+        raise DataError(
+            f"{recipe.dataset} has too few rows to hold one out; expected two or more of each label{values}"
+        )
+    train = sample(train, recipe.train_rows, recipe.seed)
+    held_out = sample(held_out, recipe.eval_rows, recipe.seed)
+    by_sentence: dict[str, set[str]] = defaultdict(set)
+    for text, target in train + held_out:
+        by_sentence[sentence_key(text)].add(str(target))
+    return LabelledText(
+        head=head,
+        train=train,
+        held_out=held_out,
+        duplicates=len(train) + len(held_out) - len(by_sentence),
+        two_labels=sum(len(targets) > 1 for targets in by_sentence.values()),
+        leaks=leaks,
+        bad_rows=bad_rows,
+    )
+
+
+def columns_of(recipe: Recipe) -> Columns:
+    """Say where a recipe's texts and labels stand."""
+    return Columns(
+        text=recipe.text_column,
+        label=recipe.label_column,
+        text_pair=recipe.text_pair_column,
+        indicators=recipe.label_columns,
+        lists=recipe.problem_type == MULTI_LABEL,
+        delimiter=recipe.delimiter,
+    )
+
+
+def read_rows(recipe: Recipe, columns: Columns, bad_rows: BadRows) -> tuple[list[Row], list[Row]]:
+    """Read the rows of the data set, and those of its own validation side, if it has one."""
+    validation: list[Row] = []
+    if recipe.dataset == STARTER:
+        rows = list(starter_rows())
+    elif exists(recipe.dataset) or is_path(recipe.dataset):
+        rows = list(read_tables(Path(recipe.dataset), columns, bad_rows))
+    else:
+        rows, validation = hub_rows(recipe.dataset, columns, bad_rows)
+    if recipe.validation_file:
+        validation = list(read_tables(Path(recipe.validation_file), columns, bad_rows))
+        if not validation:
+            raise DataError(f"{recipe.validation_file} is empty; expected rows of labelled text")
+    return rows, validation
+
+
+def is_path(dataset: str) -> bool:
+    """Tell a file that is not there from a hub id, which has no suffix of a table: no hub need be asked for it."""
+    return dataset.startswith(("/", "./", "../", "~")) or Path(dataset).suffix.lower() in (*SUFFIXES, ".gz")
+
+
+def examples(rows: list[Row], head: Head, bad_rows: BadRows, hint: str = "") -> list[Example]:
+    """Turn rows into texts with targets; rows with a label that the head does not have are bad rows, hint says why."""
+    kept: list[Example] = []
+    for row in rows:
+        try:
+            kept.append((row.text, head.target(row.label)))
+        except ValueError as error:
+            bad_rows.add(row.where, f"{error}{hint}")
+    return kept
+
+
+def check_variety(dataset: str, rows: list[Example], head: Head) -> None:
+    """Check that there is something to tell apart.
+
+    Raises:
+        DataError: Every row has the same label or value.
+    """
+    if not rows:
+        raise DataError(f"{dataset} has no usable row; expected two classes or more")
+    if any(target != rows[0][1] for _, target in rows):
+        return
+    only = head.label(rows[0][1])
+    if head.problem_type == REGRESSION:
+        raise DataError(f"{dataset} has one value only, {only}, in {len(rows)} rows; expected different ones")
+    raise DataError(f"{dataset} has one class only, {only!r}, in {len(rows)} rows; expected two classes or more")
+
+
+def labels_found(rows: list[Example], head: Head) -> set[str]:
+    """Give the labels that some row has; for regression there are none to look for."""
+    found: set[str] = set()
+    if head.problem_type != REGRESSION:
+        for _, target in rows:
+            label = head.label(target)
+            found.update(label if isinstance(label, list) else [str(label)])
+    return found

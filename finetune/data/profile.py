@@ -1,0 +1,110 @@
+"""A look at the data before training: what a person would want to know before they spend the time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from ftx.finetune.data.labelled_text import LabelledText
+from ftx.finetune.model.head import REGRESSION, Example, Head
+
+__all__ = ["DataProfile", "profile"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataProfile:
+    """What the data is like; `data` in `RUN/metrics.json`.
+
+    Attributes:
+        train_rows: Rows to learn from.
+        eval_rows: Rows held out.
+        problem_type: The kind of head that the labels ask for.
+        train_label_counts: Rows to learn from, by label; empty for regression.
+        eval_label_counts: Rows held out, by label; empty for regression.
+        value_range: For regression: smallest, mean and largest value to learn from; else empty.
+        token_percentiles: Tokens of a text, special ones included: p50, p90, p99, max.
+        truncated_share: Share of the texts longer than max_length, of which the end is not read.
+        duplicates: Rows whose sentence, ignoring case and punctuation, stands in another row.
+        two_labels: Sentences that carry two labels or more.
+        leaks: Training rows left out because their sentence is in the validation file or split.
+        bad_rows: Rows skipped.
+    """
+
+    train_rows: int
+    eval_rows: int
+    problem_type: str
+    train_label_counts: dict[str, int]
+    eval_label_counts: dict[str, int]
+    value_range: dict[str, float]
+    token_percentiles: dict[str, int]
+    truncated_share: float
+    duplicates: int
+    two_labels: int
+    leaks: int
+    bad_rows: int
+
+    def to_text(self) -> str:
+        """Write it for a person."""
+        counts = ", ".join(f"{label} {count}" for label, count in self.train_label_counts.items())
+        if self.value_range:
+            counts = "values, " + ", ".join(f"{name} {value:.3g}" for name, value in self.value_range.items())
+        lengths = ", ".join(f"{name} {count}" for name, count in self.token_percentiles.items())
+        lines = [
+            f"Data: {self.train_rows} rows to learn from, {self.eval_rows} held out",
+            f"  head       {self.problem_type.replace('_', ' ')}",
+            f"  labels     {counts}",
+            f"  tokens     {lengths}; {self.truncated_share:.1%} of the texts are cut to max_length",
+            f"  sentences  {self.duplicates} rows repeat one, {self.two_labels} carry two labels",
+        ]
+        if self.leaks:
+            lines.append(f"  leaks      {self.leaks} training rows left out: their sentence is in the validation data")
+        if self.bad_rows:
+            lines.append(f"  bad rows   {self.bad_rows} skipped, see bad_rows.jsonl in the run folder")
+        return "\n".join(lines)
+
+
+def profile(data: LabelledText, token_counts: list[int], max_length: int) -> DataProfile:
+    """Look at the data.
+
+    Args:
+        data: Both sides.
+        token_counts: Tokens of each text before it is cut, both sides.
+        max_length: Tokens a text is cut to.
+    """
+    counts = np.asarray(token_counts)
+    percentiles = {f"p{p}": int(np.percentile(counts, p)) for p in (50, 90, 99)}
+    return DataProfile(
+        train_rows=len(data.train),
+        eval_rows=len(data.held_out),
+        problem_type=data.head.problem_type,
+        train_label_counts=label_counts(data.train, data.head),
+        eval_label_counts=label_counts(data.held_out, data.head),
+        value_range=value_range(data.train, data.head),
+        token_percentiles={**percentiles, "max": int(counts.max())},
+        truncated_share=float((counts > max_length).mean()),
+        duplicates=data.duplicates,
+        two_labels=data.two_labels,
+        leaks=data.leaks,
+        bad_rows=len(data.bad_rows.rows),
+    )
+
+
+def label_counts(rows: list[Example], head: Head) -> dict[str, int]:
+    """Count rows by label name, in the order of the labels."""
+    if head.problem_type == REGRESSION:
+        return {}
+    counts: Counter[str] = Counter()
+    for _, target in rows:
+        label = head.label(target)
+        counts.update(label if isinstance(label, list) else [str(label)])
+    return {label: counts[label] for label in head.labels}
+
+
+def value_range(rows: list[Example], head: Head) -> dict[str, float]:
+    """Give the smallest, mean and largest value of a regression."""
+    if head.problem_type != REGRESSION:
+        return {}
+    values = np.asarray([target for _, target in rows])
+    return {"min": float(values.min()), "mean": float(values.mean()), "max": float(values.max())}

@@ -1,0 +1,70 @@
+"""Hold sentences out, so that no sentence stands on both sides."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections import Counter, defaultdict
+
+from ftx.finetune.model.head import Example
+from ftx.text import Text
+
+__all__ = ["sample", "sentence_key", "split"]
+
+
+def sentence_key(text: Text) -> str:
+    """Reduce a text to what makes it the same sentence: its letters and digits, ignoring case and punctuation.
+
+    Pairs are the same where both texts are.
+    """
+    if isinstance(text, tuple):
+        return "\n".join(map(sentence_key, text))
+    folded = unicodedata.normalize("NFKD", text).casefold()
+    key = "".join(character for character in folded if character.isalnum())
+    return key or text.strip()  # "?!" and "..." are different texts all the same
+
+
+def split(rows: list[Example], strata: list[str], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Hold out a share of the sentences of each stratum.
+
+    Rows with the same sentence go to the same side. The sentences of a stratum are put in the order of the SHA-256 of
+    seed and sentence, and the first ones are held out: the same on every machine, whatever the order of the rows.
+
+    Args:
+        rows: Texts and targets.
+        strata: What each row is like, as `head.strata` says.
+        share: How much to hold out.
+        seed: Another one holds others out.
+
+    Returns:
+        The rows to learn from and the rows held out, each in the order given.
+    """
+    keys = [sentence_key(text) for text, _ in rows]
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for key, stratum in zip(keys, strata, strict=True):
+        counts[key][stratum] += 1
+    by_stratum: dict[str, list[str]] = defaultdict(list)
+    for key, found in counts.items():
+        by_stratum[min(found, key=lambda stratum: (-found[stratum], stratum))].append(key)
+    held_out: set[str] = set()
+    for alike in by_stratum.values():
+        alike.sort(key=lambda key: digest(seed, key))
+        # At least one sentence of each stratum that has two; never the last one.
+        held_out.update(alike[: min(max(1, round(share * len(alike))), len(alike) - 1)])
+    sides: tuple[list[Example], list[Example]] = ([], [])
+    for row, key in zip(rows, keys, strict=True):
+        sides[key in held_out].append(row)
+    return sides
+
+
+def sample(rows: list[Example], count: int, seed: int) -> list[Example]:
+    """Take so many rows by the same kind of order, 0 for all; they stay in the order given."""
+    if not count or count >= len(rows):
+        return rows
+    chosen = sorted(range(len(rows)), key=lambda place: digest(seed, f"{place}:{rows[place][0]}"))[:count]
+    return [rows[place] for place in sorted(chosen)]
+
+
+def digest(seed: int, key: str) -> bytes:
+    """Hash a key with the seed: an order without pattern that every machine agrees on."""
+    return hashlib.sha256(f"{seed}:{key}".encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,85 @@
+"""What training minimises, and which weights it may move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from ftx.errors import ModelError, RecipeError
+from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, Head, Target
+from ftx.finetune.recipe import Recipe
+
+__all__ = ["balanced_weights", "freeze_layers", "loss_function", "positive_weights"]
+
+Loss = Callable[..., Any]
+
+
+def balanced_weights(label_numbers: list[int], labels: int) -> list[float]:
+    """Weigh each class so that all count the same in sum: n / (k * n_c) (King and Zeng, 2001), as scikit-learn does.
+
+    Args:
+        label_numbers: The label of each training row.
+        labels: How many labels there are.
+    """
+    counts = np.bincount(label_numbers, minlength=labels)
+    return [float(len(label_numbers) / (labels * count)) if count else 0.0 for count in counts]
+
+
+def positive_weights(targets: list[list[float]]) -> list[float]:
+    """Weigh, for each of several labels, the rows that have it so that they count as much as those that have it not."""
+    rows = np.asarray(targets)
+    return [float((len(rows) - count) / count) if 0 < count < len(rows) else 1.0 for count in rows.sum(axis=0)]
+
+
+def loss_function(recipe: Recipe, targets: list[Target], head: Head) -> Loss | None:
+    """Make the cross entropy with the recipe's class weights and label smoothing; None: the model's own will do.
+
+    Args:
+        recipe: Asks for them.
+        targets: Those of the training rows.
+        head: For multi-label the cross entropy is that of each label by itself.
+
+    Raises:
+        RecipeError: They are asked for in a regression.
+    """
+    if recipe.class_weights == "none" and not recipe.label_smoothing:
+        return None
+    if head.problem_type == REGRESSION:
+        raise RecipeError("class_weights and label_smoothing need labels, and a regression has none: leave them out")
+    balanced, smoothing, labels = recipe.class_weights == "balanced", recipe.label_smoothing, len(head.labels)
+    multi = head.problem_type == MULTI_LABEL
+    weights = [1.0] * labels
+    if balanced:
+        weights = positive_weights(targets) if multi else balanced_weights(targets, labels)  # type: ignore[arg-type]
+
+    def loss(outputs: Any, truth: Any, num_items_in_batch: Any = None) -> Any:
+        logits, weight = outputs.logits.float(), torch.tensor(weights, device=truth.device)
+        if multi:
+            smooth = truth * (1 - smoothing) + smoothing / 2
+            total = binary_cross_entropy_with_logits(logits, smooth, pos_weight=weight, reduction="sum")
+        else:
+            total = cross_entropy(logits, truth, weight=weight, label_smoothing=smoothing, reduction="sum")
+        # With gradient accumulation the Trainer gives the count of targets in all parts of the step.
+        return total / (num_items_in_batch if num_items_in_batch is not None else truth.numel())
+
+    return loss
+
+
+def freeze_layers(model: Any, count: int) -> None:
+    """Keep the embeddings and the first `count` encoder layers as they are; 0: train everything.
+
+    Raises:
+        ModelError: The model has fewer layers, or none that ftx finds.
+    """
+    if not count:
+        return
+    base = model.base_model
+    layers = getattr(getattr(base, "encoder", None) or getattr(base, "transformer", None), "layer", [])
+    if count > len(layers):
+        raise ModelError(f"freeze_layers is {count}, but {type(base).__name__} has {len(layers)} layers to freeze")
+    for part in (base.embeddings, *layers[:count]):
+        part.requires_grad_(False)

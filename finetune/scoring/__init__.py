@@ -1,0 +1,1 @@
+"""In go logits and labels, out come metrics, intervals, thresholds and curves."""

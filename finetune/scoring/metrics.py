@@ -1,0 +1,142 @@
+"""Metrics of each head through `evaluate`, computed by scikit-learn, without the hub that `evaluate.load` would ask."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+import scipy.stats
+import sklearn.metrics
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from ftx.errors import RecipeError
+from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head
+
+__all__ = ["METRICS", "SMALLER_IS_BETTER", "Measure", "check_best_metric", "measure_of"]
+
+CITATION = "Pedregosa et al., Scikit-learn: Machine Learning in Python, JMLR 12, 2011."
+METRICS = {
+    SINGLE_LABEL: ("accuracy", "f1_macro", "mcc"),
+    MULTI_LABEL: ("f1_micro", "f1_macro", "map", "accuracy"),
+    REGRESSION: ("mae", "rmse", "pearson", "spearman"),
+}
+SMALLER_IS_BETTER = ("loss", "mae", "rmse")
+
+Measure = Callable[[NDArray[np.float32], NDArray[Any]], dict[str, float]]
+
+
+class ClassificationMetrics(evaluate.Metric):  # type: ignore[misc]
+    """Accuracy, macro F1 and Matthews correlation of predicted label numbers."""
+
+    def _info(self) -> Any:
+        return info("label numbers", datasets.Value("int64"), datasets.Value("int64"))
+
+    def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
+        varied = len({*predictions, *references}) > 1  # else scikit-learn warns, and says 0
+        return {
+            "accuracy": float(sklearn.metrics.accuracy_score(references, predictions)),
+            "f1_macro": float(sklearn.metrics.f1_score(references, predictions, average="macro", zero_division=0)),
+            "mcc": float(sklearn.metrics.matthews_corrcoef(references, predictions)) if varied else 0.0,
+        }
+
+
+class MultiLabelMetrics(evaluate.Metric):  # type: ignore[misc]
+    """Micro and macro F1, mean average precision over the labels that occur, and the share of exactly right sets."""
+
+    def _info(self) -> Any:
+        return info("a probability, and a 0 or 1, for each label", one_for_each("float32"), one_for_each("int64"))
+
+    def _compute(
+        self, predictions: list[list[float]], references: list[list[int]], thresholds: list[float]
+    ) -> dict[str, float]:
+        scores, truth = np.asarray(predictions), np.asarray(references)
+        given = scores >= np.asarray(thresholds, dtype=scores.dtype)
+        occurring = truth.any(axis=0)
+        precisions = [
+            sklearn.metrics.average_precision_score(truth[:, n], scores[:, n]) for n in np.flatnonzero(occurring)
+        ]
+        return {
+            "f1_micro": float(sklearn.metrics.f1_score(truth, given, average="micro", zero_division=0)),
+            "f1_macro": float(sklearn.metrics.f1_score(truth, given, average="macro", zero_division=0)),
+            "map": float(np.mean(precisions)) if precisions else 0.0,
+            "accuracy": float((given == truth).all(axis=1).mean()),
+        }
+
+
+class RegressionMetrics(evaluate.Metric):  # type: ignore[misc]
+    """Mean absolute and root mean squared error, Pearson and Spearman correlation (0 where a side does not vary)."""
+
+    def _info(self) -> Any:
+        return info("values", datasets.Value("float64"), datasets.Value("float64"))
+
+    def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
+        return {
+            "mae": float(sklearn.metrics.mean_absolute_error(references, predictions)),
+            "rmse": float(sklearn.metrics.root_mean_squared_error(references, predictions)),
+            "pearson": correlation(scipy.stats.pearsonr, references, predictions),
+            "spearman": correlation(scipy.stats.spearmanr, references, predictions),
+        }
+
+
+def correlation(of: Any, references: list[float], predictions: list[float]) -> float:
+    """Compute a correlation; 0 where a side does not vary."""
+    if len(set(predictions)) < 2 or len(set(references)) < 2:
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about a side that varies by very little
+        return float(of(references, predictions).statistic)
+
+
+def info(what: str, predictions: Any, references: Any) -> Any:
+    """Describe a metric."""
+    return evaluate.MetricInfo(
+        description=f"Predictions and references: {what}.",
+        citation=CITATION,
+        inputs_description=what,
+        features=datasets.Features({"predictions": predictions, "references": references}),
+    )
+
+
+def one_for_each(kind: str) -> Any:
+    """Say that a row has as many values as there are labels."""
+    return datasets.Sequence(datasets.Value(kind))
+
+
+def measure_of(head: Head, thresholds: dict[str, float] | None = None) -> Measure:
+    """Give the function that measures logits against targets.
+
+    Args:
+        head: The kind of head.
+        thresholds: For multi-label: the probability from which a label is given, by name; where not named, 0.5.
+
+    Returns:
+        A function of logits, *shape:* `(num_rows, num_labels)`, and targets, *shape:* `(num_rows,)`, or
+        `(num_rows, num_labels)` for multi-label. It gives the metrics that `METRICS` names for the head.
+    """
+    if head.problem_type == REGRESSION:
+        values = RegressionMetrics(keep_in_memory=True)
+        return lambda logits, targets: values.compute(predictions=logits.reshape(-1), references=targets.reshape(-1))
+    if head.problem_type == MULTI_LABEL:
+        limits = [(thresholds or {}).get(name, 0.5) for name in head.labels]
+        sets = MultiLabelMetrics(keep_in_memory=True)
+        return lambda logits, targets: sets.compute(
+            predictions=expit(logits), references=targets.astype(np.int64), thresholds=limits
+        )
+    classes = ClassificationMetrics(keep_in_memory=True)
+    return lambda logits, targets: classes.compute(predictions=logits.argmax(axis=-1), references=targets)
+
+
+def check_best_metric(name: str, head: Head) -> None:
+    """Check that a head has the metric that the best checkpoint is to be chosen by.
+
+    Raises:
+        RecipeError: It has not.
+    """
+    known = (*METRICS[head.problem_type], "loss")
+    if name and name not in known:
+        raise RecipeError(f"best_metric is {name!r}, expected one of {', '.join(known)} for {head.problem_type}")

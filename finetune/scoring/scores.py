@@ -1,0 +1,230 @@
+"""What stands behind the metrics: intervals, each class by itself, who is taken for whom, and calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sklearn.metrics
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+
+from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, Head
+
+__all__ = [
+    "ClassScores",
+    "LabelScores",
+    "MultiLabelScores",
+    "RegressionScores",
+    "Scores",
+    "SingleLabelScores",
+    "score",
+    "scores_from",
+]
+
+# Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, use 15 bins.
+CALIBRATION_BINS = 15
+BOOTSTRAP_SAMPLES = 1000
+MAX_POINTS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScores:
+    """One class by itself.
+
+    Attributes:
+        precision: Share of the rows given this label that have it; 0 where none is given it.
+        recall: Share of the rows with this label that are given it; 0 where there is none.
+        f1: Harmonic mean of the two.
+        support: Rows with this label.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelScores(ClassScores):
+    """One label of several by itself.
+
+    Attributes:
+        threshold: The probability from which it is given.
+        average_precision: Area under its precision-recall curve; 0 where no row has it.
+    """
+
+    threshold: float
+    average_precision: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleLabelScores:
+    """How a single-label classifier does on labelled rows.
+
+    Attributes:
+        accuracy_interval: 95 % bootstrap interval of the accuracy: 2.5th and 97.5th percentile of 1,000 samples of the
+            rows, drawn with replacement (Efron, 1979).
+        f1_weighted: F1 weighted by support.
+        expected_calibration_error: Mean |accuracy - confidence| over 15 equal bins of confidence, weighted by rows.
+        brier: Mean over the rows of the squared distance between probabilities and truth (Brier, 1950); 0 to 2.
+        classes: Each class by itself.
+        confusion_matrix: Rows by true label (first index) and given label (second).
+    """
+
+    accuracy_interval: tuple[float, float]
+    f1_weighted: float
+    expected_calibration_error: float
+    brier: float
+    classes: dict[str, ClassScores]
+    confusion_matrix: list[list[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiLabelScores:
+    """How a multi-label classifier does on labelled rows.
+
+    Attributes:
+        accuracy_interval: As in `SingleLabelScores`, of the share of rows whose set of labels is exactly right.
+        f1_weighted: F1 weighted by support.
+        brier: Mean over rows and labels of the squared distance between probability and truth; 0 to 1.
+        classes: Each label by itself.
+    """
+
+    accuracy_interval: tuple[float, float]
+    f1_weighted: float
+    brier: float
+    classes: dict[str, LabelScores]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionScores:
+    """How a regression does on labelled rows.
+
+    Attributes:
+        mae_interval: 95 % bootstrap interval of the mean absolute error.
+        bias: Mean of value given minus true value.
+        p90_abs_error: Nine rows of ten are nearer than this.
+        points: (true value, value given) of at most 1,000 rows, taken evenly, for a drawing.
+    """
+
+    mae_interval: tuple[float, float]
+    bias: float
+    p90_abs_error: float
+    points: list[tuple[float, float]]
+
+
+Scores = SingleLabelScores | MultiLabelScores | RegressionScores
+
+
+def scores_from(values: dict[str, Any], problem_type: str) -> Scores:
+    """Read scores from JSON values, as `dataclasses.asdict` gives them."""
+    if problem_type == REGRESSION:
+        return RegressionScores(**values)
+    if problem_type == MULTI_LABEL:
+        labels = {name: LabelScores(**one) for name, one in values["classes"].items()}
+        return MultiLabelScores(**{**values, "classes": labels})
+    classes = {name: ClassScores(**one) for name, one in values["classes"].items()}
+    return SingleLabelScores(**{**values, "classes": classes})
+
+
+def score(
+    logits: NDArray[np.float32], references: NDArray[Any], head: Head, seed: int, thresholds: dict[str, float]
+) -> Scores:
+    """Score logits.
+
+    Args:
+        logits: *Shape:* `(num_rows, num_labels)`.
+        references: Targets: label numbers or values, *shape:* `(num_rows,)`; for multi-label 0 or 1 for each label,
+            *shape:* `(num_rows, num_labels)`.
+        head: The kind of head, and the label names.
+        seed: Of the bootstrap.
+        thresholds: For multi-label: the probability from which a label is given, by name; where not named, 0.5.
+    """
+    if head.problem_type == REGRESSION:
+        return score_values(logits.reshape(-1).astype(np.float64), references.reshape(-1).astype(np.float64), seed)
+    if head.problem_type == MULTI_LABEL:
+        limits = [thresholds.get(name, 0.5) for name in head.labels]
+        return score_sets(expit(logits.astype(np.float64)), references.astype(np.int64), head.labels, limits, seed)
+    return score_classes(logits, references, head.labels, seed)
+
+
+def score_classes(
+    logits: NDArray[np.float32], references: NDArray[np.int64], labels: list[str], seed: int
+) -> SingleLabelScores:
+    """Score a single-label classifier."""
+    numbers = list(range(len(labels)))
+    rows = softmax(logits.astype(np.float64), axis=1)
+    predictions = logits.argmax(axis=1)
+    precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(
+        references, predictions, labels=numbers, zero_division=0
+    )
+    right = predictions == references
+    return SingleLabelScores(
+        accuracy_interval=bootstrap_interval(right, seed),
+        f1_weighted=float(np.average(f1, weights=support)),
+        expected_calibration_error=calibration_error(rows.max(axis=1), right),
+        brier=float(np.square(rows - np.eye(len(labels))[references]).sum(axis=1).mean()),
+        classes={
+            name: ClassScores(
+                precision=float(precision[n]), recall=float(recall[n]), f1=float(f1[n]), support=int(support[n])
+            )
+            for n, name in enumerate(labels)
+        },
+        confusion_matrix=sklearn.metrics.confusion_matrix(references, predictions, labels=numbers).tolist(),
+    )
+
+
+def score_sets(
+    rows: NDArray[np.float64], references: NDArray[np.int64], labels: list[str], limits: list[float], seed: int
+) -> MultiLabelScores:
+    """Score a multi-label classifier by its probabilities, *shape:* `(num_rows, num_labels)`."""
+    given = rows >= np.asarray(limits)
+    precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(references, given, zero_division=0)
+    return MultiLabelScores(
+        accuracy_interval=bootstrap_interval((given == references).all(axis=1), seed),
+        f1_weighted=float(np.average(f1, weights=support)) if support.any() else 0.0,
+        brier=float(np.square(rows - references).mean()),
+        classes={
+            name: LabelScores(
+                precision=float(precision[n]),
+                recall=float(recall[n]),
+                f1=float(f1[n]),
+                support=int(support[n]),
+                threshold=limits[n],
+                average_precision=(
+                    float(sklearn.metrics.average_precision_score(references[:, n], rows[:, n])) if support[n] else 0.0
+                ),
+            )
+            for n, name in enumerate(labels)
+        },
+    )
+
+
+def score_values(values: NDArray[np.float64], references: NDArray[np.float64], seed: int) -> RegressionScores:
+    """Score a regression. *Shape of both:* `(num_rows,)`."""
+    errors = np.abs(values - references)
+    chance = np.random.default_rng(seed)
+    means = [chance.choice(errors, len(errors)).mean() for _ in range(BOOTSTRAP_SAMPLES)]
+    shown = np.linspace(0, len(values) - 1, min(MAX_POINTS, len(values))).astype(int)
+    return RegressionScores(
+        mae_interval=(float(np.percentile(means, 2.5)), float(np.percentile(means, 97.5))),
+        bias=float((values - references).mean()),
+        p90_abs_error=float(np.percentile(errors, 90)),
+        points=[(float(references[n]), float(values[n])) for n in shown],
+    )
+
+
+def bootstrap_interval(right: NDArray[np.bool_], seed: int) -> tuple[float, float]:
+    """Give the 95 % bootstrap interval of a share; a sample's count of right rows is binomial."""
+    draws = np.random.default_rng(seed).binomial(len(right), right.mean(), size=BOOTSTRAP_SAMPLES) / len(right)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
+    """Give the expected calibration error. *Shape of both:* `(num_rows,)`."""
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gaps = [abs(float(right[bins == b].mean() - confidence[bins == b].mean())) * (bins == b).mean() for b in set(bins)]
+    return float(sum(gaps))

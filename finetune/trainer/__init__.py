@@ -1,0 +1,1 @@
+"""The Hugging Face Trainer, checkpoints that a kill can not break, several processes."""

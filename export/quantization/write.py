@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ftx.errors import ModelError
 from ftx.export.graph.edit import MICROSOFT, Constants, add_constant, constants, consumers, drop_unused, sort_nodes
-from ftx.export.quantization.attention import rearrange as rearrange_graph
+from ftx.export.quantization.epilogue import rearrange as rearrange_graph
 from ftx.export.quantization.fitted import Calibration
 from ftx.export.quantization.linear import Linear, linears
 from ftx.export.quantization.rounding import activation_rounding

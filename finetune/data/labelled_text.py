@@ -9,12 +9,12 @@ from pathlib import Path
 from ftx.errors import DataError
 from ftx.finetune.data.bad_rows import BadRows
 from ftx.finetune.data.cells import listed
+from ftx.finetune.data.hub import hub_rows
 from ftx.finetune.data.lines import exists
 from ftx.finetune.data.records import SUFFIXES
 from ftx.finetune.data.sentence_split import sample, sentence_key, split
 from ftx.finetune.data.table import Columns, Row, read_tables
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, Example, Head, find_head, strata
-from ftx.finetune.model.hub import hub_rows
 from ftx.finetune.recipe import Recipe
 from ftx.finetune.starter import STARTER, starter_rows
 

@@ -1,21 +1,17 @@
-"""Load models and data sets by hub id, with errors that say what to do. Never remote code, never pickled weights."""
+"""Load models by hub id, with errors that say what to do. Never remote code, never pickled weights."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-from ftx.errors import DataError, FtxError, ModelError, chain, out_of_memory, write_failed
-from ftx.finetune.data.bad_rows import BadRows
+from ftx.errors import FtxError, ModelError, chain, out_of_memory, write_failed
 from ftx.finetune.data.lines import exists
-from ftx.finetune.data.records import check_columns
-from ftx.finetune.data.table import Columns, Row, read_row
 from ftx.finetune.model.head import Head
 from ftx.finetune.starter import STARTER, starter_model
 from ftx.lengths import longest_input
 
-__all__ = ["hub_rows", "load_checkpoint", "load_model", "load_tokenizer", "positions"]
+__all__ = ["NO_HUB", "load_checkpoint", "load_model", "load_tokenizer", "positions", "split_revision", "unloadable"]
 
 NO_HUB = "use --model starter --dataset starter, which need no hub, or name a local folder or file"
 
@@ -151,74 +147,6 @@ def split_revision(name: str) -> tuple[str, str | None]:
         return name, None
     name, _, revision = name.rpartition("@")
     return name, revision
-
-
-def hub_rows(dataset: str, columns: Columns, bad_rows: BadRows) -> tuple[list[Row], list[Row]]:
-    """Load a hub data set, `NAME`, `NAME:CONFIG`, and either with `@REVISION`.
-
-    Returns:
-        Its train rows and its validation rows (none where it has no such split). Numbered labels come by name.
-
-    Raises:
-        DataError: There is no such file and no such data set, or it lacks a column.
-    """
-    import datasets
-
-    whole, revision = split_revision(dataset)
-    name, _, config = whole.partition(":")
-    try:
-        loaded = datasets.load_dataset(name, config or None, revision=revision)
-        if revision:
-            check_revision(loaded, name, revision)
-    except Exception as error:  # the hub's, fsspec's and datasets' errors have no common base
-        what = f"Data set {dataset!r:.300} is no file or folder here, and no hub data set that can be reached: "
-        raise DataError(str(unloadable(what, error, f"; {NO_HUB}"))) from error
-    if "train" not in loaded:
-        raise DataError(f"Data set {dataset!r} has no train split, only {', '.join(loaded)}")
-    sides: dict[str, list[Row]] = {"train": [], "validation": []}
-    for side, rows in sides.items():
-        if side not in loaded:
-            continue
-        features = loaded[side].features
-        check_columns(f"Data set {dataset!r}, split {side}", list(features), columns.all)
-        names = label_names(features.get(columns.label))
-        for number, record in enumerate(loaded[side].select_columns(list(columns.all)), 1):
-            row = read_row(f"{dataset} {side} row {number}", named(record, columns.label, names), columns, bad_rows)
-            if row:
-                rows.append(row)
-    return sides["train"], sides["validation"]
-
-
-def check_revision(loaded: Any, name: str, revision: str) -> None:
-    """Check that a pinned revision was loaded: where the hub does not answer, datasets takes what its cache has of any.
-
-    Raises:
-        DataError: It was another one.
-    """
-    import huggingface_hub
-
-    commit = revision
-    if not re.fullmatch("[0-9a-f]{40}", revision):
-        commit = str(huggingface_hub.HfApi().dataset_info(name, revision=revision).sha)
-    places = [file["filename"] for rows in loaded.values() for file in rows.cache_files]
-    if not all(commit in place for place in places):
-        raise DataError(f"the hub did not answer, and the cache holds another revision than {revision}")
-
-
-def label_names(feature: Any) -> list[str]:
-    """Give the names of a column of numbered labels, or of lists of them; empty where it has none."""
-    return getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None) or []
-
-
-def named(record: dict[str, Any], column: str, names: list[str]) -> dict[str, Any]:
-    """Write a row's numbered label, or labels, by name; a number without a name (-1: not known) is no label."""
-    if not names:
-        return record
-    label = record[column]
-    known = dict(enumerate(names))
-    if isinstance(label, list):
-        return {**record, column: [known.get(number) for number in label]}
-    return {**record, column: known.get(label)}
 
 
 def reason(error: Exception) -> str:

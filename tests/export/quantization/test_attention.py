@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ftx.export.graph.edit import drop_unused, sort_nodes
 from ftx.export.graph.fusion import FIRST
-from ftx.export.quantization.attention import rearrange, split_skips
+from ftx.export.quantization.epilogue import rearrange, split_skips
 from ftx.export.quantization.scheme import SCHEMES
 from ftx.runtime.session import open_session
 from tests.export.conftest import Graphs

@@ -16,6 +16,7 @@ import pytest
 
 from ftx.errors import FtxError, ModelError
 from ftx.finetune.data.bad_rows import BadRows
+from ftx.finetune.data.hub import hub_rows
 from ftx.finetune.data.table import Columns
 from ftx.finetune.model import hub
 from ftx.finetune.model.head import SINGLE_LABEL, Head
@@ -27,7 +28,8 @@ import json, sys
 from ftx.errors import FtxError
 from ftx.finetune.data.bad_rows import BadRows
 from ftx.finetune.model.head import SINGLE_LABEL, Head
-from ftx.finetune.model.hub import hub_rows, load_model, load_tokenizer
+from ftx.finetune.data.hub import hub_rows
+from ftx.finetune.model.hub import load_model, load_tokenizer
 from ftx.finetune.data.table import Columns
 
 def attempt(kind, name):
@@ -154,7 +156,7 @@ def loaders(monkeypatch: pytest.MonkeyPatch, tiny_model: Callable[[str], Path]) 
             lambda: hub.load_tokenizer("org/x"),
             lambda: hub.load_model(str(folder), head),
             lambda: hub.load_checkpoint(folder),
-            lambda: hub.hub_rows("org/x", Columns(text="text", label="label"), BadRows()),
+            lambda: hub_rows("org/x", Columns(text="text", label="label"), BadRows()),
         ]
 
     return fail
@@ -208,6 +210,6 @@ def test_numbered_labels_that_have_no_name_are_missing(monkeypatch: pytest.Monke
     )
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: {"train": rows})
     bad_rows = BadRows(limit=1)
-    found, _ = hub.hub_rows("org/x", Columns(text="text", label="label"), bad_rows)
+    found, _ = hub_rows("org/x", Columns(text="text", label="label"), bad_rows)
     assert [row.label for row in found] == [["neg", "pos"], ["pos"]]
     assert bad_rows.rows[0].where == "org/x train row 2"

@@ -1,13 +1,14 @@
 # `make train export` and `make test` work first in a fresh clone: they set up .venv by themselves.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train export verify predict bench test proof oldest lint typecheck check clean
+.PHONY: help setup train export verify predict bench test coverage proof oldest lint typecheck check clean
 
 RECIPE ?= starter
 RUN ?= runs/$(RECIPE)
 PYTHON ?= python3
 TEXT ?= This movie was great!
 EXTRAS ?=
+JOBS ?= 2
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -16,7 +17,7 @@ OLDEST := .venv-oldest
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: RECIPE=$(RECIPE) RUN=$(RUN) PYTHON=$(PYTHON)"
+	@echo "  Variables: RECIPE=$(RECIPE) RUN=$(RUN) PYTHON=$(PYTHON) JOBS=$(JOBS)"
 
 setup: $(READY)  ## Create .venv with every pinned package, and those of EXTRAS=ray,parquet,peers
 	@$(if $(EXTRAS),$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[$(EXTRAS)]')
@@ -51,8 +52,11 @@ predict: $(READY)  ## Predict TEXT
 bench: $(READY)  ## Measure int8, fp32 and PyTorch side by side, into RUN/bench
 	@$(FTX) bench --onnx "$(RUN)/onnx" --against "$(RUN)" --output "$(RUN)/bench"
 
-test: $(READY)  ## Run the tests
-	@$(BIN)/python -m pytest -m "not slow"
+test: $(READY)  ## Run the tests, JOBS at a time
+	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
+
+coverage: $(READY)  ## Show which lines the tests run
+	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile --cov --cov-report term:skip-covered
 
 proof: $(READY)  ## Run the slow tests: kills, a model hub, two processes
 	@$(BIN)/python -m pytest -m slow
@@ -79,5 +83,5 @@ typecheck: $(READY)  ## Check types, and who imports whom
 check: lint typecheck test  ## Everything that must pass
 
 clean:  ## Remove .venv and what tools left, not runs
-	rm -rf .venv $(OLDEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv $(OLDEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

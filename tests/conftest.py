@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -168,11 +170,17 @@ def tiny_recipe(model: Path, dataset: Path, recipe: Any, **values: Any) -> Any:
 def tiny_export(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """The tiny run's export folder. FTX_TINY_EXPORT keeps it, for a later run of the tests without PyTorch."""
     kept = os.environ.get("FTX_TINY_EXPORT")
-    output = Path(kept) if kept else tmp_path_factory.mktemp("exports") / "onnx"
-    if not output.exists():
-        from ftx.export import export
+    if kept and Path(kept).exists():
+        return Path(kept)
+    from ftx.export import export
 
-        export(request.getfixturevalue("tiny_run"), output, quantize="fast")
+    output = tmp_path_factory.mktemp("exports") / "onnx"
+    export(request.getfixturevalue("tiny_run"), output, quantize="fast")
+    if kept:
+        beside = Path(kept).with_name(f"{os.getpid()}")
+        shutil.copytree(output, beside)
+        with contextlib.suppress(OSError):  # another worker was first
+            beside.rename(kept)
     return output
 
 

@@ -11,6 +11,8 @@ EXTRAS ?=
 JOBS ?= 2
 
 BIN := .venv/bin
+# The tests of the real model take the run of `make train export`.
+STARTER = $(if $(wildcard runs/starter/onnx/parity.json),FTX_STARTER_RUN=$${FTX_STARTER_RUN:-runs/starter})
 READY := .venv/ready
 FTX := $(BIN)/ftx
 OLDEST := .venv-oldest
@@ -53,7 +55,7 @@ bench: $(READY)  ## Measure int8, fp32 and PyTorch side by side, into RUN/bench
 	@$(FTX) bench --onnx "$(RUN)/onnx" --against "$(RUN)" --output "$(RUN)/bench"
 
 test: $(READY)  ## Run the tests, JOBS at a time
-	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
+	@$(STARTER) $(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
 
 coverage: $(READY)  ## Show which lines the tests run
 	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile --cov --cov-report term:skip-covered

@@ -20,6 +20,10 @@ from ftx.finetune.starter import starter_model, starter_rows
 from ftx.heldout import read_held_out
 from ftx.runtime.tokenization import encode, load_tokenizer
 
+# A whole run that is there already, as after `make train export`. Without one, a short one is made, which takes minutes.
+MADE = os.environ.get("FTX_STARTER_RUN")
+pytestmark = [] if MADE else [pytest.mark.slow]
+
 HARD_TEXTS = [
     "",
     " ",
@@ -46,9 +50,8 @@ def ftx(*arguments: object, cwd: Path | None = None, stdin: str = "") -> subproc
 
 @pytest.fixture(scope="module")
 def starter_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short run; or the whole one that the gate has made already."""
-    if made := os.environ.get("FTX_STARTER_RUN"):
-        return Path(made).resolve()
+    if MADE:
+        return Path(MADE).resolve()
     run = tmp_path_factory.mktemp("starter") / "run"
     done = ftx("train", "--max-steps", 60, "--output", run, "--json")
     assert done.returncode == 0, done.stderr

@@ -128,10 +128,10 @@ class Predictor:
             "mode": mode, "long_text": long_text, "stride": stride, "pooling": pooling, "provider": provider,
             "spinning": spinning,
         }  # fmt: skip
-        self._threads = intra_op_num_threads or usable_cores()
+        self.threads = intra_op_num_threads or usable_cores()
         # Other providers have their own way to use the machine.
         self._mode = mode if provider == "cpu" else "latency"
-        self._windows, self._stride, self._pooling = long_text == "window", stride, pooling
+        self.windows, self._stride, self.pooling = long_text == "window", stride, pooling
         self._provider, self._spinning, self._invariant = provider, spinning, invariant
         self.batch_size = batch_size
         self.path = find_onnx(path)
@@ -150,20 +150,20 @@ class Predictor:
                 f"{self.path} is another file than is asked for: SHA-256 {self.sha256[:12]}..., "
                 f"expected {sha256[:12]}...; was it replaced meanwhile?"
             )
-        if self._windows and self.manifest.text_pair:
+        if self.windows and self.manifest.text_pair:
             raise OnnxFileError(f"{self.path} judges two texts together: its texts can be cut, not read in windows")
         self.alone = self._invariant and depends_on_batch(self.manifest)
         if self.alone:
             self.batch_size = 1
         exact_kernel = needs_exact_kernel(self.manifest, self.path)
         self.notice = NOTICE if exact_kernel else None
-        self._graphs = Graphs(model.file, exact_kernel=exact_kernel, provider=self._provider, spinning=self._spinning)
-        session = self._graphs.session(1 if self._mode == "throughput" else self._threads)
-        self._input_names = check_graph(session, model.file, self.manifest)
+        self.graphs = Graphs(model.file, exact_kernel=exact_kernel, provider=self._provider, spinning=self._spinning)
+        session = self.graphs.session(1 if self._mode == "throughput" else self.threads)
+        self.input_names = check_graph(session, model.file, self.manifest)
         # After the graph, which for a moment needs twice its size: the most that is held at once is less.
-        with self._graphs.native:
-            self._tokenizer = load_tokenizer(
-                model.tokenizer_json, self.manifest, self.path, stride=self._stride, windows=self._windows
+        with self.graphs.native:
+            self.tokenizer = load_tokenizer(
+                model.tokenizer_json, self.manifest, self.path, stride=self._stride, windows=self.windows
             )
 
     def __call__(self, texts: Iterable[Text]) -> list[Prediction]:
@@ -183,7 +183,7 @@ class Predictor:
             predictions[place] = replace(predictions[place], truncated=True)
         for place in np.flatnonzero(answers.counts > 1):
             count = int(answers.counts[place])
-            predictions[place] = replace(predictions[place], windows=count, pooling=self._pooling)
+            predictions[place] = replace(predictions[place], windows=count, pooling=self.pooling)
         return predictions
 
     def predict_proba(self, texts: Iterable[Text]) -> NDArray[np.float32]:
@@ -215,7 +215,7 @@ class Predictor:
 
     def close(self) -> None:
         """Let go of the file and its memory; calls fail from then on."""
-        self._graphs.close()
+        self.graphs.close()
 
     def __enter__(self) -> Predictor:
         return self
@@ -231,18 +231,18 @@ class Predictor:
 
     def _answer(self, texts: list[Text]) -> Answers:
         """Run the graph on texts, some thousands at a time."""
-        if self._windows and texts and isinstance(texts[0], tuple):  # then all are
+        if self.windows and texts and isinstance(texts[0], tuple):  # then all are
             raise DataError("texts[0] is a pair, and long_text='window' reads one text at a time: truncate them")
         logits = [np.empty((0, len(self.manifest.id2label)), dtype=np.float32)]
         counts, truncated = np.ones(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=bool)
         for start in range(0, len(texts), SORTED_TEXTS):
-            with self._graphs.native:
-                encodings = encode(self._tokenizer, texts[start : start + SORTED_TEXTS])
+            with self.graphs.native:
+                encodings = encode(self.tokenizer, texts[start : start + SORTED_TEXTS])
             for place, encoding in enumerate(encodings, start):
                 if encoding.overflowing:
-                    truncated[place] = not self._windows
-                    counts[place] = 1 + len(encoding.overflowing) if self._windows else 1
-            if self._windows:
+                    truncated[place] = not self.windows
+                    counts[place] = 1 + len(encoding.overflowing) if self.windows else 1
+            if self.windows:
                 encodings = [window for encoding in encodings for window in windows(encoding)]
             found = self._run(encodings)
             if not np.isfinite(found).all():
@@ -264,18 +264,18 @@ class Predictor:
         result = np.empty((len(encodings), len(self.manifest.id2label)), dtype=np.float32)
         lengths = [len(encoding) for encoding in encodings]
         batches = plan(lengths, self.batch_size, MAX_BATCH_TOKENS)
-        many = len(batches) >= MIN_BATCHES_PER_CORE * self._threads
+        many = len(batches) >= MIN_BATCHES_PER_CORE * self.threads
         apart = self._mode == "throughput" or (self._mode == "auto" and many)
         if apart:
             batches = plan(lengths, self.batch_size, MAX_CORE_TOKENS)
-        session = self._graphs.session(1 if apart else self._threads)
+        session = self.graphs.session(1 if apart else self.threads)
 
         def run(rows: list[int]) -> None:
-            batch = pad([encodings[row] for row in rows], self.manifest, self._input_names)
-            result[rows] = self._graphs.logits(session, batch, self.manifest)
+            batch = pad([encodings[row] for row in rows], self.manifest, self.input_names)
+            result[rows] = self.graphs.logits(session, batch, self.manifest)
 
-        threads = min(self._threads, len(batches)) if apart else 1
-        share(run, batches, threads, self._graphs.native)
+        threads = min(self.threads, len(batches)) if apart else 1
+        share(run, batches, threads, self.graphs.native)
         return result
 
     def _pooled(self, answers: Answers) -> NDArray[np.float32]:
@@ -286,7 +286,7 @@ class Predictor:
         return pool(
             rows,
             answers.counts,
-            self._pooling,
+            self.pooling,
             single_label=self.manifest.problem_type == "single_label_classification",
         )
 

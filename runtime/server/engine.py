@@ -1,0 +1,121 @@
+"""Run batches of a `Predictor`'s graph: the texts of a batch come from many requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftx.errors import OnnxFileError
+from ftx.runtime.heads import Prediction, decode_probabilities, probabilities
+from ftx.runtime.long_text import pool
+from ftx.runtime.predictor import MAX_CORE_TOKENS, Predictor, plan
+from ftx.runtime.tokenization import Encoding, encode, pad, windows
+from ftx.text import Text
+
+__all__ = ["Answer", "EncodedText", "PredictorEngine"]
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A tokenized text.
+
+    Attributes:
+        windows: Its windows; one, unless long texts are read in several.
+        truncated: Whether its end was cut off.
+    """
+
+    windows: list[Encoding]
+    truncated: bool
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that it takes in a batch."""
+        return max(map(len, self.windows)) * len(self.windows)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the graph computed for a text.
+
+    Attributes:
+        logits: None where several windows were pooled. *Shape:* `(num_labels,)`.
+        probabilities: For regression, the value. *Shape:* `(num_labels,)`.
+        tokens: Tokens of the text, as the model read it.
+        windows: In how many windows it was read.
+        truncated: Whether it was cut.
+    """
+
+    logits: NDArray[np.float32] | None
+    probabilities: NDArray[np.float32]
+    tokens: int
+    windows: int
+    truncated: bool
+
+
+class PredictorEngine:
+    """A `Predictor` as the batcher sees it.
+
+    Args:
+        predictor: In mode auto: it holds a session of all cores, and one of a single thread that all workers share.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+        self.cores = predictor.threads
+        self.max_tokens = predictor.manifest.max_length
+
+    def encode(self, texts: list[Text]) -> Sequence[EncodedText]:
+        """Tokenize texts."""
+        predictor = self.predictor
+        with predictor.graphs.native:
+            encodings = encode(predictor.tokenizer, texts)
+        read = [windows(one) if predictor.windows else [one] for one in encodings]
+        return [
+            EncodedText(its, truncated=not predictor.windows and bool(one.overflowing))
+            for one, its in zip(encodings, read, strict=True)
+        ]
+
+    def run(self, batch: Sequence[EncodedText], *, all_cores: bool) -> Sequence[Answer | OnnxFileError]:
+        """Compute the answer of each text; an error in place of one whose logits are not finite."""
+        predictor, manifest = self.predictor, self.predictor.manifest
+        encodings = [window for text in batch for window in text.windows]
+        logits = np.empty((len(encodings), len(manifest.id2label)), dtype=np.float32)
+        session = predictor.graphs.session(self.cores if all_cores else 1)
+        # More than a batch's tokens only where a long text is read in windows.
+        for rows in plan([len(one) for one in encodings], 1 if predictor.alone else len(encodings), MAX_CORE_TOKENS):
+            padded = pad([encodings[row] for row in rows], manifest, predictor.input_names)
+            logits[rows] = predictor.graphs.logits(session, padded, manifest)
+        answers: list[Answer | OnnxFileError] = []
+        start = 0
+        for text in batch:
+            rows_of_text = logits[start : start + len(text.windows)]
+            start += len(text.windows)
+            if not np.isfinite(rows_of_text).all():
+                answers.append(OnnxFileError("the model's logits for this text are not finite"))
+                continue
+            found = probabilities(rows_of_text, manifest.problem_type)
+            if len(text.windows) > 1:
+                found = pool(
+                    found, np.array([len(text.windows)]), predictor.pooling,
+                    single_label=manifest.problem_type == "single_label_classification",
+                )  # fmt: skip
+            answers.append(
+                Answer(
+                    logits=rows_of_text[0] if len(text.windows) == 1 else None,
+                    probabilities=found[0],
+                    tokens=sum(map(len, text.windows)),
+                    windows=len(text.windows),
+                    truncated=text.truncated,
+                )
+            )
+        return answers
+
+    def prediction(self, text: Text, answer: Answer) -> Prediction:
+        """Decode an answer, as `Predictor` does."""
+        [found] = decode_probabilities([text], answer.probabilities[None], self.predictor.manifest)
+        if answer.windows > 1:
+            return replace(found, windows=answer.windows, pooling=self.predictor.pooling)
+        return replace(found, truncated=True) if answer.truncated else found

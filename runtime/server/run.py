@@ -1,0 +1,202 @@
+"""Run the server: listen, follow changed files, drain at SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import uvicorn
+
+from ftx.errors import FtxError, OutputError
+from ftx.runtime.server.app import application, load
+from ftx.runtime.server.service import Service
+from ftx.runtime.server.settings import ServeSettings
+
+__all__ = ["serve"]
+
+log = logging.getLogger("ftx.server")
+# A file that is being copied changes from look to look: it is opened when two looks saw the same.
+LOOK_SEC = 1.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    onnx: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    uds: Path | None = None,
+    log_format: str = "text",
+    settings: ServeSettings | None = None,
+) -> int:
+    """Serve a model, or several, until SIGTERM or SIGINT.
+
+    Args:
+        onnx: A file, a folder with one export, or a folder of these.
+        host: Address to listen on.
+        port: Port; 0: any free one.
+        uds: A Unix socket to listen on instead.
+        log_format: `text` or `json`, a line each on stderr.
+        settings: Limits.
+
+    Returns:
+        How many accepted requests could not be finished.
+
+    Raises:
+        FtxError: A model can't be served, or the address can't be listened on.
+    """
+    settings = settings or ServeSettings()
+    log_to_stderr(log_format)
+    service = load(Path(onnx), settings)
+    config = uvicorn.Config(
+        application(service), host=host, port=port, uds=str(uds) if uds else None, log_config=None,
+        access_log=False, server_header=False, lifespan="off", timeout_keep_alive=75, http="httptools",
+        h11_max_incomplete_event_size=2**16, timeout_graceful_shutdown=max(1, round(settings.drain_sec)),
+    )  # fmt: skip
+    server = Server(config, service)
+    if uds is None and host not in LOOPBACK and settings.token is None:
+        log.warning("listening on %s without a token: whoever reaches this port can use the model", host)
+    try:
+        server.run()
+    except SystemExit:  # uvicorn's way to say that it could not listen
+        place = str(uds) if uds else f"{host}:{port}"
+        raise OutputError(f"{place} can't be listened on: is another server there? Choose another --port") from None
+    return server.unfinished
+
+
+class Server(uvicorn.Server):
+    """uvicorn with our signals: drain, reload.
+
+    Attributes:
+        unfinished: Accepted requests that could not be finished.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self.service = service
+        self.unfinished = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._first_signal = 0.0
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take signals in the event loop."""
+        loop = asyncio.get_running_loop()
+        taken = {signal.SIGTERM: self.drain, signal.SIGINT: self.drain, signal.SIGHUP: self.reload}
+        for number, action in taken.items():
+            loop.add_signal_handler(number, action)
+        try:
+            yield
+        finally:
+            for number in taken:
+                loop.remove_signal_handler(number)
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Listen, say where, and look after the files."""
+        await super().startup(sockets)
+        if self.started:
+            for listener in self.servers:
+                for socket in listener.sockets:
+                    name = socket.getsockname()
+                    log.info("serving %s on %s", ", ".join(self.service.models), address(name))
+            self._begin(self.watch())
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Stop listening, let connections finish, then the queues."""
+        begun = time.monotonic()
+        await super().shutdown(sockets)
+        for model in self.service.models.values():
+            left = max(0.0, self.service.settings.drain_sec - (time.monotonic() - begun))
+            self.unfinished += await anyio.to_thread.run_sync(model.close, left)
+        if self.unfinished:
+            log.warning("%d accepted requests could not be finished", self.unfinished)
+        for task in self._tasks:
+            task.cancel()
+
+    def drain(self) -> None:
+        """Begin to end; at once when asked again."""
+        if self.service.draining:
+            log.warning("ending at once")
+            os._exit(1)
+        self.service.draining = True
+        log.info("draining: not ready from now on")
+        self._begin(self.end())
+
+    async def end(self) -> None:
+        """Go on accepting until load balancers know, then stop."""
+        await asyncio.sleep(self.service.settings.drain_grace_sec)
+        self.should_exit = True
+
+    def reload(self) -> None:
+        """Open all files again."""
+        self._begin(self.load(set(self.service.models)))
+
+    async def watch(self) -> None:
+        """Open files that have changed."""
+        seen: dict[str, tuple[int, ...]] = {}
+        while True:
+            await asyncio.sleep(LOOK_SEC)
+            changed = set()
+            for name, model in self.service.models.items():
+                stamp = await anyio.to_thread.run_sync(model.stamp)
+                if stamp == seen.get(name) and await anyio.to_thread.run_sync(model.changed):
+                    changed.add(name)
+                seen[name] = stamp
+            await self.load(changed)
+
+    async def load(self, names: set[str]) -> None:
+        """Open models' files anew; one that can't be used leaves the one before at work."""
+        for name in names:
+            try:
+                loaded = await anyio.to_thread.run_sync(self.service.models[name].load)
+                log.info("%s: opened %s, SHA-256 %s", name, loaded.engine.predictor.path, loaded.sha256)
+            except FtxError as error:
+                log.error("%s: the new file is not served, the one before is: %s", name, error)
+            except Exception:
+                log.exception("%s: the new file is not served, the one before is", name)
+
+    def _begin(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def address(name: Any) -> str:
+    """Write the address of a socket."""
+    if isinstance(name, (str, bytes)):
+        return os.fsdecode(name)
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"http://{host}:{name[1]}"
+
+
+def log_to_stderr(log_format: str) -> None:
+    """Send the server's log to stderr, a line each; a line that can't be written is dropped."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if log_format == "json" else logging.Formatter("%(levelname)s: %(message)s"))
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk ends no server
+    for name in ("ftx.server", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+    logging.getLogger("ftx.server").setLevel(logging.INFO)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        said = {"time": round(record.created, 3), "level": record.levelname, "message": record.getMessage()}
+        if record.exc_info:
+            said["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(said)

@@ -1,0 +1,235 @@
+"""What every dialect calls: check a request, queue its texts, and wait for the answers as long as the client does."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+
+from ftx.errors import FtxError
+from ftx.runtime.heads import Prediction
+from ftx.runtime.inputs import checked_texts
+from ftx.runtime.server.batcher import ExpiredError, OverloadedError
+from ftx.runtime.server.engine import Answer
+from ftx.runtime.server.failures import RequestError
+from ftx.runtime.server.metrics import Metrics
+from ftx.runtime.server.models import Loaded, Model
+from ftx.runtime.server.settings import ServeSettings
+from ftx.text import Text
+
+__all__ = ["Answered", "Service"]
+
+log = logging.getLogger("ftx.server")
+TIMEOUT_HEADER = "x-request-timeout-ms"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The texts of a request with their answers.
+
+    Attributes:
+        texts: As they were asked.
+        answers: One a text.
+        loaded: The model that answered.
+    """
+
+    texts: Sequence[Text]
+    answers: Sequence[Answer]
+    loaded: Loaded
+
+    def predictions(self) -> list[Prediction]:
+        """Decode the answers."""
+        return [self.loaded.engine.prediction(*pair) for pair in zip(self.texts, self.answers, strict=True)]
+
+
+class Service:
+    """The models, their limits and their metrics.
+
+    Args:
+        models: By name; the first is the one that a request without a name gets.
+        settings: Limits.
+    """
+
+    def __init__(self, models: dict[str, Model], settings: ServeSettings) -> None:
+        self.models, self.settings = models, settings
+        self.metrics = Metrics(models)
+        self.draining = False
+        for model in models.values():
+            model.observer = self.metrics.observer(model.name)
+
+    def model(self, name: str | None = None) -> Model:
+        """Give a model by its name; without one the only one, or the first.
+
+        Raises:
+            RequestError: There is none of that name.
+        """
+        if name is None:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise RequestError(404, "not_found", f"no model {name!r:.80}; this server has {', '.join(self.models)}")
+        return self.models[name]
+
+    def check_token(self, request: Request) -> None:
+        """Check who asks.
+
+        Raises:
+            RequestError: The token is missing or wrong.
+        """
+        if self.settings.token is None:
+            return
+        given = request.headers.get("authorization", "").encode("latin-1", "replace")
+        if not hmac.compare_digest(given, f"Bearer {self.settings.token}".encode()):
+            raise RequestError(401, "unauthorized", "send the header Authorization: Bearer TOKEN")
+
+    async def body(self, request: Request) -> bytes:
+        """Read a request's body.
+
+        Raises:
+            RequestError: It is too large, or does not come.
+        """
+        most = self.settings.max_body_bytes
+        too_large = RequestError(413, "too_large", f"the body has more than {most} bytes")
+        length = request.headers.get("content-length", "0")
+        if length.isdigit() and int(length[:20]) > most:
+            raise too_large
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise RequestError(415, "validation", "the body is compressed; send it as it is")
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(self.settings.body_sec):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > most:
+                        raise too_large
+                    parts.append(part)
+        except TimeoutError:
+            raise RequestError(408, "timeout", f"no whole body within {self.settings.body_sec:g} s") from None
+        except ClientDisconnect:
+            raise RequestError(400, "validation", "the client left before the body was whole") from None
+        return b"".join(parts)
+
+    async def answer(
+        self, texts: list[Any], request: Request, *, model: str | None = None, timeout_sec: float | None = None
+    ) -> Answered:
+        """Queue texts, and wait for their answers.
+
+        Args:
+            texts: Strings, or pairs of them as tuples.
+            request: Where they come from: its body was read.
+            model: The model's name.
+            timeout_sec: Seconds that the client waits; its header says it, too.
+
+        Raises:
+            RequestError: They get no answers.
+        """
+        which = self.model(model)
+        if which.loaded is None:
+            raise RequestError(503, "unavailable", "the model is not loaded", retry_after_sec=1.0)
+        checked = self._checked(texts, which.loaded)
+        limit = self._timeout(request, timeout_sec)
+        ticket, loaded = self._submit(which, checked, time.monotonic() + limit)
+        future = asyncio.wrap_future(ticket.future)
+        left = asyncio.ensure_future(gone(request.receive))
+        try:
+            await asyncio.wait((future, left), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if not future.done():
+                ticket.cancel()
+                if left.done():
+                    self.metrics.shed.labels("client left").inc()
+                    raise RequestError(499, "timeout", "the client left")
+                raise ExpiredError
+            found = future.result()
+        except OverloadedError as error:
+            self.metrics.shed.labels("waited too long").inc()
+            raise overloaded(error) from None
+        except ExpiredError:
+            self.metrics.shed.labels("deadline").inc()
+            raise RequestError(504, "timeout", f"no answer within {limit:g} s") from None
+        finally:
+            left.cancel()
+        for place, one in enumerate(found):
+            if not isinstance(one, Answer):
+                log.error("text %d of a request failed: %s: %s", place, type(one).__name__, one)
+                raise RequestError(500, "backend", f"the model failed on text {place}: {reason(one)}")
+        self._count(which.name, loaded, found)
+        return Answered(checked, found, loaded)
+
+    def _checked(self, texts: list[Any], loaded: Loaded) -> list[Text]:
+        """Check how many texts there are, how long they are, and that the model reads their kind."""
+        if len(texts) > self.settings.max_texts:
+            raise RequestError(413, "too_large", f"{len(texts)} texts, expected at most {self.settings.max_texts}")
+        try:
+            checked = checked_texts(texts, loaded.manifest.text_pair)
+        except TypeError as error:
+            raise RequestError(422, "validation", str(error)) from None
+        most = self.settings.max_text_chars
+        for place, text in enumerate(checked):
+            size = max(map(len, text)) if isinstance(text, tuple) else len(text)
+            if size > most:
+                raise RequestError(413, "too_large", f"text {place} has {size} characters, expected at most {most}")
+        if loaded.engine.predictor.windows and any(isinstance(text, tuple) for text in checked):
+            raise RequestError(422, "validation", "long texts are read in windows here, and pairs can't be")
+        return checked
+
+    def _timeout(self, request: Request, timeout_sec: float | None) -> float:
+        """Give the seconds that a request may take: the fewest that anybody named."""
+        named = [self.settings.request_sec]
+        if timeout_sec is not None:
+            named.append(timeout_sec)
+        if header := request.headers.get(TIMEOUT_HEADER):
+            try:
+                named.append(float(header) / 1000)
+            except ValueError:
+                raise RequestError(422, "validation", f"{TIMEOUT_HEADER}: expected milliseconds") from None
+        if not all(0 < sec < 1e9 for sec in named):
+            raise RequestError(422, "validation", "a timeout must be more than 0")
+        return min(named)
+
+    def _submit(self, model: Model, texts: list[Text], deadline: float) -> tuple[Any, Loaded]:
+        """Queue texts with the model as it is now; it may just be replaced."""
+        while True:
+            loaded = model.loaded
+            assert loaded is not None, "a model that was loaded once stays so"
+            try:
+                return loaded.batcher.submit(texts, deadline=deadline), loaded
+            except OverloadedError as error:
+                self.metrics.shed.labels("predicted wait").inc()
+                raise overloaded(error) from None
+            except RuntimeError:
+                if model.loaded is loaded:
+                    raise RequestError(503, "unavailable", "the server is shutting down", retry_after_sec=1.0) from None
+
+    def _count(self, name: str, loaded: Loaded, answers: Sequence[Answer]) -> None:
+        """Count predictions by label, and long texts."""
+        if long := sum(one.truncated or one.windows > 1 for one in answers):
+            self.metrics.truncated.labels(name).inc(long)
+        if loaded.manifest.problem_type == "single_label_classification":
+            for one in answers:
+                self.metrics.labels.labels(name, loaded.manifest.labels[int(one.probabilities.argmax())]).inc()
+
+
+async def gone(receive: Callable[[], Awaitable[Any]]) -> None:
+    """Wait until the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def overloaded(error: OverloadedError) -> RequestError:
+    """Say when there will be room."""
+    wait = error.retry_after_sec
+    return RequestError(429, "overloaded", f"the queue is {wait:.1f} s long; try again later", retry_after_sec=wait)
+
+
+def reason(error: object) -> str:
+    """Say why a text failed, without paths and other inner matters."""
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    if isinstance(error, FtxError) and "not finite" in str(error):
+        return "its logits are not finite"
+    return "an internal error, which the server's log names"

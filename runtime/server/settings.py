@@ -1,0 +1,48 @@
+"""How a server serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ServeSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeSettings:
+    """Limits and habits of a server.
+
+    Attributes:
+        threads: Cores for the batches of each model; None: those that this process may use.
+        max_queue_sec: Longest predicted wait with which a request is accepted.
+        max_body_bytes: Of a request.
+        max_text_chars: Of a text.
+        max_texts: Of a request.
+        body_sec: Seconds within which a request's body must have arrived.
+        request_sec: Seconds after which a request is given up, unless it says fewer.
+        stuck_sec: Seconds of one batch after which the server says that it is not ready.
+        drain_grace_sec: Seconds that a server which is to end goes on accepting, until load balancers know.
+        drain_sec: Seconds that it takes at most to finish what it accepted.
+        token: What clients must send as `Authorization: Bearer TOKEN`; None: nothing.
+        allowed_hosts: Values of the header `Host` that are served; none: all.
+        long_text: `truncate` or `window`, as for `Predictor`.
+        invariant: As for `Predictor`.
+        allow_label_change: Whether a file with other labels may replace one that is served.
+        log_texts: Whether logs may hold texts.
+    """
+
+    threads: int | None = None
+    max_queue_sec: float = 1.0
+    max_body_bytes: int = 2**22
+    max_text_chars: int = 100_000
+    max_texts: int = 1024
+    body_sec: float = 30.0
+    request_sec: float = 60.0
+    stuck_sec: float = 60.0
+    drain_grace_sec: float = 0.0
+    drain_sec: float = 30.0
+    token: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    long_text: str = "truncate"
+    invariant: bool = False
+    allow_label_change: bool = False
+    log_texts: bool = False

@@ -11,8 +11,9 @@ from ftx.errors import FtxError
 
 if TYPE_CHECKING:
     from ftx.runtime import Prediction, Predictor
+    from ftx.runtime.server import serve
 
-__all__ = ["FtxError", "Prediction", "Predictor", "__version__"]
+__all__ = ["FtxError", "Prediction", "Predictor", "__version__", "serve"]
 __version__ = "0.1.0"
 
 # onnxruntime sends usage data when it is imported, unless it is told not to before. Whoever sets it decides.
@@ -25,4 +26,8 @@ def __getattr__(name: str) -> Any:
         import ftx.runtime
 
         return getattr(ftx.runtime, name)
+    if name == "serve":
+        from ftx.runtime.server import serve
+
+        return serve
     raise AttributeError(f"module 'ftx' has no attribute {name!r}")

@@ -11,6 +11,7 @@ from ftx import __version__
 from ftx.cli.group import ExplainingGroup
 from ftx.cli.measuring import bench, evaluate, verify
 from ftx.cli.predicting import predict
+from ftx.cli.serving import serve
 from ftx.cli.telling import doctor, inspect
 from ftx.cli.training import export, train
 
@@ -37,5 +38,5 @@ def ftx() -> None:
     """Hold the commands; `HELP` is what the user reads."""
 
 
-for command in (train, evaluate, export, verify, predict, bench, inspect, doctor):
+for command in (train, evaluate, export, verify, predict, serve, bench, inspect, doctor):
     ftx.add_command(command)

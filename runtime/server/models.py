@@ -14,7 +14,7 @@ from ftx.errors import FtxError, OnnxFileError
 from ftx.manifest import Manifest
 from ftx.runtime.model_file import find_onnx
 from ftx.runtime.predictor import Predictor, depends_on_batch
-from ftx.runtime.server.batcher import Batcher, Observer
+from ftx.runtime.server.batcher import Batcher, ExpiredError, Observer, OverloadedError
 from ftx.runtime.server.engine import Answer, PredictorEngine
 from ftx.runtime.server.settings import ServeSettings
 from ftx.text import Text
@@ -148,8 +148,13 @@ class Model:
             return None
         if loaded.manifest.probes:
             probe = loaded.manifest.probes[0]
-            ticket = loaded.batcher.submit([probe.text])
-            [answer] = ticket.future.result(self.settings.stuck_sec)
+            try:
+                ticket = loaded.batcher.submit([probe.text])
+                [answer] = ticket.future.result(self.settings.stuck_sec)
+            except OverloadedError:
+                return None  # busy, and well: requests are refused one by one
+            except (TimeoutError, ExpiredError, RuntimeError) as error:
+                return f"the golden probe was not answered: {error}"
             # Beside others in a batch, where that matters, only the label must be the same.
             exact = not depends_on_batch(loaded.manifest)
             if not isinstance(answer, Answer) or not right(answer, probe.logits, loaded.manifest, exact=exact):

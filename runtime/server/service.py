@@ -155,7 +155,8 @@ class Service:
             left.cancel()
         for place, one in enumerate(found):
             if not isinstance(one, Answer):
-                log.error("text %d of a request failed: %s: %s", place, type(one).__name__, one)
+                text = f": {checked[place]!r:.500}" if self.settings.log_texts else ""
+                log.error("text %d of a request failed: %s: %s%s", place, type(one).__name__, one, text)
                 raise RequestError(500, "backend", f"the model failed on text {place}: {reason(one)}")
         self._count(which.name, loaded, found)
         return Answered(checked, found, loaded)

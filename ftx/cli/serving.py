@@ -1,0 +1,115 @@
+"""`ftx serve`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from ftx.cli.parameters import FILES, PATH, TEXT, THREADS
+from ftx.errors import require
+
+__all__ = ["serve"]
+
+SECONDS = click.FloatRange(min=0, max=1e6)
+SIZE = click.IntRange(min=1, max=2**31)
+
+
+@click.command(epilog="Example: ftx serve --onnx model.onnx --port 8080")
+@click.option(
+    "--onnx", type=FILES, required=True, help="The .onnx file, a folder with one, or a folder of several such."
+)
+@click.option("--host", type=TEXT, default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0: any free one.")
+@click.option("--uds", type=PATH, help="Listen on this Unix socket instead.")
+@click.option("--threads", type=THREADS, help="Cores for each model's batches.  [default: those of this process]")
+@click.option(
+    "--max-queue-sec",
+    type=SECONDS,
+    default=1.0,
+    show_default=True,
+    help="Refuse requests (429) whose predicted wait is longer.",
+)
+@click.option("--max-body", type=SIZE, default=2**22, show_default=True, help="Bytes of a request.")
+@click.option("--max-text-chars", type=SIZE, default=100_000, show_default=True, help="Characters of a text.")
+@click.option("--max-texts", type=SIZE, default=1024, show_default=True, help="Texts of a request.")
+@click.option(
+    "--drain-grace-sec",
+    type=SECONDS,
+    default=0.0,
+    show_default=True,
+    help="After SIGTERM, accept for so long while not ready, until load balancers know.",
+)
+@click.option(
+    "--drain-sec", type=SECONDS, default=30.0, show_default=True, help="Then finish within so long what was accepted."
+)
+@click.option("--token", type=TEXT, help="Require Authorization: Bearer TOKEN.  [default: FTX_TOKEN, if set]")
+@click.option("--allowed-host", type=TEXT, multiple=True, help="Serve only these values of the Host header.")
+@click.option(
+    "--long-text",
+    type=click.Choice(["truncate", "window"]),
+    default="truncate",
+    show_default=True,
+    help="Truncate a text that is longer than the model reads, or read it in windows.",
+)
+@click.option("--invariant", is_flag=True, help="Run each text alone where batch composition may matter.")
+@click.option("--allow-label-change", is_flag=True, help="Let a file with other labels replace the one that is served.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Of the log, on stderr.",
+)
+@click.option("--log-texts", is_flag=True, help="Log texts that fail.")
+def serve(
+    onnx: Path,
+    host: str,
+    port: int,
+    uds: Path | None,
+    threads: int | None,
+    max_queue_sec: float,
+    max_body: int,
+    max_text_chars: int,
+    max_texts: int,
+    drain_grace_sec: float,
+    drain_sec: float,
+    token: str | None,
+    allowed_host: tuple[str, ...],
+    long_text: str,
+    invariant: bool,
+    allow_label_change: bool,
+    log_format: str,
+    log_texts: bool,
+) -> None:  # fmt: skip
+    """Serve a model over HTTP until SIGTERM; SIGHUP, or a changed file, loads it anew.
+
+    It speaks the dialects of text-embeddings-inference, huggingface_hub, vLLM, KServe and Triton; /docs lists them.
+    """
+    require("serve", "starlette", "uvicorn", "httptools", "prometheus_client", "msgspec")
+    from ftx.runtime.server import ServeSettings
+    from ftx.runtime.server import serve as run
+
+    run(
+        onnx,
+        host=host,
+        port=port,
+        uds=uds,
+        log_format=log_format,
+        settings=ServeSettings(
+            threads=threads,
+            max_queue_sec=max_queue_sec,
+            max_body_bytes=max_body,
+            max_text_chars=max_text_chars,
+            max_texts=max_texts,
+            drain_grace_sec=drain_grace_sec,
+            drain_sec=drain_sec,
+            token=token or os.environ.get("FTX_TOKEN") or None,
+            allowed_hosts=allowed_host,
+            long_text=long_text,
+            invariant=invariant,
+            allow_label_change=allow_label_change,
+            log_texts=log_texts,
+        ),
+    )

@@ -32,7 +32,7 @@ $(READY): pyproject.toml constraints.txt
 	@rm -f $(READY)
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install -qq -c constraints.txt --upgrade pip
-	@$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[cpu,train,export,report,dev]'
+	@$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[cpu,train,export,report,serve,dev]'
 	@touch $(READY)
 
 train: $(READY)  ## Fine-tune RECIPE into RUN

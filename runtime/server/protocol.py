@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with bounds that it lacks: on the bytes of a request's head, and on the time until it is whole."""
+"""uvicorn's HTTP protocol with two bounds that it lacks: bytes of a request's head, and seconds until it is whole."""
 
 from __future__ import annotations
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import anyio.to_thread
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
 
 from ftx.runtime.server.dialects import classify, hugging_face, predict, v1, v2
-from ftx.runtime.server.dialects.http import json_response, route
-from ftx.runtime.server.dialects.predict import problem
+from ftx.runtime.server.dialects.http import Endpoint, Handler, ProblemDialect, json_response, route
 from ftx.runtime.server.failures import RequestError
 from ftx.runtime.server.models import Model, find_models
 from ftx.runtime.server.openapi import describe
@@ -26,6 +22,12 @@ from ftx.runtime.server.settings import ServeSettings
 
 __all__ = ["app", "application", "load"]
 
+OURS = ProblemDialect(name="ours")
+# Whose error a path gets that there is not, or a method that it has not.
+BY_PATH = (
+    (r"/v2(/|$)", v2.DIALECT), (r"/v1/models(/|$)", v1.DIALECT), (r"(/v1)?/classify$", classify.DIALECT),
+    (r"/$", hugging_face.DIALECT),
+)  # fmt: skip
 # The page and its scripts are ours, and nothing else may run on it.
 HEADERS = {
     "content-security-policy": (
@@ -34,6 +36,26 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
+
+
+class ModelInfo(TypedDict):
+    """A model, as far as a client needs to know it."""
+
+    name: str
+    problem_type: str
+    labels: list[str]
+    max_length: int
+    text_pair: bool | None
+
+
+class Info(TypedDict):
+    """The models and the limits."""
+
+    models: list[ModelInfo]
+    max_texts: int
+    max_text_chars: int
+    max_body_bytes: int
+    long_text: str
 
 
 def app(onnx: str | Path, settings: ServeSettings | None = None) -> Starlette:
@@ -60,28 +82,46 @@ def load(path: Path, settings: ServeSettings) -> Service:
 
 def application(service: Service) -> Starlette:
     """Make the application of a service."""
-    routes: list[Route] = []
-    for dialect in (predict, hugging_face, classify, v2, v1):
-        routes += dialect.routes(service)
-    routes += [
-        route(service, "health", "/health", health, problem, "GET"),
-        route(service, "health", "/health/live", v2.live, problem, "GET"),
-        route(service, "health", "/health/ready", health, problem, "GET"),
-        route(service, "metrics", "/metrics", metrics, problem, "GET"),
-        route(service, "info", "/info", info, problem, "GET"),
-        Route("/openapi.json", lambda request: json_response(describe(service)), methods=["GET"]),
-        Route("/docs", lambda request: page("docs.html"), methods=["GET"]),
-        Route("/", lambda request: page("index.html"), methods=["GET"]),
-    ]
-    middleware: Sequence[Middleware] = []
-    if service.settings.allowed_hosts:
-        middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=list(service.settings.allowed_hosts))]
-    return Starlette(routes=routes, middleware=middleware, exception_handlers={404: not_found, 405: not_found})
+    endpoints = [one for dialect in (predict, hugging_face, classify, v2, v1) for one in dialect.endpoints()]
+    endpoints += [
+        Endpoint(
+            dialect=OURS, path=path, handle=v2.server_ready, answer=v2.ServerReady, guard="none",
+            summary="Whether all models answer, and rightly",
+        )
+        for path in ("/health", "/health/ready")
+    ]  # fmt: skip
+    endpoints += [
+        Endpoint(
+            dialect=OURS, path="/health/live", handle=v2.live, answer=v2.Live, guard="none",
+            summary="Whether the process answers",
+        ),
+        Endpoint(dialect=OURS, path="/metrics", handle=metrics, summary="Metrics for Prometheus"),
+        Endpoint(dialect=OURS, path="/info", handle=info, answer=Info, summary="The models and the limits"),
+    ]  # fmt: skip
+    document = describe(service, endpoints)
 
+    async def openapi(service: Service, request: Request) -> Response:
+        return json_response(document)
 
-async def health(service: Service, request: Request) -> Response:
-    """Tell whether the server is ready."""
-    return await v2.server_ready(service, request)
+    # A page needs no token: it asks for one.
+    for path, handle in (("/openapi.json", openapi), ("/docs", page("docs.html")), ("/", page("index.html"))):
+        endpoints.append(
+            Endpoint(dialect=OURS, path=path, handle=handle, guard="host", summary="A page", described=False)
+        )
+    routes = [route(service, endpoint) for endpoint in endpoints]
+
+    async def not_found(request: Request, error: Exception) -> Response:
+        allowed = {method for one in routes if one.path_regex.match(request.url.path) for method in one.methods or ()}
+        said = RequestError(404, "not_found", "there is no such path; /docs lists all")
+        if allowed:
+            said = RequestError(405, "validation", f"expected one of the methods {', '.join(sorted(allowed))}")
+        dialect = next((its for start, its in BY_PATH if re.match(start, request.url.path)), OURS)
+        headers = {"allow": ", ".join(sorted(allowed))} if allowed else None
+        return json_response(dialect.explain(said), said.status, headers, dialect.media_type)
+
+    made = Starlette(routes=routes, exception_handlers={404: not_found, 405: not_found})
+    made.router.redirect_slashes = False  # a redirect would send a client to whatever host it named
+    return made
 
 
 async def metrics(service: Service, request: Request) -> Response:
@@ -94,32 +134,29 @@ async def metrics(service: Service, request: Request) -> Response:
 async def info(service: Service, request: Request) -> Response:
     """Describe the models and the limits, as far as a client needs them."""
     limits = service.settings
-    models: list[dict[str, Any]] = []
+    models: list[ModelInfo] = []
     for model in service.models.values():
-        manifest = model.loaded.manifest if model.loaded else None
-        if manifest is not None:
+        if model.loaded is not None:
+            its = model.loaded.manifest
             models.append(
                 {
-                    "name": model.name, "problem_type": manifest.problem_type, "labels": manifest.labels,
-                    "max_length": manifest.max_length, "text_pair": manifest.text_pair,
+                    "name": model.name, "problem_type": its.problem_type, "labels": its.labels,
+                    "max_length": its.max_length, "text_pair": its.text_pair,
                 }
             )  # fmt: skip
     return json_response(
-        {
-            "models": models, "max_texts": limits.max_texts, "max_text_chars": limits.max_text_chars,
-            "max_body_bytes": limits.max_body_bytes, "long_text": limits.long_text,
-        }
+        Info(
+            models=models, max_texts=limits.max_texts, max_text_chars=limits.max_text_chars,
+            max_body_bytes=limits.max_body_bytes, long_text=limits.long_text,
+        )
     )  # fmt: skip
 
 
-def page(name: str) -> Response:
+def page(name: str) -> Handler:
     """Give a page of ours."""
     text = resources.files("ftx.runtime.server").joinpath("pages", name).read_text(encoding="utf-8")
-    return HTMLResponse(text, headers=HEADERS)
 
+    async def give(service: Service, request: Request) -> Response:
+        return HTMLResponse(text, headers=HEADERS)
 
-def not_found(request: Request, error: Exception) -> Response:
-    """Say what a path or a method that there is not could have been."""
-    status = getattr(error, "status_code", 404)
-    said = RequestError(status, "not_found", "there is no such path and method; /docs lists them")
-    return json_response(problem(said), status, getattr(error, "headers", None))
+    return give

@@ -12,8 +12,8 @@ class RequestError(Exception):
 
     Attributes:
         status: The HTTP status.
-        kind: A word for programs: `validation`, `too_large`, `unauthorized`, `not_found`, `overloaded`, `timeout`,
-            `unavailable`, `backend`.
+        kind: A word for programs: `validation`, `empty`, `too_large`, `unauthorized`, `not_found`, `overloaded`,
+            `timeout`, `unavailable`, `backend`.
         detail: A sentence for people, which tells a client nothing about the machine.
         retry_after_sec: When to try again; None: the same request fails again.
     """
@@ -25,6 +25,8 @@ class RequestError(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """Headers that go with it."""
+        if self.status == 401:
+            return {"www-authenticate": "Bearer"}
         if self.retry_after_sec is None:
             return {}
         return {"retry-after": str(max(1, math.ceil(self.retry_after_sec)))}

@@ -1,145 +1,92 @@
-"""The OpenAPI document of all dialects."""
+"""The OpenAPI document: made of the types that requests are read with."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from ftx.runtime.server.service import Service
+import msgspec
+
+from ftx.runtime.server.dialects.http import Endpoint
+from ftx.runtime.server.dialects.tensors import HEADER_LENGTH
+from ftx.runtime.server.service import TIMEOUT_HEADER, Service
 
 __all__ = ["describe"]
 
-TEXT = {"type": "string"}
-PAIR = {"type": "array", "items": TEXT, "minItems": 2, "maxItems": 2}
-SCORES = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": ["label", "score"],
-        "properties": {"label": TEXT, "score": {"type": "number"}},
-    },
-}
-ERROR = {"type": "object", "properties": {"error": {}}}
-PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT},
-}
+NO_TOKEN, NO_MODEL = "The token is missing or wrong.", "There is no such model."
+NOT_READY = "Loading, not answering rightly, or shutting down."
 FAILURES = {
-    "400": "The body is no JSON.", "401": "The token is missing or wrong.", "404": "No such model.",
-    "408": "The body did not come in time.", "413": "Too many texts, or too long.", "415": "The body is compressed.",
-    "422": "The JSON is not what is expected.", "429": "The queue is too long; Retry-After says when to try again.",
-    "500": "The model failed on a text.", "503": "Loading, or shutting down.", "504": "The deadline passed.",
+    "400": "The body is not JSON, or the host is not served here.", "404": NO_MODEL,
+    "408": "The body did not arrive in time.", "413": "The body or a text is too long, or there are too many texts.",
+    "415": "The body is compressed.", "422": "The JSON is not what is expected.",
+    "429": "The queue is too long: Retry-After says when to try again.", "500": "The model failed on a text.",
+    "503": NOT_READY, "504": "The deadline passed.",
 }  # fmt: skip
+TIMEOUT = {
+    "name": TIMEOUT_HEADER, "in": "header", "description": "Milliseconds that the client waits.",
+    "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e12},
+}  # fmt: skip
+RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
 
 
-def describe(service: Service) -> dict[str, Any]:
+def describe(service: Service, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """Describe every path, its requests and its responses."""
-    names = list(service.models)
-    tensor = {
-        "type": "object",
-        "required": ["name", "shape", "datatype"],
-        "properties": {
-            "name": TEXT, "shape": {"type": "array", "items": {"type": "integer"}}, "datatype": {"const": "BYTES"},
-            "data": {"type": "array", "items": TEXT}, "parameters": {"type": "object"},
-        },
-    }  # fmt: skip
-    infer = operation(
-        "Open Inference Protocol: one tensor of texts", {"type": "object"},
-        body({"inputs": {"type": "array", "items": tensor, "minItems": 1, "maxItems": 1}, "id": TEXT}, "inputs"),
-    )  # fmt: skip
-    paths: dict[str, Any] = {
-        "/predict": {
-            "post": operation(
-                "Predictions as `ftx predict --json` prints them",
-                {"type": "array", "items": {"type": "object"}},
-                {
-                    "oneOf": [
-                        body({"texts": {"type": "array", "items": {"oneOf": [TEXT, PAIR]}}, "model": TEXT}, "texts"),
-                        body(
-                            {
-                                "inputs": {"oneOf": [TEXT, {"type": "array"}]},
-                                "truncate": {"type": "boolean"},
-                                "raw_scores": {"type": "boolean"},
-                            },
-                            "inputs",
-                        ),
-                    ]
-                },
-                PROBLEM,
-            )
-        },
-        "/": {
-            "post": operation(
-                "The Hugging Face text classification task",
-                {"type": "array", "items": SCORES},
-                body(
-                    {"inputs": {"oneOf": [TEXT, {"type": "array", "items": TEXT}]}, "parameters": {"type": "object"}},
-                    "inputs",
-                ),
-            )
-        },
-    }
-    for path in ("/classify", "/v1/classify"):
-        paths[path] = {
-            "post": operation(
-                "vLLM's and SGLang's classification",
-                {"type": "object"},
-                body({"input": {"oneOf": [TEXT, {"type": "array", "items": TEXT}]}, "model": TEXT}, "input"),
-            )
-        }
-    named = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string", "enum": names}}]
-    paths["/v1/models/{name}:predict"] = {
-        "parameters": named,
-        "post": operation(
-            "KServe's first protocol", {"type": "object"}, body({"instances": {"type": "array"}}, "instances")
-        ),
-    }
-    paths["/v2/models/{name}/infer"] = {"parameters": named, "post": infer}
-    paths["/v2/models/{name}"] = {"parameters": named, "get": reading("A model's tensors")}
-    paths["/v2/models/{name}/ready"] = {"parameters": named, "get": reading("Whether a model answers")}
-    for path, said in (
-        ("/v2", "What the server speaks"), ("/v2/health/live", "Whether the process answers"),
-        ("/v2/health/ready", "Whether the models answer rightly"), ("/health", "The same"),
-        ("/info", "Models and limits"), ("/metrics", "Metrics for Prometheus"),
-    ):  # fmt: skip
-        paths[path] = {"get": reading(said)}
+    endpoints = [endpoint for endpoint in endpoints if endpoint.described]
+    kinds = dict.fromkeys(
+        kind for one in endpoints for kind in (*one.body, one.answer, one.dialect.error) if kind is not None
+    )
+    schemas, components = msgspec.json.schema_components(list(kinds), ref_template="#/components/schemas/{name}")
+    schema = dict(zip(kinds, schemas, strict=True))
+    guarded = service.settings.token is not None
+    paths: dict[str, Any] = {}
+    for endpoint in endpoints:
+        path = paths.setdefault(endpoint.path, {})
+        path[endpoint.method.lower()] = operation(endpoint, schema, guarded=guarded)
+        if parameters := [parameter(name, service) for name in ("name", "version") if f"{{{name}}}" in endpoint.path]:
+            path["parameters"] = parameters
     document: dict[str, Any] = {
-        "openapi": "3.1.0",
-        "info": {"title": "ftx serve", "version": "2"},
-        "paths": paths,
-    }
-    if service.settings.token is not None:
-        document["components"] = {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}}
-        document["security"] = [{"token": []}]
+        "openapi": "3.1.0", "info": {"title": "ftx serve", "version": "2"}, "paths": paths,
+        "components": {"schemas": components},
+    }  # fmt: skip
+    if guarded:
+        document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     return document
 
 
-def body(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    """Describe an object."""
-    return {"type": "object", "properties": properties, "required": list(required)}
+def parameter(name: str, service: Service) -> dict[str, Any]:
+    """Describe a part of a path. With a token, the names of the models are not for everybody."""
+    known = ["1"] if name == "version" else list(service.models)
+    schema = {"type": "string"} if name == "name" and service.settings.token else {"type": "string", "enum": known}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
-def operation(
-    said: str, answer: dict[str, Any], asked: dict[str, Any], failure: dict[str, Any] = ERROR
-) -> dict[str, Any]:
-    """Describe a POST."""
-    return {
-        "summary": said,
-        "parameters": [{
-            "name": "X-Request-Timeout-Ms", "in": "header", "schema": {"type": "number", "exclusiveMinimum": 0},
-            "description": "Milliseconds that the client waits.",
-        }],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
-        "responses": {
-            "200": {"description": "OK", "content": {"application/json": {"schema": answer}}},
-            **{
-                status: {"description": why, "content": {"application/json": {"schema": failure}}}
-                for status, why in FAILURES.items()
-            },
-        },
-    }  # fmt: skip
-
-
-def reading(said: str) -> dict[str, Any]:
-    """Describe a GET."""
-    return {"summary": said, "responses": {"200": {"description": "OK"}, "503": {"description": FAILURES["503"]}}}
+def operation(endpoint: Endpoint, schema: dict[Any, dict[str, Any]], *, guarded: bool) -> dict[str, Any]:
+    """Describe an endpoint."""
+    answer: dict[str, Any] = {"description": "OK"}
+    if endpoint.answer is not None:
+        answer["content"] = {"application/json": {"schema": schema[endpoint.answer]}}
+    if endpoint.binary:
+        answer["content"]["application/octet-stream"] = {}
+        answer["headers"] = {HEADER_LENGTH: {"description": "Bytes of the JSON.", "schema": {"type": "integer"}}}
+    statuses = dict(FAILURES) if endpoint.body else {"503": NOT_READY}
+    if not endpoint.body and endpoint.guard != "none":
+        statuses["400"] = FAILURES["400"]
+    if "{name}" in endpoint.path:
+        statuses["404"] = NO_MODEL
+    said: dict[str, Any] = {"summary": endpoint.summary, "responses": {"200": answer}}
+    if guarded and endpoint.guard == "token":
+        statuses["401"] = NO_TOKEN
+        said["security"] = [{"token": []}]
+    content = {endpoint.dialect.media_type: {"schema": schema[endpoint.dialect.error]}}
+    for status, why in sorted(statuses.items()):
+        said["responses"][status] = {"description": why, "content": content}
+        if status == "429":
+            said["responses"][status]["headers"] = RETRY_AFTER
+    if endpoint.body:
+        bodies = [schema[kind] for kind in endpoint.body]
+        said["parameters"] = [TIMEOUT]
+        said["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": bodies[0] if len(bodies) == 1 else {"oneOf": bodies}}},
+        }
+    return said

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with two bounds that it lacks: bytes of a request's head, and seconds until it is whole."""
+"""uvicorn's HTTP protocol with bounds that it lacks: on the head of a request, and on what comes after its response."""
 
 from __future__ import annotations
 
@@ -6,25 +6,37 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-__all__ = ["BoundedProtocol"]
+from ftx.runtime.server.settings import ServeSettings
+
+__all__ = ["BoundedProtocol", "bounded"]
+
+
+class HeadTooLargeError(Exception):
+    """A request line with its headers has too many bytes."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """Refuses a head that is too large, and closes a connection on which none becomes whole.
 
+    Where a response is sent before its request was whole, what still comes is no other request: it is read and dropped
+    until the client closes the connection, since closing it first could destroy the response on its way.
+
     Attributes:
         head_bytes: Most bytes of a request line and its headers.
-        head_sec: Seconds within which they must have come, after the connection was made or their first byte came.
+        head_sec: Seconds within which they must have come, after the connection was made or their first byte came;
+            and within which a client must close a connection that the server has closed on its side.
     """
 
-    head_bytes = 2**16
-    head_sec = 30.0
+    head_bytes: int
+    head_sec: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
         self._head = 0  # bytes of a head that is not whole; -1: none is awaited
-        self._late: asyncio.TimerHandle | None = self.loop.call_later(self.head_sec, self._close)
+        self._ended = self._too_large = False
+        self._late: asyncio.TimerHandle | None = None
+        self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
@@ -33,25 +45,55 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes of a head."""
+        if self._ended:
+            return
         if self._head >= 0:
             self._head += len(data)
             if self._late is None:
-                self._late = self.loop.call_later(self.head_sec, self._close)
+                self._wait()
         super().data_received(data)
-        if self._head > self.head_bytes and not self.transport.is_closing():
-            self.transport.write(STATUS_LINE[431] + b"content-length: 0\r\nconnection: close\r\n\r\n")
-            self.transport.close()
+        if self._head > self.head_bytes and not self._ended:
+            self._too_large = True
+            self.send_400_response("")
 
     def on_headers_complete(self) -> None:
         """Begin the request: its body has bounds of its own."""
         self._head = -1
         self._stop_waiting()
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self.head_bytes:
+            self._too_large = True
+            raise HeadTooLargeError  # which ends in send_400_response
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Await another head."""
         self._head = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """End the connection, where the request is not whole yet."""
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+            self._end()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, or has too large a head."""
+        self.transport.write(
+            STATUS_LINE[431 if self._too_large else 400] + b"content-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        self._end()
+
+    def _end(self) -> None:
+        """Send no more, and drop what comes until the client closes the connection."""
+        self._ended = True
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self._stop_waiting()
+        self._wait()
+
+    def _wait(self) -> None:
+        self._late = self.loop.call_later(self.head_sec, self._close)
 
     def _stop_waiting(self) -> None:
         if self._late is not None:
@@ -61,3 +103,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def _close(self) -> None:
         self._late = None
         self.transport.close()
+
+
+def bounded(settings: ServeSettings) -> type[BoundedProtocol]:
+    """Make the protocol with the bounds of a server."""
+
+    class Bounded(BoundedProtocol):
+        head_bytes, head_sec = settings.max_head_bytes, settings.head_sec
+
+    return Bounded

@@ -19,7 +19,7 @@ import uvicorn
 
 from ftx.errors import FtxError, OutputError
 from ftx.runtime.server.app import application, load
-from ftx.runtime.server.protocol import BoundedProtocol
+from ftx.runtime.server.protocol import bounded
 from ftx.runtime.server.service import Service
 from ftx.runtime.server.settings import ServeSettings
 
@@ -61,7 +61,7 @@ def serve(
     service = load(Path(onnx), settings)
     config = uvicorn.Config(
         application(service), host=host, port=port, uds=str(uds) if uds else None, log_config=None,
-        access_log=False, server_header=False, lifespan="off", timeout_keep_alive=75, http=BoundedProtocol,
+        access_log=False, server_header=False, lifespan="off", timeout_keep_alive=75, http=bounded(settings),
         ws="none", timeout_graceful_shutdown=max(1, round(settings.drain_sec)),
     )  # fmt: skip
     server = Server(config, service)

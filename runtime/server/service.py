@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 
 from ftx.errors import FtxError
@@ -23,7 +25,7 @@ from ftx.runtime.server.models import Loaded, Model
 from ftx.runtime.server.settings import ServeSettings
 from ftx.text import Text
 
-__all__ = ["Answered", "Service"]
+__all__ = ["TIMEOUT_HEADER", "Answered", "Service"]
 
 log = logging.getLogger("ftx.server")
 TIMEOUT_HEADER = "x-request-timeout-ms"
@@ -75,6 +77,41 @@ class Service:
             raise RequestError(404, "not_found", f"no model {name!r:.80}; this server has {', '.join(self.models)}")
         return self.models[name]
 
+    def loaded(self, model: Model) -> Loaded:
+        """Give what of a model answers now.
+
+        Raises:
+            RequestError: Nothing does yet.
+        """
+        if model.loaded is None:
+            raise RequestError(503, "unavailable", "the model is not loaded", retry_after_sec=1.0)
+        return model.loaded
+
+    async def check_ready(self, models: Sequence[Model]) -> None:
+        """Ask the golden probes of models.
+
+        Raises:
+            RequestError: The server is about to end, or one does not answer, or wrongly. Why is in the log: whoever
+                asks needs no token.
+        """
+        if self.draining:
+            raise RequestError(503, "unavailable", "the server is shutting down")
+        for model in models:
+            if (why := await anyio.to_thread.run_sync(model.ready)) is not None:
+                log.warning("%s is not ready: %s", model.name, why)
+                raise RequestError(503, "unavailable", "a model is not ready")
+
+    def check_host(self, request: Request) -> None:
+        """Check by which name the server is called.
+
+        Raises:
+            RequestError: It is not one of those that are allowed.
+        """
+        allowed = self.settings.allowed_hosts
+        host = re.sub(r":\d*$", "", request.headers.get("host", "")).lower()
+        if allowed and not any(host == one or (one.startswith("*.") and host.endswith(one[1:])) for one in allowed):
+            raise RequestError(400, "validation", "the header Host names a host that is not served here")
+
     def check_token(self, request: Request) -> None:
         """Check who asks.
 
@@ -83,7 +120,7 @@ class Service:
         """
         if self.settings.token is None:
             return
-        given = request.headers.get("authorization", "").encode("latin-1", "replace")
+        given = request.headers.get("authorization", "").encode("latin-1")
         if not hmac.compare_digest(given, f"Bearer {self.settings.token}".encode()):
             raise RequestError(401, "unauthorized", "send the header Authorization: Bearer TOKEN")
 
@@ -129,9 +166,7 @@ class Service:
             RequestError: They get no answers.
         """
         which = self.model(model)
-        if which.loaded is None:
-            raise RequestError(503, "unavailable", "the model is not loaded", retry_after_sec=1.0)
-        checked = self._checked(texts, which.loaded)
+        checked = self._checked(texts, self.loaded(which))
         limit = self._timeout(request, timeout_sec)
         ticket, loaded = self._submit(which, checked, time.monotonic() + limit)
         future = asyncio.wrap_future(ticket.future)
@@ -153,6 +188,7 @@ class Service:
             raise RequestError(504, "timeout", f"no answer within {limit:g} s") from None
         finally:
             left.cancel()
+            future.cancel()  # else asyncio would log what it ends with later
         for place, one in enumerate(found):
             if not isinstance(one, Answer):
                 text = f": {checked[place]!r:.500}" if self.settings.log_texts else ""

@@ -17,6 +17,8 @@ class ServeSettings:
         max_body_bytes: Of a request.
         max_text_chars: Of a text.
         max_texts: Of a request.
+        max_head_bytes: Of a request line and its headers.
+        head_sec: Seconds within which they must have arrived.
         body_sec: Seconds within which a request's body must have arrived.
         request_sec: Seconds after which a request is given up, unless it says fewer.
         stuck_sec: Seconds of one batch after which the server says that it is not ready.
@@ -35,6 +37,8 @@ class ServeSettings:
     max_body_bytes: int = 2**22
     max_text_chars: int = 100_000
     max_texts: int = 1024
+    max_head_bytes: int = 2**16
+    head_sec: float = 30.0
     body_sec: float = 30.0
     request_sec: float = 60.0
     stuck_sec: float = 60.0

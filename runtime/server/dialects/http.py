@@ -1,11 +1,12 @@
-"""What all dialects need of HTTP: JSON in and out, and errors in the dialect's own shape."""
+"""What all dialects share: an endpoint with its types, JSON in and out, and errors in the dialect's own shape."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -15,12 +16,102 @@ from starlette.routing import Route
 from ftx.runtime.server.failures import RequestError
 from ftx.runtime.server.service import Service
 
-__all__ = ["Handler", "decode", "json_response", "route"]
+__all__ = ["Dialect", "Endpoint", "ErrorBody", "Problem", "ProblemDialect", "decode", "json_response", "route"]
 
 T = TypeVar("T")
 Handler = Callable[[Service, Request], Awaitable[Response]]
 log = logging.getLogger("ftx.server")
 INTERNAL = RequestError(500, "backend", "an internal error, which the server's log names")
+
+
+class ErrorBody(TypedDict):
+    """An error of KServe, Triton and Hugging Face."""
+
+    error: str
+
+
+class Problem(TypedDict):
+    """An error as RFC 9457 describes it, with the two fields of text-embeddings-inference."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str
+    error_type: Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Empty"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How a dialect writes its errors.
+
+    Attributes:
+        name: In metrics.
+        error: The type of the JSON.
+        media_type: Of an error's response.
+    """
+
+    name: str
+    error: Any = ErrorBody
+    media_type: str = "application/json"
+
+    def explain(self, error: RequestError) -> Any:
+        """Write an error."""
+        return ErrorBody(error=error.detail)
+
+
+# The words of text-embeddings-inference for what went wrong.
+ERROR_TYPES: dict[str, Literal["Unhealthy", "Backend", "Overloaded", "Empty"]] = {
+    "overloaded": "Overloaded", "backend": "Backend", "timeout": "Backend", "unavailable": "Unhealthy",
+    "empty": "Empty",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemDialect(Dialect):
+    """Writes errors as RFC 9457 describes them, with the two fields of text-embeddings-inference."""
+
+    error: Any = Problem
+    media_type: str = "application/problem+json"
+
+    def explain(self, error: RequestError) -> Problem:
+        """Write an error."""
+        return Problem(
+            type="about:blank", title=error.kind, status=error.status, detail=error.detail,
+            error=error.detail, error_type=ERROR_TYPES.get(error.kind, "Validation"),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A method of a path, which the application routes and the OpenAPI document describes.
+
+    Attributes:
+        dialect: Its dialect.
+        path: Of the URL.
+        handle: Turns a request into a response, or raises a `RequestError`.
+        summary: A line about it.
+        answer: The type of its JSON; None: it gives no JSON.
+        body: The type of the JSON that it reads, or several to choose from; none: it reads no body.
+        guard: What a request needs: `token` (if there is one) and an allowed host; `host`, an allowed host; `none`.
+        binary: Whether tensors may come behind the JSON.
+        described: Whether the OpenAPI document has it.
+    """
+
+    dialect: Dialect
+    path: str
+    handle: Handler
+    summary: str
+    answer: Any = None
+    body: tuple[Any, ...] = ()
+    guard: Literal["token", "host", "none"] = "token"
+    binary: bool = False
+    described: bool = True
+
+    @property
+    def method(self) -> str:
+        """The method of HTTP."""
+        return "POST" if self.body else "GET"
 
 
 def decode(body: bytes, kind: type[T]) -> T:
@@ -34,51 +125,41 @@ def decode(body: bytes, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise RequestError(422, "validation", str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(400, "validation", f"the body is no JSON: {error!s:.200}") from None
+        raise RequestError(400, "validation", f"the body is not JSON: {error!s:.200}") from None
     except RecursionError:
         raise RequestError(400, "validation", "the body is nested too deeply") from None
 
 
-def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Write JSON. A number that is not finite becomes null."""
-    return Response(msgspec.json.encode(content), status, headers, media_type="application/json")
+def json_response(
+    content: Any, status: int = 200, headers: dict[str, str] | None = None, media_type: str = "application/json"
+) -> Response:
+    """Write JSON."""
+    return Response(msgspec.json.encode(content), status, headers, media_type=media_type)
 
 
-def route(
-    service: Service,
-    dialect: str,
-    path: str,
-    handle: Handler,
-    explain: Callable[[RequestError], Any],
-    method: str = "POST",
-) -> Route:
-    """Make a route whose failures come in its dialect's shape, and which is counted.
-
-    Args:
-        service: What answers.
-        dialect: Its name, in metrics.
-        path: Of the route.
-        handle: Turns a request into a response, or raises a `RequestError`.
-        explain: Turns an error into the JSON of the dialect.
-        method: Of HTTP.
-    """
-    latency = service.metrics.latency.labels(dialect)
+def route(service: Service, endpoint: Endpoint) -> Route:
+    """Make a route that checks who asks, counts requests, and writes failures as its dialect does."""
+    dialect = endpoint.dialect
+    latency = service.metrics.latency.labels(dialect.name)
 
     async def run(request: Request) -> Response:
         begun = time.perf_counter()
         try:
-            service.check_token(request)
-            response = await handle(service, request)
+            if endpoint.guard != "none":
+                service.check_host(request)
+            if endpoint.guard == "token":
+                service.check_token(request)
+            response = await endpoint.handle(service, request)
         except RequestError as error:
             response = failure(error)
         except Exception:
-            log.exception("a request failed: %s %s", request.method, path)
+            log.exception("a request failed: %s %s", request.method, endpoint.path)
             response = failure(INTERNAL)
-        service.metrics.requests.labels(dialect, str(response.status_code)).inc()
+        service.metrics.requests.labels(dialect.name, str(response.status_code)).inc()
         latency.observe(time.perf_counter() - begun)
         return response
 
     def failure(error: RequestError) -> Response:
-        return json_response(explain(error), error.status, error.headers)
+        return json_response(dialect.explain(error), error.status, error.headers, dialect.media_type)
 
-    return Route(path, run, methods=[method])
+    return Route(endpoint.path, run, methods=[endpoint.method])

@@ -1,51 +1,99 @@
-"""`POST /v1/models/M:predict`: KServe's first protocol, which TensorFlow Serving's clients speak."""
+"""`POST /v1/models/M:predict`: the first protocol of KServe, which clients of TensorFlow Serving speak."""
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from ftx.runtime.server.dialects.http import decode, json_response, route
+from ftx.runtime.server.dialects.http import Dialect, Endpoint, decode, json_response
 from ftx.runtime.server.dialects.hugging_face import Pair, plain
+from ftx.runtime.server.dialects.predict import PredictionBody
 from ftx.runtime.server.failures import RequestError
 from ftx.runtime.server.service import Service
 
-__all__ = ["routes"]
+__all__ = ["DIALECT", "endpoints"]
+
+DIALECT = Dialect(name="v1")
+Instances = list[str | Pair | tuple[str, str]]
 
 
-class Body(msgspec.Struct):
-    """Of a request."""
+class InstancesBody(msgspec.Struct):
+    """A request: texts, pairs as lists of two, or objects with `text` and `text_pair`."""
 
-    instances: list[str | Pair | list[str]]
+    instances: Instances
 
 
-def routes(service: Service) -> list[Route]:
-    """Give the routes."""
+class InputsBody(msgspec.Struct):
+    """A request with the other name that KServe knows for them."""
+
+    inputs: Instances
+
+
+class EitherBody(msgspec.Struct):
+    """A request of either name."""
+
+    instances: Instances | UnsetType = UNSET
+    inputs: Instances | UnsetType = UNSET
+
+
+class Predictions(TypedDict):
+    """A response."""
+
+    predictions: list[PredictionBody]
+
+
+class Models(TypedDict):
+    """The names of the models."""
+
+    models: list[str]
+
+
+class Ready(TypedDict):
+    """Whether a model answers."""
+
+    name: str
+    ready: bool
+
+
+def endpoints() -> list[Endpoint]:
+    """Give the endpoints."""
     return [
-        route(service, "v1", "/v1/models/{name}:predict", predict, explain),
-        route(service, "v1", "/v1/models/{name}", ready, explain, "GET"),
-    ]
+        Endpoint(
+            dialect=DIALECT, path="/v1/models/{name}:predict", handle=predict, body=(InstancesBody, InputsBody),
+            answer=Predictions, summary="The first protocol of KServe and TensorFlow Serving",
+        ),
+        Endpoint(
+            dialect=DIALECT, path="/v1/models/{name}", handle=ready, answer=Ready, summary="Whether a model answers"
+        ),
+        Endpoint(
+            dialect=DIALECT, path="/v1/models", handle=models, answer=Models, summary="The names of the models"
+        ),
+    ]  # fmt: skip
 
 
 async def predict(service: Service, request: Request) -> Response:
     """Answer each instance as `ftx predict --json` does."""
-    body = decode(await service.body(request), Body)
-    texts = [
-        text if isinstance(text, str) else plain(text) if isinstance(text, Pair) else tuple(text)
-        for text in body.instances
-    ]
-    answered = await service.answer(texts, request, model=request.path_params["name"])
+    model = service.model(request.path_params["name"])
+    body = decode(await service.body(request), EitherBody)
+    given = body.inputs if body.instances is UNSET else body.instances
+    if given is UNSET or (body.inputs is not UNSET and body.instances is not UNSET):
+        raise RequestError(422, "validation", "expected either instances or inputs")
+    texts = [plain(text) if isinstance(text, Pair) else text for text in given]
+    answered = await service.answer(texts, request, model=model.name)
     return json_response({"predictions": [one.to_dict() for one in answered.predictions()]})
 
 
 async def ready(service: Service, request: Request) -> Response:
-    """Tell whether a model answers."""
+    """Tell whether a model answers, and rightly; 503 where not."""
     model = service.model(request.path_params["name"])
-    return json_response({"name": model.name, "ready": model.loaded is not None and not service.draining})
+    await service.check_ready([model])
+    return json_response(Ready(name=model.name, ready=True))
 
 
-def explain(error: RequestError) -> dict[str, str]:
-    """Write an error."""
-    return {"error": error.detail}
+async def models(service: Service, request: Request) -> Response:
+    """Name the models."""
+    return json_response(Models(models=list(service.models)))

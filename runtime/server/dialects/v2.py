@@ -2,127 +2,235 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-import anyio.to_thread
 import msgspec
 import numpy as np
+from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from ftx.runtime.server.dialects.http import Handler, decode, json_response, route
+from ftx.runtime.server.dialects.http import Dialect, Endpoint, decode, json_response
 from ftx.runtime.server.dialects.tensors import HEADER_LENGTH, read_strings, write_strings
 from ftx.runtime.server.failures import RequestError
 from ftx.runtime.server.models import Model
 from ftx.runtime.server.service import Answered, Service
 
-__all__ = ["routes"]
+__all__ = ["DIALECT", "endpoints"]
 
+DIALECT = Dialect(name="v2")
+OutputName = Literal["logits", "probabilities", "label"]
 EXTENSIONS = ["binary_tensor_data", "classification"]
 
 
+class InputParameters(msgspec.Struct):
+    """How a tensor comes."""
+
+    binary_data_size: Annotated[int, Meta(ge=0)] | None = None
+
+
 class Input(msgspec.Struct):
-    """A tensor of texts."""
+    """A tensor of texts: in `data`, or behind the JSON."""
 
     name: str
-    shape: list[int]
-    datatype: str
-    parameters: dict[str, Any] = {}
-    data: list[Any] | None = None
+    shape: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(max_length=2)]
+    datatype: Literal["BYTES"]
+    parameters: InputParameters | None = None
+    data: list[str | list[str]] | None = None
+
+
+class OutputParameters(msgspec.Struct):
+    """How a tensor is to be written."""
+
+    binary_data: bool | None = None
+    classification: Annotated[int, Meta(ge=1)] | None = None
 
 
 class Output(msgspec.Struct):
     """A tensor that is asked for."""
 
-    name: str
-    parameters: dict[str, Any] = {}
+    name: OutputName
+    parameters: OutputParameters | None = None
 
 
-class Body(msgspec.Struct):
-    """Of a request."""
+class InferParameters(msgspec.Struct):
+    """Of a whole request: the client waits `timeout` microseconds; 0: as long as the server allows."""
 
-    inputs: list[Input]
-    outputs: list[Output] = []
+    timeout: Annotated[float, Meta(ge=0)] | None = None
+    binary_data_output: bool | None = None
+
+
+class InferBody(msgspec.Struct):
+    """A request."""
+
+    inputs: Annotated[list[Input], Meta(min_length=1, max_length=1)]
+    outputs: list[Output] | None = None
     id: str | None = None
-    parameters: dict[str, Any] = {}
+    parameters: InferParameters | None = None
 
 
-def routes(service: Service) -> list[Route]:
-    """Give the routes, each with and without a slash at its end."""
-    found: list[tuple[str, Handler, str]] = [
-        ("/v2", server, "GET"),
-        ("/v2/health/live", live, "GET"),
-        ("/v2/health/ready", server_ready, "GET"),
-    ]
+class Server(TypedDict):
+    """What the server speaks."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Live(TypedDict):
+    """Whether the process answers."""
+
+    live: bool
+
+
+class ServerReady(TypedDict):
+    """Whether all models answer."""
+
+    live: bool
+    ready: bool
+
+
+class ModelReady(TypedDict):
+    """Whether a model answers."""
+
+    name: str
+    ready: bool
+
+
+class Tensor(TypedDict):
+    """Of a model."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelParameters(TypedDict):
+    """Of a model, beyond the protocol."""
+
+    labels: list[str]
+    sha256: str
+    reload_failed: bool
+
+
+class Metadata(TypedDict):
+    """Of a model."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    parameters: ModelParameters
+
+
+class BinarySize(TypedDict):
+    """Of a tensor behind the JSON."""
+
+    binary_data_size: int
+
+
+class OutputTensor(TypedDict):
+    """A tensor of the response."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: NotRequired[BinarySize]
+    data: NotRequired[list[float | str]]
+
+
+class Inference(TypedDict):
+    """A response."""
+
+    model_name: str
+    model_version: str
+    outputs: list[OutputTensor]
+    id: NotRequired[str]
+
+
+def endpoints() -> list[Endpoint]:
+    """Give the endpoints, each with and without a slash at its end."""
+    found: list[dict[str, Any]] = [
+        {"path": "/v2", "handle": server, "answer": Server, "summary": "What the server speaks"},
+        {
+            "path": "/v2/health/live", "handle": live, "answer": Live, "guard": "none",
+            "summary": "Whether the process answers",
+        },
+        {
+            "path": "/v2/health/ready", "handle": server_ready, "answer": ServerReady, "guard": "none",
+            "summary": "Whether all models answer, and rightly",
+        },
+    ]  # fmt: skip
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
-        found += [(path, metadata, "GET"), (f"{path}/ready", model_ready, "GET"), (f"{path}/infer", infer, "POST")]
+        found += [
+            {"path": path, "handle": metadata, "answer": Metadata, "summary": "The tensors of a model"},
+            {
+                "path": f"{path}/ready", "handle": model_ready, "answer": ModelReady,
+                "summary": "Whether a model answers, and rightly",
+            },
+            {
+                "path": f"{path}/infer", "handle": infer, "answer": Inference, "body": (InferBody,), "binary": True,
+                "summary": "The Open Inference Protocol: one tensor of texts",
+            },
+        ]  # fmt: skip
     return [
-        route(service, "v2", path + end, handle, lambda error: {"error": error.detail}, method)
-        for path, handle, method in found
+        Endpoint(dialect=DIALECT, **one | {"path": one["path"] + end}, described=not end)
+        for one in found
         for end in ("", "/")
     ]
 
 
 async def server(service: Service, request: Request) -> Response:
     """Tell what the server speaks."""
-    return json_response({"name": "ftx", "version": "2", "extensions": EXTENSIONS})
+    return json_response(Server(name="ftx", version="2", extensions=EXTENSIONS))
 
 
 async def live(service: Service, request: Request) -> Response:
     """Tell that the process answers; it never waits."""
-    return json_response({"live": True})
+    return json_response(Live(live=True))
 
 
 async def server_ready(service: Service, request: Request) -> Response:
-    """Tell whether all models answer, and rightly."""
-    return await readiness(service, list(service.models.values()))
+    """Tell whether all models answer, and rightly; 503 where not."""
+    await service.check_ready(list(service.models.values()))
+    return json_response(ServerReady(live=True, ready=True))
 
 
 async def model_ready(service: Service, request: Request) -> Response:
-    """Tell whether a model answers, and rightly."""
-    return await readiness(service, [named(service, request)])
-
-
-async def readiness(service: Service, models: list[Model]) -> Response:
-    """Ask models' golden probes; 503 while one is not ready."""
-    if service.draining:
-        raise RequestError(503, "unavailable", "the server is shutting down")
-    for model in models:
-        if (why := await anyio.to_thread.run_sync(model.ready)) is not None:
-            raise RequestError(503, "unavailable", f"{model.name}: {why}")
-    return json_response({"ready": True})
+    """Tell whether a model answers, and rightly; 503 where not."""
+    model = named(service, request)
+    await service.check_ready([model])
+    return json_response(ModelReady(name=model.name, ready=True))
 
 
 def named(service: Service, request: Request) -> Model:
     """Give the model of a path; its files have one version, 1."""
     if request.path_params.get("version", "1") != "1":
-        raise RequestError(404, "not_found", "expected version 1")
+        raise RequestError(404, "not_found", "no such version; there is 1")
     return service.model(request.path_params["name"])
 
 
 async def metadata(service: Service, request: Request) -> Response:
     """Describe a model's tensors."""
     model = named(service, request)
-    if model.loaded is None:
-        raise RequestError(503, "unavailable", "the model is not loaded")
-    manifest = model.loaded.manifest
-    columns = len(manifest.labels)
-    outputs = [(name, "FP32", [-1, columns]) for name in ("logits", "probabilities")] + [("label", "BYTES", [-1])]
+    loaded = service.loaded(model)
+    columns = 2 if loaded.manifest.text_pair else 1
     return json_response(
-        {
-            "name": model.name,
-            "versions": ["1"],
-            "platform": "onnxruntime_onnx",
-            "inputs": [{"name": "text", "datatype": "BYTES", "shape": [-1, 2 if manifest.text_pair else 1]}],
-            "outputs": [{"name": name, "datatype": kind, "shape": shape} for name, kind, shape in outputs],
-            "parameters": {
-                "labels": manifest.labels,
-                "sha256": model.loaded.sha256,
+        Metadata(
+            name=model.name, versions=["1"], platform="onnxruntime_onnx",
+            inputs=[{"name": "text", "datatype": "BYTES", "shape": [-1, columns]}],
+            outputs=[
+                {"name": name, "datatype": "BYTES", "shape": [-1]} if name == "label"
+                else {"name": name, "datatype": "FP32", "shape": [-1, len(loaded.manifest.labels)]}
+                for name in outputs_of(loaded.manifest.problem_type)
+            ],
+            parameters={
+                "labels": loaded.manifest.labels, "sha256": loaded.sha256,
                 "reload_failed": model.last_error is not None,
             },
-        }
-    )
+        )
+    )  # fmt: skip
 
 
 async def infer(service: Service, request: Request) -> Response:
@@ -130,11 +238,12 @@ async def infer(service: Service, request: Request) -> Response:
     model = named(service, request)
     raw = await service.body(request)
     header, binary = split(raw, request.headers.get(HEADER_LENGTH))
-    body = decode(header, Body)
-    if len(body.inputs) != 1:
-        raise RequestError(422, "validation", f"{len(body.inputs)} inputs, expected one, of texts")
-    texts = read_texts(body.inputs[0], binary, bool(model.loaded and model.loaded.manifest.text_pair))
-    answered = await service.answer(texts, request, model=model.name, timeout_sec=timeout(body))
+    body = decode(header, InferBody)
+    texts = read_texts(body.inputs[0], binary, pairs=bool(service.loaded(model).manifest.text_pair))
+    timeout_us = body.parameters.timeout if body.parameters else None
+    answered = await service.answer(
+        texts, request, model=model.name, timeout_sec=timeout_us / 1e6 if timeout_us else None
+    )
     return write(body, model, answered)
 
 
@@ -147,76 +256,54 @@ def split(raw: bytes, length: str | None) -> tuple[bytes, bytes]:
     return raw[: int(length)], raw[int(length) :]
 
 
-def timeout(body: Body) -> float | None:
-    """Read the seconds that a client waits, which it gives in microseconds."""
-    given = body.parameters.get("timeout")
-    if given is None or given == 0:
-        return None
-    if isinstance(given, bool) or not isinstance(given, (int, float)):
-        raise RequestError(422, "validation", "parameters.timeout: expected microseconds")
-    return given / 1e6
+def outputs_of(problem_type: str) -> list[OutputName]:
+    """Name the tensors that a head has."""
+    return ["logits", "probabilities"] if problem_type == "regression" else ["logits", "probabilities", "label"]
 
 
-def read_texts(tensor: Input, binary: bytes, pairs: bool) -> list[Any]:
-    """Read the texts of a tensor: of the shape `[]`, `[n]` or `[n, 1]`, for pairs `[2]` or `[n, 2]`."""
-    if tensor.datatype != "BYTES":
-        raise RequestError(422, "validation", f"datatype {tensor.datatype!r:.40}, expected BYTES")
-    size = tensor.parameters.get("binary_data_size")
+def read_texts(tensor: Input, binary: bytes, *, pairs: bool) -> list[Any]:
+    """Read the texts of a tensor: of the shape `[]`, `[n]` or `[n, 1]`, pairs `[2]` or `[n, 2]`."""
+    size = tensor.parameters.binary_data_size if tensor.parameters else None
     if size is not None:
         strings = read_strings(binary, size)
     elif binary:
-        raise RequestError(400, "validation", "there are bytes behind the JSON, and no binary_data_size")
+        raise RequestError(400, "validation", "there are bytes behind the JSON, but no binary_data_size")
+    elif tensor.data is None:
+        raise RequestError(422, "validation", "the input has neither data nor binary_data_size")
     else:
-        strings = flat(tensor.data)
-    columns = 2 if pairs else 1
-    fits = {(), (len(strings),), (len(strings), 1)} if not pairs else {(2,), (len(strings) // 2, 2)}
-    expected = 1 if not tensor.shape and not pairs else len(strings)
-    if tuple(tensor.shape) not in fits or len(strings) != expected or len(strings) % columns:
-        raise RequestError(
-            422, "validation",
-            f"shape {tensor.shape} with {len(strings)} texts, expected [n, {columns}]" + ("" if pairs else " or [n]"),
-        )  # fmt: skip
-    return strings if not pairs else list(zip(strings[::2], strings[1::2], strict=True))
+        strings = [text for row in tensor.data for text in ([row] if isinstance(row, str) else row)]
+    count, shape = len(strings), tuple(tensor.shape)
+    if pairs:
+        fits = shape == (2,) == (count,) or (shape == (count // 2, 2) and not count % 2)
+    else:
+        fits = shape in ((count,), (count, 1)) or (shape == () and count == 1)
+    if not fits:
+        expected = "[n, 2] or [2]" if pairs else "[n, 1], [n] or []"
+        raise RequestError(422, "validation", f"shape {tensor.shape} with {count} texts, expected {expected}")
+    return list(zip(strings[::2], strings[1::2], strict=True)) if pairs else strings
 
 
-def flat(data: list[Any] | None) -> list[str]:
-    """Read a tensor's strings, nested or not."""
-    if data is None:
-        raise RequestError(422, "validation", "an input without data")
-    found: list[str] = []
-    for value in data:
-        row = value if isinstance(value, list) else [value]
-        for text in row:
-            if not isinstance(text, str):
-                raise RequestError(422, "validation", f"data holds a {type(text).__name__}, expected strings")
-            found.append(text)
-    return found
-
-
-def write(body: Body, model: Model, answered: Answered) -> Response:
+def write(body: InferBody, model: Model, answered: Answered) -> Response:
     """Write the tensors that are asked for, as JSON or behind it."""
-    manifest = answered.loaded.manifest
-    known = (
-        ["logits", "probabilities", "label"] if manifest.problem_type != "regression" else ["logits", "probabilities"]
-    )
-    asked = body.outputs or [Output(name=name) for name in known]
-    everywhere = body.parameters.get("binary_data_output") is True
-    outputs: list[dict[str, Any]] = []
+    known = outputs_of(answered.loaded.manifest.problem_type)
+    everywhere = body.parameters is not None and body.parameters.binary_data_output is True
+    outputs: list[OutputTensor] = []
     behind: list[bytes] = []
-    for output in asked:
-        if output.name not in known:
-            raise RequestError(422, "validation", f"no output {output.name!r:.80}; there are {', '.join(known)}")
-        values = tensor(output, answered)
+    for output in body.outputs or [Output(name=name) for name in known]:
+        name, asked = output.name, output.parameters or OutputParameters()
+        if name not in known:
+            raise RequestError(422, "validation", f"no output {name}; there are {', '.join(known)}")
+        values = tensor(name, asked.classification, answered)
         kind = "FP32" if values.dtype == np.float32 else "BYTES"
-        written: dict[str, Any] = {"name": output.name, "datatype": kind, "shape": list(values.shape)}
-        if output.parameters.get("binary_data", everywhere) is True:
+        written = OutputTensor(name=name, datatype=kind, shape=list(values.shape))
+        if everywhere if asked.binary_data is None else asked.binary_data:
             data = values.astype("<f4").tobytes() if kind == "FP32" else write_strings(values.ravel().tolist())
             written["parameters"] = {"binary_data_size": len(data)}
             behind.append(data)
         else:
             written["data"] = values.ravel().tolist()
         outputs.append(written)
-    said = {"model_name": model.name, "model_version": "1", "outputs": outputs}
+    said = Inference(model_name=model.name, model_version="1", outputs=outputs)
     if body.id is not None:
         said["id"] = body.id
     if not behind:
@@ -227,26 +314,31 @@ def write(body: Body, model: Model, answered: Answered) -> Response:
     )
 
 
-def tensor(output: Output, answered: Answered) -> np.ndarray[Any, Any]:
-    """Make a tensor of the answers. *Shape:* `(num_texts, num_labels)`, or `(num_texts,)` of labels."""
+def tensor(name: str, classes: int | None, answered: Answered) -> np.ndarray[Any, Any]:
+    """Make a tensor of the answers.
+
+    Args:
+        name: Its name.
+        classes: Give so many of the best, each as `value:index:label`, as Triton's classification extension does.
+        answered: The answers.
+
+    Returns:
+        *Shape:* `(num_texts, num_labels)`, `(num_texts,)` of labels, or `(num_texts, classes)`.
+    """
     answers, labels = answered.answers, answered.loaded.manifest.labels
-    if output.name == "label":
+    if name == "label":
         said = [one.label if one.labels is None else "|".join(one.labels) for one in answered.predictions()]
         return np.array(said, dtype=object)
-    if output.name == "logits":
-        if any(one.logits is None for one in answers):
-            raise RequestError(422, "validation", "a text that is read in windows has no logits")
-        rows = [one.logits for one in answers]
-    else:
-        rows = [one.probabilities for one in answers]
+    if name == "logits" and any(one.logits is None for one in answers):
+        raise RequestError(422, "validation", "a text that is read in windows has no logits")
+    rows = [one.logits if name == "logits" else one.probabilities for one in answers]
     values = np.asarray(rows, dtype=np.float32).reshape(len(answers), len(labels))
-    count = output.parameters.get("classification")
-    if count is None:
+    if classes is None:
         return values
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise RequestError(422, "validation", "classification: expected how many classes")
-    order = np.argsort(-values, axis=1, kind="stable")[:, :count]
+    count = min(classes, len(labels))
     best = [
-        [f"{values[row, column]:f}:{column}:{labels[column]}" for column in order[row]] for row in range(len(values))
+        f"{row[column]:f}:{column}:{labels[column]}"
+        for row in values
+        for column in np.argsort(-row, kind="stable")[:count]
     ]
-    return np.array(best, dtype=object).reshape(len(values), min(count, len(labels)))
+    return np.array(best, dtype=object).reshape(len(values), count)

@@ -85,18 +85,18 @@ def application(service: Service) -> Starlette:
     endpoints = [one for dialect in (predict, hugging_face, classify, v2, v1) for one in dialect.endpoints()]
     endpoints += [
         Endpoint(
-            dialect=OURS, path=path, handle=v2.server_ready, answer=v2.ServerReady, guard="none",
+            dialect=OURS, path=path, handle=v2.server_ready, answer=(v2.ServerReady,), guard="none",
             summary="Whether all models answer, and rightly",
         )
         for path in ("/health", "/health/ready")
     ]  # fmt: skip
     endpoints += [
         Endpoint(
-            dialect=OURS, path="/health/live", handle=v2.live, answer=v2.Live, guard="none",
+            dialect=OURS, path="/health/live", handle=v2.live, answer=(v2.Live,), guard="none",
             summary="Whether the process answers",
         ),
         Endpoint(dialect=OURS, path="/metrics", handle=metrics, summary="Metrics for Prometheus"),
-        Endpoint(dialect=OURS, path="/info", handle=info, answer=Info, summary="The models and the limits"),
+        Endpoint(dialect=OURS, path="/info", handle=info, answer=(Info,), summary="The models and the limits"),
     ]  # fmt: skip
     document = describe(service, endpoints)
 

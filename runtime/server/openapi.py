@@ -32,9 +32,7 @@ RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "in
 def describe(service: Service, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """Describe every path, its requests and its responses."""
     endpoints = [endpoint for endpoint in endpoints if endpoint.described]
-    kinds = dict.fromkeys(
-        kind for one in endpoints for kind in (*one.body, one.answer, one.dialect.error) if kind is not None
-    )
+    kinds = dict.fromkeys(kind for one in endpoints for kind in (*one.body, *one.answer, one.dialect.error))
     schemas, components = msgspec.json.schema_components(list(kinds), ref_template="#/components/schemas/{name}")
     schema = dict(zip(kinds, schemas, strict=True))
     guarded = service.settings.token is not None
@@ -63,8 +61,8 @@ def parameter(name: str, service: Service) -> dict[str, Any]:
 def operation(endpoint: Endpoint, schema: dict[Any, dict[str, Any]], *, guarded: bool) -> dict[str, Any]:
     """Describe an endpoint."""
     answer: dict[str, Any] = {"description": "OK"}
-    if endpoint.answer is not None:
-        answer["content"] = {"application/json": {"schema": schema[endpoint.answer]}}
+    if endpoint.answer:
+        answer["content"] = {"application/json": {"schema": one_of([schema[kind] for kind in endpoint.answer])}}
     if endpoint.binary:
         answer["content"]["application/octet-stream"] = {}
         answer["headers"] = {HEADER_LENGTH: {"description": "Bytes of the JSON.", "schema": {"type": "integer"}}}
@@ -83,10 +81,14 @@ def operation(endpoint: Endpoint, schema: dict[Any, dict[str, Any]], *, guarded:
         if status == "429":
             said["responses"][status]["headers"] = RETRY_AFTER
     if endpoint.body:
-        bodies = [schema[kind] for kind in endpoint.body]
         said["parameters"] = [TIMEOUT]
         said["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": bodies[0] if len(bodies) == 1 else {"oneOf": bodies}}},
+            "content": {"application/json": {"schema": one_of([schema[kind] for kind in endpoint.body])}},
         }
     return said
+
+
+def one_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    """Describe a value of one of several types."""
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}

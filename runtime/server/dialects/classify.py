@@ -87,7 +87,7 @@ def endpoints() -> list[Endpoint]:
     """Give the endpoints."""
     return [
         Endpoint(
-            dialect=DIALECT, path=path, handle=classify, body=(ClassifyBody,), answer=Classification,
+            dialect=DIALECT, path=path, handle=classify, body=(ClassifyBody,), answer=(Classification,),
             summary="The classification of vLLM and SGLang",
         )
         for path in ("/classify", "/v1/classify")

@@ -91,7 +91,7 @@ class Endpoint:
         path: Of the URL.
         handle: Turns a request into a response, or raises a `RequestError`.
         summary: A line about it.
-        answer: The type of its JSON; None: it gives no JSON.
+        answer: The type of its JSON, or several; none: it gives no JSON.
         body: The type of the JSON that it reads, or several to choose from; none: it reads no body.
         guard: What a request needs: `token` (if there is one) and an allowed host; `host`, an allowed host; `none`.
         binary: Whether tensors may come behind the JSON.
@@ -102,7 +102,7 @@ class Endpoint:
     path: str
     handle: Handler
     summary: str
-    answer: Any = None
+    answer: tuple[Any, ...] = ()
     body: tuple[Any, ...] = ()
     guard: Literal["token", "host", "none"] = "token"
     binary: bool = False

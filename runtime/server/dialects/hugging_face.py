@@ -49,7 +49,7 @@ def endpoints() -> list[Endpoint]:
     """Give the endpoint."""
     return [
         Endpoint(
-            dialect=DIALECT, path="/", handle=classify, body=(HuggingFaceBody,), answer=list[list[LabelScore]],
+            dialect=DIALECT, path="/", handle=classify, body=(HuggingFaceBody,), answer=(list[list[LabelScore]],),
             summary="The text classification task of huggingface_hub",
         )
     ]  # fmt: skip

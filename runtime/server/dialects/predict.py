@@ -76,7 +76,7 @@ def endpoints() -> list[Endpoint]:
     return [
         Endpoint(
             dialect=DIALECT, path="/predict", handle=predict, body=(Texts, Inputs),
-            answer=list[PredictionBody] | list[LabelScore] | list[list[LabelScore]],
+            answer=(list[PredictionBody], list[LabelScore], list[list[LabelScore]]),
             summary="Predictions as `ftx predict --json` prints them, or as text-embeddings-inference gives them",
         )
     ]  # fmt: skip

@@ -64,13 +64,13 @@ def endpoints() -> list[Endpoint]:
     return [
         Endpoint(
             dialect=DIALECT, path="/v1/models/{name}:predict", handle=predict, body=(InstancesBody, InputsBody),
-            answer=Predictions, summary="The first protocol of KServe and TensorFlow Serving",
+            answer=(Predictions,), summary="The first protocol of KServe and TensorFlow Serving",
         ),
         Endpoint(
-            dialect=DIALECT, path="/v1/models/{name}", handle=ready, answer=Ready, summary="Whether a model answers"
+            dialect=DIALECT, path="/v1/models/{name}", handle=ready, answer=(Ready,), summary="Whether a model answers"
         ),
         Endpoint(
-            dialect=DIALECT, path="/v1/models", handle=models, answer=Models, summary="The names of the models"
+            dialect=DIALECT, path="/v1/models", handle=models, answer=(Models,), summary="The names of the models"
         ),
     ]  # fmt: skip
 

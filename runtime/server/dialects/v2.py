@@ -152,25 +152,25 @@ class Inference(TypedDict):
 def endpoints() -> list[Endpoint]:
     """Give the endpoints, each with and without a slash at its end."""
     found: list[dict[str, Any]] = [
-        {"path": "/v2", "handle": server, "answer": Server, "summary": "What the server speaks"},
+        {"path": "/v2", "handle": server, "answer": (Server,), "summary": "What the server speaks"},
         {
-            "path": "/v2/health/live", "handle": live, "answer": Live, "guard": "none",
+            "path": "/v2/health/live", "handle": live, "answer": (Live,), "guard": "none",
             "summary": "Whether the process answers",
         },
         {
-            "path": "/v2/health/ready", "handle": server_ready, "answer": ServerReady, "guard": "none",
+            "path": "/v2/health/ready", "handle": server_ready, "answer": (ServerReady,), "guard": "none",
             "summary": "Whether all models answer, and rightly",
         },
     ]  # fmt: skip
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         found += [
-            {"path": path, "handle": metadata, "answer": Metadata, "summary": "The tensors of a model"},
+            {"path": path, "handle": metadata, "answer": (Metadata,), "summary": "The tensors of a model"},
             {
-                "path": f"{path}/ready", "handle": model_ready, "answer": ModelReady,
+                "path": f"{path}/ready", "handle": model_ready, "answer": (ModelReady,),
                 "summary": "Whether a model answers, and rightly",
             },
             {
-                "path": f"{path}/infer", "handle": infer, "answer": Inference, "body": (InferBody,), "binary": True,
+                "path": f"{path}/infer", "handle": infer, "answer": (Inference,), "body": (InferBody,), "binary": True,
                 "summary": "The Open Inference Protocol: one tensor of texts",
             },
         ]  # fmt: skip

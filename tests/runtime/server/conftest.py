@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
+from onnx import TensorProto
 
 from ftx import Predictor
-from ftx.manifest import Manifest, carried, write_manifest
 from ftx.runtime.server import ServeSettings
 from ftx.runtime.server.app import application, load
 from ftx.runtime.server.protocol import bounded
 from ftx.runtime.server.service import Service
+from tests.runtime.conftest import save_words
 
 WAIT_SEC = 120.0  # only ends a hang
 LOGGERS = ("ftx.server", "uvicorn.error", "asyncio")
@@ -52,9 +55,6 @@ class Running:
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=WAIT_SEC)
-
-
-Serving = Callable[..., AbstractContextManager[Running]]
 
 
 @contextmanager
@@ -90,14 +90,30 @@ def serve(path: Path, *, close_sec: float = WAIT_SEC, **settings: object) -> Ite
 
 
 @pytest.fixture(scope="session")
-def heads(tmp_path_factory: pytest.TempPathFactory, tiny_export: Path) -> dict[str, Path]:
-    """Files of the tiny model, by head. All but `single` are the same graph, said to be of another head."""
+def heads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Classifiers that count words, by head."""
     folder = tmp_path_factory.mktemp("heads")
-    found = {"single": tiny_export / "model.onnx"}
-    return found | {"folder": folder}
+    options: dict[str, dict[str, Any]] = {
+        "single": {},
+        "multi": {"problem_type": "multi_label_classification", "thresholds": {"negative": 0.2, "positive": 0.9}},
+        "regression": {
+            "problem_type": "regression", "id2label": {0: "stars"}, "table": [[0], [1.5], [-1.25], [np.nan], [np.inf]],
+            "output": (TensorProto.FLOAT, ["batch", 1]),
+        },
+        "pair": {"text_pair": True},
+    }  # fmt: skip
+    return {name: save_words(folder / f"{name}.onnx", **values) for name, values in options.items()}
 
 
 @pytest.fixture(scope="session")
-def single(tiny_export: Path) -> Iterator[Running]:
+def head(heads: dict[str, Path]) -> Iterator[Callable[[str], Running]]:
+    """A server by head; each is started once."""
+    with ExitStack() as stack:
+        yield functools.cache(lambda name: stack.enter_context(serve(heads[name])))
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_export: Path) -> Iterator[Running]:
+    """A server on the tiny model in fp32."""
     with serve(tiny_export / "model.onnx") as running:
         yield running

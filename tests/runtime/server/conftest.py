@@ -94,7 +94,7 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Classifiers that count words, by head."""
     folder = tmp_path_factory.mktemp("heads")
     options: dict[str, dict[str, Any]] = {
-        "single": {},
+        "single": {"text_pair": False},
         "multi": {"problem_type": "multi_label_classification", "thresholds": {"negative": 0.2, "positive": 0.9}},
         "regression": {
             "problem_type": "regression", "id2label": {0: "stars"}, "table": [[0], [1.5], [-1.25], [np.nan], [np.inf]],

@@ -18,13 +18,15 @@ class HeadTooLargeError(Exception):
 class BoundedProtocol(HttpToolsProtocol):
     """Refuses a head that is too large, and closes a connection on which none becomes whole.
 
-    Where a response is sent before its request was whole, what still comes is no other request: it is read and dropped
-    until the client closes the connection, since closing it first could destroy the response on its way.
+    Where a response is sent before its request was whole, the rest is read and dropped. Where it does not come in time,
+    or is not HTTP, the connection ends: this side is closed, and what comes is dropped until the client closes its own,
+    since closing both could destroy the response on its way.
 
     Attributes:
         head_bytes: Most bytes of a request line and its headers.
         head_sec: Seconds within which they must have come, after the connection was made or their first byte came;
-            and within which a client must close a connection that the server has closed on its side.
+            within which the rest of a body must come whose response was sent; and within which a client must close a
+            connection that ends.
     """
 
     head_bytes: int
@@ -68,13 +70,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Await another head."""
         self._head = 0
+        self._stop_waiting()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """End the connection, where the request is not whole yet."""
+        """Wait for the rest of the request, where it is not whole yet."""
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
-            self._end()
+            if self.expect_100_continue:  # a client that was not told to go on need not send the rest
+                self._end()
+            else:
+                self._wait()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, or has too large a head."""
@@ -89,10 +95,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
         self.transport.write_eof()
-        self._stop_waiting()
         self._wait()
 
     def _wait(self) -> None:
+        self._stop_waiting()
         self._late = self.loop.call_later(self.head_sec, self._close)
 
     def _stop_waiting(self) -> None:

@@ -290,12 +290,14 @@ class Raw:
         pieces: Are sent one after the other.
         statuses: Of the responses that come, in their order.
         half_close: Whether the client says, behind its bytes, that no more come.
+        ends: Whether the server then closes the connection.
     """
 
     name: str
     pieces: list[bytes]
     statuses: list[int]
     half_close: bool = False
+    ends: bool = True
 
 
 def message(body: bytes = b'{"texts": ["good"]}', *headers: str, line: str = "POST /predict HTTP/1.1") -> bytes:
@@ -318,7 +320,7 @@ RAW_CASES = [
         pieces=[chunked(*(bytes([b]) for b in BODY), head=f"Transfer-Encoding: chunked\r\n{CLOSE}")]),
     Raw(name="a chunk's size that is no number", statuses=[400],
         pieces=[b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"]),
-    Raw(name="a chunk larger than the body may be", statuses=[413],
+    Raw(name="a chunk larger than the body may be", statuses=[413], ends=False,
         pieces=[b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n600000\r\n", b"a" * 0x600000]),
     Raw(name="chunked and a length", statuses=[400],
         pieces=[b"POST /predict HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"]),
@@ -330,13 +332,13 @@ RAW_CASES = [
         pieces=[b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n"]),
     Raw(name="a length beyond 64 bits", statuses=[400],
         pieces=[b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n"]),
-    Raw(name="a length of 10 GB", statuses=[413],
+    Raw(name="a length of 10 GB", statuses=[413], ends=False,
         pieces=[b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\nabc"]),
     Raw(name="an unknown transfer coding", statuses=[400],
         pieces=[b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n"]),
     Raw(name="HTTP/1.0", pieces=[message(line="POST /predict HTTP/1.0")], statuses=[200]),
     Raw(name="HTTP/1.0 without a host", pieces=[b"GET /health HTTP/1.0\r\n\r\n"], statuses=[200]),
-    Raw(name="HTTP/0.9", pieces=[b"GET /health\r\n\r\n"], statuses=[400]),
+    Raw(name="HTTP/0.9", pieces=[b"GET /health\r\n\r\n"], statuses=[200]),
     Raw(name="HTTP/2", pieces=[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"], statuses=[400]),
     Raw(name="HTTP/9.9", pieces=[b"GET /health HTTP/9.9\r\n\r\n"], statuses=[400]),
     Raw(name="TLS", pieces=[b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(64))], statuses=[400]),

@@ -98,6 +98,8 @@ def talk(port: int, raw: Raw) -> list[tuple[int, bytes]]:
         received = b""
         while part := connection.recv(2**16):
             received += part
+            if not raw.ends and received.endswith(b"}"):
+                break
     return responses(received, head_only=raw.name == "HEAD")
 
 
@@ -201,6 +203,17 @@ def test_all_but_health_and_pages_need_the_token(guarded: Running, given: str | 
         # What needs no token tells no names.
         for path in [*OPEN, *PAGES]:
             assert f'"{guarded.name}"' not in client.get(path).text
+
+
+def test_an_error_before_the_body_came_leaves_the_connection_usable(server: Running) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=WAIT_SEC) as connection:
+        connection.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+        assert connection.recv(2**16).startswith(b"HTTP/1.1 404")
+        connection.sendall(b"abcdeGET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        received = b""
+        while part := connection.recv(2**16):
+            received += part
+        assert received.startswith(b"HTTP/1.1 200")
 
 
 def test_with_the_token(guarded: Running) -> None:

@@ -1,4 +1,4 @@
-"""The clients that people have: tritonclient, huggingface_hub, and a fuzzer that reads our OpenAPI document."""
+"""The clients that people have: tritonclient and huggingface_hub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import review_rows
 from tests.runtime.server.conftest import WAIT_SEC, Running, serve
 
-TEXTS = [text for text, _ in review_rows()][::5] + ["", "電影", "Ünï ☃ 🎬 " * 20]
+TEXTS = [*[text for text, _ in review_rows()][::5], "", "電影", "Ünï ☃ 🎬 " * 20]
 
 
 @pytest.fixture
@@ -79,9 +79,17 @@ def test_triton_is_told_what_is_wrong(tiny: Running, triton: Any) -> None:
         triton.infer(tiny.name, [text], request_compression_algorithm="gzip")
 
 
+@pytest.fixture
+def hub() -> Iterator[Any]:
+    found = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    requests = pytest.importorskip("requests")
+    found.configure_http_backend(requests.Session)  # the tests are offline, but for the loopback
+    yield found
+    found.configure_http_backend()
+
+
 @pytest.mark.parametrize("function", [None, "softmax", "sigmoid", "none"])
-def test_hugging_face(tiny: Running, function: Any) -> None:
-    hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+def test_hugging_face(tiny: Running, hub: Any, function: Any) -> None:
     client = hub.InferenceClient(tiny.url, timeout=WAIT_SEC)
     for text in TEXTS[:5]:
         found = client.text_classification(text, top_k=1, function_to_apply=function)
@@ -91,16 +99,14 @@ def test_hugging_face(tiny: Running, function: Any) -> None:
             assert found[0].score == pytest.approx(wanted.score, abs=1e-5)
 
 
-def test_hugging_face_gives_all_labels(head: Callable[[str], Running]) -> None:
-    hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+def test_hugging_face_gives_all_labels(head: Callable[[str], Running], hub: Any) -> None:
     server = head("multi")
     found = hub.InferenceClient(server.url, timeout=WAIT_SEC).text_classification("good")
     [wanted] = server.predictor(["good"])
     assert {one.label: one.score for one in found} == wanted.scores
 
 
-def test_hugging_face_sends_a_token(heads: dict[str, Path]) -> None:
-    hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+def test_hugging_face_sends_a_token(heads: dict[str, Path], hub: Any) -> None:
     with serve(heads["single"], token="secret") as server:
         client = hub.InferenceClient(server.url, token="secret", timeout=WAIT_SEC)
         assert client.text_classification("good")[0].label == "positive"

@@ -219,7 +219,7 @@ class Service:
         named = [self.settings.request_sec]
         if timeout_sec is not None:
             named.append(timeout_sec)
-        if header := request.headers.get(TIMEOUT_HEADER):
+        if (header := request.headers.get(TIMEOUT_HEADER)) is not None:
             try:
                 named.append(float(header) / 1000)
             except ValueError:

@@ -105,6 +105,7 @@ def everywhere() -> list[Case]:
             ("an unknown encoding", {"Content-Encoding": "good"}, {415}),
             ("a wrong type", {"Content-Type": "text/plain"}, {200}),
             ("a type that is none", {"Content-Type": "?;;=/"}, {200}),
+            ("an empty timeout", {"X-Request-Timeout-Ms": ""}, {422}),
             ("a timeout of words", {"X-Request-Timeout-Ms": "soon"}, {422}),
             ("a timeout of nan", {"X-Request-Timeout-Ms": "nan"}, {422}),
             ("a timeout of inf", {"X-Request-Timeout-Ms": "inf"}, {422}),

@@ -48,7 +48,9 @@ def test_requests_that_are_as_described_and_others(server: Running, schema: Any,
     @hypothesis.settings(max_examples=40, database=None)
     @hypothesis.given(case=strategy)
     def check(case: Any) -> None:
-        case.call_and_validate(excluded_checks=excluded)
+        response = case.call()
+        if response.status_code != 504:  # what came of a timeout of some nanoseconds
+            case.validate_response(response, excluded_checks=excluded)
 
     try:
         check()

@@ -48,9 +48,28 @@ class ModelInfo(TypedDict):
     text_pair: bool | None
 
 
-class Info(TypedDict):
-    """The models and the limits."""
+class Labels(TypedDict):
+    """The labels of a classifier, as text-embeddings-inference tells them."""
 
+    id2label: dict[str, str]
+    label2id: dict[str, int]
+
+
+class ModelType(TypedDict):
+    """The kind of a model, as text-embeddings-inference tells it."""
+
+    classifier: Labels
+
+
+class Info(TypedDict):
+    """The models and the limits; with the names that text-embeddings-inference has for those of the first model."""
+
+    model_id: str
+    model_sha: str
+    model_type: ModelType
+    max_input_length: int
+    max_client_batch_size: int
+    auto_truncate: bool
     models: list[ModelInfo]
     max_texts: int
     max_text_chars: int
@@ -111,11 +130,12 @@ def application(service: Service) -> Starlette:
     routes = [route(service, endpoint) for endpoint in endpoints]
 
     async def not_found(request: Request, error: Exception) -> Response:
-        allowed = {method for one in routes if one.path_regex.match(request.url.path) for method in one.methods or ()}
+        path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+        allowed = {method for one in routes if one.path_regex.match(path) for method in one.methods or ()}
         said = RequestError(404, "not_found", "there is no such path; /docs lists all")
         if allowed:
             said = RequestError(405, "validation", f"expected one of the methods {', '.join(sorted(allowed))}")
-        dialect = next((its for start, its in BY_PATH if re.match(start, request.url.path)), OURS)
+        dialect = next((its for start, its in BY_PATH if re.match(start, path)), OURS)
         headers = {"allow": ", ".join(sorted(allowed))} if allowed else None
         return json_response(dialect.explain(said), said.status, headers, dialect.media_type)
 
@@ -134,20 +154,28 @@ async def metrics(service: Service, request: Request) -> Response:
 async def info(service: Service, request: Request) -> Response:
     """Describe the models and the limits, as far as a client needs them."""
     limits = service.settings
-    models: list[ModelInfo] = []
-    for model in service.models.values():
-        if model.loaded is not None:
-            its = model.loaded.manifest
-            models.append(
-                {
-                    "name": model.name, "problem_type": its.problem_type, "labels": its.labels,
-                    "max_length": its.max_length, "text_pair": its.text_pair,
-                }
-            )  # fmt: skip
+    found = [(model.name, service.loaded(model)) for model in service.models.values()]
+    name, first = found[0]
+    labels = first.manifest.labels
     return json_response(
         Info(
-            models=models, max_texts=limits.max_texts, max_text_chars=limits.max_text_chars,
-            max_body_bytes=limits.max_body_bytes, long_text=limits.long_text,
+            model_id=name, model_sha=first.sha256,
+            model_type={
+                "classifier": {
+                    "id2label": {str(place): label for place, label in enumerate(labels)},
+                    "label2id": {label: place for place, label in enumerate(labels)},
+                }
+            },
+            max_input_length=first.manifest.max_length, max_client_batch_size=limits.max_texts, auto_truncate=True,
+            models=[
+                {
+                    "name": name, "problem_type": its.manifest.problem_type, "labels": its.manifest.labels,
+                    "max_length": its.manifest.max_length, "text_pair": its.manifest.text_pair,
+                }
+                for name, its in found
+            ],
+            max_texts=limits.max_texts, max_text_chars=limits.max_text_chars, max_body_bytes=limits.max_body_bytes,
+            long_text=limits.long_text,
         )
     )  # fmt: skip
 

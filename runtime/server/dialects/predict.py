@@ -77,7 +77,7 @@ def endpoints() -> list[Endpoint]:
         Endpoint(
             dialect=DIALECT, path="/predict", handle=predict, body=(Texts, Inputs),
             answer=(list[PredictionBody], list[LabelScore], list[list[LabelScore]]),
-            summary="Predictions as `ftx predict --json` prints them, or as text-embeddings-inference gives them",
+            summary="Predictions as ftx predict --json prints them, or as text-embeddings-inference gives them",
         )
     ]  # fmt: skip
 

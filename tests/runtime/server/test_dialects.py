@@ -100,7 +100,8 @@ def test_text_embeddings_inference(head: Callable[[str], Running], tiny: Running
         assert "32 tokens" in long.json()["error"]
         assert client.post("/predict", json={"inputs": "movie " * 100}).status_code == 200
         info = client.get("/info").json()
-        assert info["models"][0]["max_length"] == 32
+        assert info["models"][0]["max_length"] == info["max_input_length"] == 32
+        assert info["model_type"]["classifier"]["label2id"] == {"negative": 0, "positive": 1}
 
 
 def test_hugging_face(head: Callable[[str], Running]) -> None:

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 
 from ftx.runtime.server.dialects import classify, hugging_face, predict, v1, v2
 from ftx.runtime.server.dialects.http import Endpoint, Handler, ProblemDialect, json_response, route
+from ftx.runtime.server.dialects.messages import Live, ServerReady
 from ftx.runtime.server.failures import RequestError
 from ftx.runtime.server.models import Model, find_models
 from ftx.runtime.server.openapi import describe
@@ -104,14 +105,14 @@ def application(service: Service) -> Starlette:
     endpoints = [one for dialect in (predict, hugging_face, classify, v2, v1) for one in dialect.endpoints()]
     endpoints += [
         Endpoint(
-            dialect=OURS, path=path, handle=v2.server_ready, answer=(v2.ServerReady,), guard="none",
+            dialect=OURS, path=path, handle=v2.server_ready, answer=(ServerReady,), guard="none",
             summary="Whether all models answer, and rightly",
         )
         for path in ("/health", "/health/ready")
     ]  # fmt: skip
     endpoints += [
         Endpoint(
-            dialect=OURS, path="/health/live", handle=v2.live, answer=(v2.Live,), guard="none",
+            dialect=OURS, path="/health/live", handle=v2.live, answer=(Live,), guard="none",
             summary="Whether the process answers",
         ),
         Endpoint(dialect=OURS, path="/metrics", handle=metrics, summary="Metrics for Prometheus"),

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NotRequired, TypedDict
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ftx.runtime.server.dialects.http import Dialect, Endpoint, decode, json_response
+from ftx.runtime.server.dialects.messages import (
+    InferBody,
+    Inference,
+    Input,
+    Live,
+    Metadata,
+    ModelReady,
+    Output,
+    OutputName,
+    OutputParameters,
+    OutputTensor,
+    Server,
+    ServerReady,
+)
 from ftx.runtime.server.dialects.tensors import HEADER_LENGTH, read_strings, write_strings
 from ftx.runtime.server.failures import RequestError
 from ftx.runtime.server.models import Model
@@ -19,166 +33,35 @@ from ftx.runtime.server.service import Answered, Service
 __all__ = ["DIALECT", "endpoints"]
 
 DIALECT = Dialect(name="v2")
-OutputName = Literal["logits", "probabilities", "label"]
 EXTENSIONS = ["binary_tensor_data", "classification"]
-
-
-class InputParameters(msgspec.Struct):
-    """How a tensor comes."""
-
-    binary_data_size: Annotated[int, Meta(ge=0)] | None = None
-
-
-class Input(msgspec.Struct):
-    """A tensor of texts: in `data`, or behind the JSON."""
-
-    name: str
-    shape: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(max_length=2)]
-    datatype: Literal["BYTES"]
-    parameters: InputParameters | None = None
-    data: list[str | list[str]] | None = None
-
-
-class OutputParameters(msgspec.Struct):
-    """How a tensor is to be written."""
-
-    binary_data: bool | None = None
-    classification: Annotated[int, Meta(ge=1)] | None = None
-
-
-class Output(msgspec.Struct):
-    """A tensor that is asked for."""
-
-    name: OutputName
-    parameters: OutputParameters | None = None
-
-
-class InferParameters(msgspec.Struct):
-    """Of a whole request: the client waits `timeout` microseconds; 0: as long as the server allows."""
-
-    timeout: Annotated[float, Meta(ge=0)] | None = None
-    binary_data_output: bool | None = None
-
-
-class InferBody(msgspec.Struct):
-    """A request."""
-
-    inputs: Annotated[list[Input], Meta(min_length=1, max_length=1)]
-    outputs: list[Output] | None = None
-    id: str | None = None
-    parameters: InferParameters | None = None
-
-
-class Server(TypedDict):
-    """What the server speaks."""
-
-    name: str
-    version: str
-    extensions: list[str]
-
-
-class Live(TypedDict):
-    """Whether the process answers."""
-
-    live: bool
-
-
-class ServerReady(TypedDict):
-    """Whether all models answer."""
-
-    live: bool
-    ready: bool
-
-
-class ModelReady(TypedDict):
-    """Whether a model answers."""
-
-    name: str
-    ready: bool
-
-
-class Tensor(TypedDict):
-    """Of a model."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-
-
-class ModelParameters(TypedDict):
-    """Of a model, beyond the protocol."""
-
-    labels: list[str]
-    sha256: str
-    reload_failed: bool
-
-
-class Metadata(TypedDict):
-    """Of a model."""
-
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[Tensor]
-    outputs: list[Tensor]
-    parameters: ModelParameters
-
-
-class BinarySize(TypedDict):
-    """Of a tensor behind the JSON."""
-
-    binary_data_size: int
-
-
-class OutputTensor(TypedDict):
-    """A tensor of the response."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-    parameters: NotRequired[BinarySize]
-    data: NotRequired[list[float | str]]
-
-
-class Inference(TypedDict):
-    """A response."""
-
-    model_name: str
-    model_version: str
-    outputs: list[OutputTensor]
-    id: NotRequired[str]
 
 
 def endpoints() -> list[Endpoint]:
     """Give the endpoints, each with and without a slash at its end."""
-    found: list[dict[str, Any]] = [
-        {"path": "/v2", "handle": server, "answer": (Server,), "summary": "What the server speaks"},
-        {
-            "path": "/v2/health/live", "handle": live, "answer": (Live,), "guard": "none",
-            "summary": "Whether the process answers",
-        },
-        {
-            "path": "/v2/health/ready", "handle": server_ready, "answer": (ServerReady,), "guard": "none",
-            "summary": "Whether all models answer, and rightly",
-        },
+    found = [
+        Endpoint(dialect=DIALECT, path="/v2", handle=server, answer=(Server,), summary="What the server speaks"),
+        Endpoint(
+            dialect=DIALECT, path="/v2/health/live", handle=live, answer=(Live,), guard="none",
+            summary="Whether the process answers",
+        ),
+        Endpoint(
+            dialect=DIALECT, path="/v2/health/ready", handle=server_ready, answer=(ServerReady,), guard="none",
+            summary="Whether all models answer, and rightly",
+        ),
     ]  # fmt: skip
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         found += [
-            {"path": path, "handle": metadata, "answer": (Metadata,), "summary": "The tensors of a model"},
-            {
-                "path": f"{path}/ready", "handle": model_ready, "answer": (ModelReady,),
-                "summary": "Whether a model answers, and rightly",
-            },
-            {
-                "path": f"{path}/infer", "handle": infer, "answer": (Inference,), "body": (InferBody,), "binary": True,
-                "summary": "The Open Inference Protocol: one tensor of texts",
-            },
+            Endpoint(dialect=DIALECT, path=path, handle=metadata, answer=(Metadata,), summary="The tensors of a model"),
+            Endpoint(
+                dialect=DIALECT, path=f"{path}/ready", handle=model_ready, answer=(ModelReady,),
+                summary="Whether a model answers, and rightly",
+            ),
+            Endpoint(
+                dialect=DIALECT, path=f"{path}/infer", handle=infer, answer=(Inference,), body=(InferBody,),
+                binary=True, summary="The Open Inference Protocol: one tensor of texts",
+            ),
         ]  # fmt: skip
-    return [
-        Endpoint(dialect=DIALECT, **one | {"path": one["path"] + end}, described=not end)
-        for one in found
-        for end in ("", "/")
-    ]
+    return found + [replace(one, path=f"{one.path}/", described=False) for one in found]
 
 
 async def server(service: Service, request: Request) -> Response:

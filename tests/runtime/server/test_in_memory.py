@@ -21,10 +21,11 @@ from ftx.runtime.server import ServeSettings, app
 from ftx.runtime.server.dialects.classify import ClassifyBody
 from ftx.runtime.server.dialects.http import decode
 from ftx.runtime.server.dialects.hugging_face import HuggingFaceBody
+from ftx.runtime.server.dialects.messages import InferBody, Input
 from ftx.runtime.server.dialects.predict import Inputs, Texts
 from ftx.runtime.server.dialects.tensors import read_strings, write_strings
 from ftx.runtime.server.dialects.v1 import EitherBody
-from ftx.runtime.server.dialects.v2 import InferBody, Input, read_texts
+from ftx.runtime.server.dialects.v2 import read_texts
 from ftx.runtime.server.failures import RequestError
 
 BODIES = [Texts, Inputs, HuggingFaceBody, ClassifyBody, EitherBody, InferBody]

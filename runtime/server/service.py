@@ -107,7 +107,7 @@ class Service:
         Raises:
             RequestError: It is not one of those that are allowed.
         """
-        allowed = self.settings.allowed_hosts
+        allowed = [host.lower() for host in self.settings.allowed_hosts]
         host = re.sub(r":\d*$", "", request.headers.get("host", "")).lower()
         if allowed and not any(host == one or (one.startswith("*.") and host.endswith(one[1:])) for one in allowed):
             raise RequestError(400, "validation", "the header Host names a host that is not served here")

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ftx.runtime.server.batcher import OverloadedError
 from tests.runtime.server.bad_requests import JSON_CASES, RAW_CASES, Case, Raw
 from tests.runtime.server.conftest import WAIT_SEC, Running, serve
 
@@ -247,6 +248,72 @@ def test_texts_are_logged_only_on_demand(heads: dict[str, Path], log_texts: bool
             assert client.post("/predict", json=body).status_code in (422, 500)
         assert any("Smith" in line for line in server.log) == log_texts
         assert any("not finite" in line for line in server.log)
+
+
+ALL = [
+    ("/predict", {"texts": ["good"]}),
+    ("/predict", {"inputs": "good"}),
+    ("/", {"inputs": "good"}),
+    ("/classify", {"input": "good"}),
+    ("/v1/models/single:predict", {"instances": ["good"]}),
+    (
+        "/v2/models/single/infer",
+        {"inputs": [{"name": "x", "shape": [1], "datatype": "BYTES", "data": ["good"]}]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), ALL)
+@pytest.mark.parametrize(
+    ("failure", "status", "retry_after", "error_type"),
+    [
+        (OverloadedError(2.3), 429, "3", "Overloaded"),
+        (RuntimeError("closed"), 503, "1", "Unhealthy"),
+        (ValueError("secret"), 500, None, "Backend"),
+    ],
+    ids=["full", "shutting down", "broken"],
+)
+def test_what_a_client_can_not_help(
+    server: Running, monkeypatch: pytest.MonkeyPatch, path: str, body: Any,
+    failure: Exception, status: int, retry_after: str | None, error_type: str,
+) -> None:  # fmt: skip
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    before = list(server.log)
+    with server.client() as client:
+        loaded = server.service.models["single"].loaded
+        assert loaded is not None
+        with monkeypatch.context() as patched:
+            patched.setattr(loaded.batcher, "submit", fail)
+            response = client.post(path, json=body)
+        assert (response.status_code, response.headers.get("retry-after")) == (status, retry_after)
+        check(response.text, {}, path)
+        check_shape(response, path)
+        if path == "/predict":
+            assert response.json()["error_type"] == error_type
+        assert client.post(path, json=body).status_code == 200
+    server.log[:] = before
+
+
+def test_why_a_model_is_not_ready_is_in_the_log(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.service.models["single"], "ready", lambda: "/tmp/model.onnx is broken")
+    with server.client() as client:
+        for path in ("/health", "/health/ready", "/v2/health/ready", "/v2/models/single/ready", "/v1/models/single"):
+            response = client.get(path)
+            assert response.status_code == 503
+            assert "broken" not in response.text and "onnx" not in response.text
+            check_shape(response, path)
+        assert client.get("/health/live").status_code == client.get("/v2/health/live").status_code == 200
+    assert any("/tmp/model.onnx is broken" in line for line in server.log)
+
+
+def test_a_server_that_shuts_down_is_alive_and_not_ready(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.service, "draining", True)
+    with server.client() as client:
+        assert client.get("/health").status_code == 503
+        assert client.get("/health/live").status_code == 200
+        assert client.post("/predict", content=GOOD).status_code == 200
 
 
 def test_a_failure_of_our_own_says_nothing(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,17 +106,17 @@ def application(service: Service) -> Starlette:
     endpoints += [
         Endpoint(
             dialect=OURS, path=path, handle=v2.server_ready, answer=(ServerReady,), guard="none",
-            summary="Whether all models answer, and rightly",
+            summary="Readiness: every model answers its golden probe",
         )
         for path in ("/health", "/health/ready")
     ]  # fmt: skip
     endpoints += [
         Endpoint(
             dialect=OURS, path="/health/live", handle=v2.live, answer=(Live,), guard="none",
-            summary="Whether the process answers",
+            summary="Liveness",
         ),
         Endpoint(dialect=OURS, path="/metrics", handle=metrics, summary="Metrics for Prometheus"),
-        Endpoint(dialect=OURS, path="/info", handle=info, answer=(Info,), summary="The models and the limits"),
+        Endpoint(dialect=OURS, path="/info", handle=info, answer=(Info,), summary="Models and limits"),
     ]  # fmt: skip
     document = describe(service, endpoints)
 
@@ -133,7 +133,7 @@ def application(service: Service) -> Starlette:
     async def not_found(request: Request, error: Exception) -> Response:
         path = request.url.path.removeprefix(request.scope.get("root_path", ""))
         allowed = {method for one in routes if one.path_regex.match(path) for method in one.methods or ()}
-        said = RequestError(404, "not_found", "there is no such path; /docs lists all")
+        said = RequestError(404, "not_found", "no such path; /docs lists them")
         if allowed:
             said = RequestError(405, "validation", f"expected one of the methods {', '.join(sorted(allowed))}")
         dialect = next((its for start, its in BY_PATH if re.match(start, path)), OURS)
@@ -146,14 +146,14 @@ def application(service: Service) -> Starlette:
 
 
 async def metrics(service: Service, request: Request) -> Response:
-    """Give what Prometheus asks for."""
+    """Return the metrics in Prometheus' text format."""
     return Response(
         await anyio.to_thread.run_sync(service.metrics.render), media_type="text/plain; version=0.0.4; charset=utf-8"
     )
 
 
 async def info(service: Service, request: Request) -> Response:
-    """Describe the models and the limits, as far as a client needs them."""
+    """Return the models and the limits that a client needs to know."""
     limits = service.settings
     found = [(model.name, service.loaded(model)) for model in service.models.values()]
     name, first = found[0]
@@ -182,7 +182,7 @@ async def info(service: Service, request: Request) -> Response:
 
 
 def page(name: str) -> Handler:
-    """Give a page of ours."""
+    """Make the handler of an HTML page."""
     text = resources.files("ftx.runtime.server").joinpath("pages", name).read_text(encoding="utf-8")
 
     async def give(service: Service, request: Request) -> Response:

@@ -14,16 +14,17 @@ from ftx.runtime.server.service import TIMEOUT_HEADER, Service
 __all__ = ["describe"]
 
 NO_TOKEN, NO_MODEL = "The token is missing or wrong.", "There is no such model."
-NOT_READY = "Loading, not answering rightly, or shutting down."
+NOT_READY = "Loading, failing its golden probe, or shutting down."
 FAILURES = {
-    "400": "The body is not JSON, or the host is not served here.", "404": NO_MODEL,
+    "400": "The body is not JSON, or the host is not allowed.", "404": NO_MODEL,
     "408": "The body did not arrive in time.", "413": "The body or a text is too long, or there are too many texts.",
-    "415": "The body is compressed.", "422": "The JSON is not what is expected.",
-    "429": "The queue is too long: Retry-After says when to try again.", "500": "The model failed on a text.",
+    "415": "The body is compressed, which is not supported.",
+    "422": "The JSON does not match the schema, or the texts do not fit the model.",
+    "429": "The queue is too long; Retry-After says when to try again.", "500": "The model failed on a text.",
     "503": NOT_READY, "504": "The deadline passed.",
 }  # fmt: skip
 TIMEOUT = {
-    "name": TIMEOUT_HEADER, "in": "header", "description": "Milliseconds that the client waits.",
+    "name": TIMEOUT_HEADER, "in": "header", "description": "How long the client waits, in milliseconds.",
     "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e12},
 }  # fmt: skip
 RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}

@@ -78,21 +78,21 @@ class Service:
         return self.models[name]
 
     def loaded(self, model: Model) -> Loaded:
-        """Give what of a model answers now.
+        """Return the file of a model that is served now.
 
         Raises:
-            RequestError: Nothing does yet.
+            RequestError: None is loaded yet.
         """
         if model.loaded is None:
             raise RequestError(503, "unavailable", "the model is not loaded", retry_after_sec=1.0)
         return model.loaded
 
     async def check_ready(self, models: Sequence[Model]) -> None:
-        """Ask the golden probes of models.
+        """Run the golden probes of models.
 
         Raises:
-            RequestError: The server is about to end, or one does not answer, or wrongly. Why is in the log: whoever
-                asks needs no token.
+            RequestError: The server is shutting down, or a probe fails. The reason goes to the log only, since health
+                checks need no token.
         """
         if self.draining:
             raise RequestError(503, "unavailable", "the server is shutting down")
@@ -102,18 +102,18 @@ class Service:
                 raise RequestError(503, "unavailable", "a model is not ready")
 
     def check_host(self, request: Request) -> None:
-        """Check by which name the server is called.
+        """Check the Host header.
 
         Raises:
-            RequestError: It is not one of those that are allowed.
+            RequestError: The host is not allowed.
         """
         allowed = [host.lower() for host in self.settings.allowed_hosts]
         host = re.sub(r":\d*$", "", request.headers.get("host", "")).lower()
         if allowed and not any(host == one or (one.startswith("*.") and host.endswith(one[1:])) for one in allowed):
-            raise RequestError(400, "validation", "the header Host names a host that is not served here")
+            raise RequestError(400, "validation", "the Host header names a host that is not allowed")
 
     def check_token(self, request: Request) -> None:
-        """Check who asks.
+        """Check the token.
 
         Raises:
             RequestError: The token is missing or wrong.
@@ -136,7 +136,7 @@ class Service:
         if length.isdigit() and int(length[:20]) > most:
             raise too_large
         if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise RequestError(415, "validation", "the body is compressed; send it as it is")
+            raise RequestError(415, "validation", "compressed request bodies are not supported")
         parts, size = [], 0
         try:
             async with asyncio.timeout(self.settings.body_sec):
@@ -146,9 +146,9 @@ class Service:
                         raise too_large
                     parts.append(part)
         except TimeoutError:
-            raise RequestError(408, "timeout", f"no whole body within {self.settings.body_sec:g} s") from None
+            raise RequestError(408, "timeout", f"the body did not arrive within {self.settings.body_sec:g} s") from None
         except ClientDisconnect:
-            raise RequestError(400, "validation", "the client left before the body was whole") from None
+            raise RequestError(400, "validation", "the client disconnected before the body was complete") from None
         return b"".join(parts)
 
     async def answer(
@@ -177,7 +177,7 @@ class Service:
                 ticket.cancel()
                 if left.done():
                     self.metrics.shed.labels("client left").inc()
-                    raise RequestError(499, "timeout", "the client left")
+                    raise RequestError(499, "timeout", "the client disconnected")
                 raise ExpiredError
             found = future.result()
         except OverloadedError as error:
@@ -211,7 +211,7 @@ class Service:
             if size > most:
                 raise RequestError(413, "too_large", f"text {place} has {size} characters, expected at most {most}")
         if loaded.engine.predictor.windows and any(isinstance(text, tuple) for text in checked):
-            raise RequestError(422, "validation", "long texts are read in windows here, and pairs can't be")
+            raise RequestError(422, "validation", "this server reads long texts in windows, which pairs do not support")
         return checked
 
     def _timeout(self, request: Request, timeout_sec: float | None) -> float:
@@ -225,7 +225,7 @@ class Service:
             except ValueError:
                 raise RequestError(422, "validation", f"{TIMEOUT_HEADER}: expected milliseconds") from None
         if not all(0 < sec < 1e9 for sec in named):
-            raise RequestError(422, "validation", "a timeout must be more than 0")
+            raise RequestError(422, "validation", "a timeout must be greater than 0")
         return min(named)
 
     def _submit(self, model: Model, texts: list[Text], deadline: float) -> tuple[Any, Loaded]:

@@ -40,7 +40,7 @@ class ClassifyDialect(Dialect):
     error: Any = ClassifyError
 
     def explain(self, error: RequestError) -> ClassifyError:
-        """Write an error."""
+        """Return the error in the shape of this dialect."""
         return {"error": {"message": error.detail, "type": error.kind, "param": None, "code": error.status}}
 
 
@@ -84,18 +84,18 @@ class Classification(TypedDict):
 
 
 def endpoints() -> list[Endpoint]:
-    """Give the endpoints."""
+    """Return the endpoints."""
     return [
         Endpoint(
             dialect=DIALECT, path=path, handle=classify, body=(ClassifyBody,), answer=(Classification,),
-            summary="The classification of vLLM and SGLang",
+            summary="Classification as vLLM and SGLang do it",
         )
         for path in ("/classify", "/v1/classify")
     ]  # fmt: skip
 
 
 async def classify(service: Service, request: Request) -> Response:
-    """Answer each text with its label and all probabilities."""
+    """Return the label and the probabilities of each text."""
     body = decode(await service.body(request), ClassifyBody)
     texts: list[Any] = [body.input] if isinstance(body.input, str) else list(body.input)
     # Clients of a server with one model send whatever name they know it by.

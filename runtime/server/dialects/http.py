@@ -56,7 +56,7 @@ class Dialect:
     media_type: str = "application/json"
 
     def explain(self, error: RequestError) -> Any:
-        """Write an error."""
+        """Return the error in the shape of this dialect."""
         return ErrorBody(error=error.detail)
 
 
@@ -75,7 +75,7 @@ class ProblemDialect(Dialect):
     media_type: str = "application/problem+json"
 
     def explain(self, error: RequestError) -> Problem:
-        """Write an error."""
+        """Return the error in the shape of this dialect."""
         return Problem(
             type="about:blank", title=error.kind, status=error.status, detail=error.detail,
             error=error.detail, error_type=ERROR_TYPES.get(error.kind, "Validation"),

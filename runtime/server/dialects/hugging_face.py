@@ -32,7 +32,7 @@ class Pair(msgspec.Struct):
 
 
 class Parameters(msgspec.Struct):
-    """What a client may ask for."""
+    """Optional parameters."""
 
     top_k: Annotated[int, Meta(ge=1)] | None = None
     function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
@@ -46,17 +46,17 @@ class HuggingFaceBody(msgspec.Struct):
 
 
 def endpoints() -> list[Endpoint]:
-    """Give the endpoint."""
+    """Return the endpoint."""
     return [
         Endpoint(
             dialect=DIALECT, path="/", handle=classify, body=(HuggingFaceBody,), answer=(list[list[LabelScore]],),
-            summary="The text classification task of huggingface_hub",
+            summary="Text classification for huggingface_hub.InferenceClient",
         )
     ]  # fmt: skip
 
 
 async def classify(service: Service, request: Request) -> Response:
-    """Answer each text with its labels, the best first."""
+    """Return the labels of each text, best first."""
     body = decode(await service.body(request), HuggingFaceBody)
     inputs = body.inputs if isinstance(body.inputs, list) else [body.inputs]
     texts = [text if isinstance(text, str) else plain(text) for text in inputs]
@@ -71,11 +71,11 @@ def plain(pair: Pair) -> Any:
 
 
 def ranked(answered: Answered, answer: Answer, asked: Parameters) -> list[LabelScore]:
-    """Give the best labels with their scores."""
+    """Return the best labels with their scores."""
     scores = answer.probabilities
     if asked.function_to_apply is not None:
         if answer.logits is None:
-            raise RequestError(422, "validation", "a text that is read in windows has no logits for a function")
+            raise RequestError(422, "validation", "function_to_apply: a text that was read in windows has no logits")
         scores = probabilities(answer.logits[None], HEADS[asked.function_to_apply])[0]
     labels = answered.loaded.manifest.labels
     order = np.argsort(-scores, kind="stable")[: asked.top_k]

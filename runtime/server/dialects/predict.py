@@ -45,14 +45,14 @@ class PredictionBody(TypedDict):
 
 
 class Given(msgspec.Struct):
-    """Which of the two dialects a request speaks."""
+    """Tells the two dialects apart."""
 
     texts: msgspec.Raw | UnsetType = UNSET
     inputs: msgspec.Raw | UnsetType = UNSET
 
 
 class Texts(msgspec.Struct):
-    """A request in our own dialect; a pair of texts is a list of two."""
+    """A request in the dialect of ftx; a pair of texts is a list of two."""
 
     texts: list[str | tuple[str, str]]
     model: str | None = None
@@ -72,7 +72,7 @@ class Inputs(msgspec.Struct):
 
 
 def endpoints() -> list[Endpoint]:
-    """Give the endpoint of both."""
+    """Return the endpoint of both dialects."""
     return [
         Endpoint(
             dialect=DIALECT, path="/predict", handle=predict, body=(Texts, Inputs),
@@ -83,7 +83,7 @@ def endpoints() -> list[Endpoint]:
 
 
 async def predict(service: Service, request: Request) -> Response:
-    """Answer in the dialect of the question."""
+    """Predict, in the dialect of the request."""
     raw = await service.body(request)
     given = decode(raw, Given)
     if (given.texts is UNSET) == (given.inputs is UNSET):
@@ -96,7 +96,7 @@ async def predict(service: Service, request: Request) -> Response:
 
 
 async def tei(service: Service, request: Request, body: Inputs) -> Response:
-    """Answer as text-embeddings-inference does."""
+    """Predict as text-embeddings-inference does."""
     inputs = body.inputs
     batch = not isinstance(inputs, str) and not all(isinstance(text, str) for text in inputs)
     if not inputs and not isinstance(inputs, str):
@@ -122,9 +122,9 @@ def one(text: str | list[Any]) -> Any:
 
 
 def ranked(answered: Answered, answer: Answer, *, raw: bool) -> list[LabelScore]:
-    """Give all labels with their scores, the best first."""
+    """Return all labels with their scores, best first."""
     if raw and answer.logits is None:
-        raise RequestError(422, "validation", "a text that is read in windows has no raw scores")
+        raise RequestError(422, "validation", "a text that was read in windows has no raw scores")
     scores = answer.logits if raw and answer.logits is not None else answer.probabilities
     labels = answered.loaded.manifest.labels
     return [{"score": float(scores[row]), "label": labels[row]} for row in np.argsort(-scores, kind="stable")]

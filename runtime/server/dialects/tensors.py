@@ -20,7 +20,9 @@ def read_strings(data: bytes, size: Any) -> list[str]:
         RequestError: They do not fill `size` bytes, which are all that there are, or are no UTF-8.
     """
     if isinstance(size, bool) or not isinstance(size, int) or size != len(data):
-        raise RequestError(400, "validation", f"binary_data_size {size!r:.40}, and {len(data)} bytes behind the JSON")
+        raise RequestError(
+            400, "validation", f"binary_data_size is {size!r:.40}, but {len(data)} bytes follow the JSON"
+        )
     found, place = [], 0
     while place < len(data):
         if place + 4 > len(data):

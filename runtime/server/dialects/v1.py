@@ -28,13 +28,13 @@ class InstancesBody(msgspec.Struct):
 
 
 class InputsBody(msgspec.Struct):
-    """A request with the other name that KServe knows for them."""
+    """A request with the other field name that KServe accepts."""
 
     inputs: Instances
 
 
 class EitherBody(msgspec.Struct):
-    """A request of either name."""
+    """A request with either field name."""
 
     instances: Instances | UnsetType = UNSET
     inputs: Instances | UnsetType = UNSET
@@ -60,23 +60,23 @@ class Ready(TypedDict):
 
 
 def endpoints() -> list[Endpoint]:
-    """Give the endpoints."""
+    """Return the endpoints."""
     return [
         Endpoint(
             dialect=DIALECT, path="/v1/models/{name}:predict", handle=predict, body=(InstancesBody, InputsBody),
-            answer=(Predictions,), summary="The first protocol of KServe and TensorFlow Serving",
+            answer=(Predictions,), summary="Predictions in the V1 protocol of KServe and TensorFlow Serving",
         ),
         Endpoint(
-            dialect=DIALECT, path="/v1/models/{name}", handle=ready, answer=(Ready,), summary="Whether a model answers"
+            dialect=DIALECT, path="/v1/models/{name}", handle=ready, answer=(Ready,), summary="Readiness of a model"
         ),
         Endpoint(
-            dialect=DIALECT, path="/v1/models", handle=models, answer=(Models,), summary="The names of the models"
+            dialect=DIALECT, path="/v1/models", handle=models, answer=(Models,), summary="List the models"
         ),
     ]  # fmt: skip
 
 
 async def predict(service: Service, request: Request) -> Response:
-    """Answer each instance as `ftx predict --json` does."""
+    """Return a prediction for each instance, as `ftx predict --json` prints it."""
     model = service.model(request.path_params["name"])
     body = decode(await service.body(request), EitherBody)
     given = body.inputs if body.instances is UNSET else body.instances
@@ -88,12 +88,12 @@ async def predict(service: Service, request: Request) -> Response:
 
 
 async def ready(service: Service, request: Request) -> Response:
-    """Tell whether a model answers, and rightly; 503 where not."""
+    """Return the readiness of a model; 503 if it fails its golden probe."""
     model = service.model(request.path_params["name"])
     await service.check_ready([model])
     return json_response(Ready(name=model.name, ready=True))
 
 
 async def models(service: Service, request: Request) -> Response:
-    """Name the models."""
+    """Return the names of the models."""
     return json_response(Models(models=list(service.models)))

@@ -37,65 +37,65 @@ EXTENSIONS = ["binary_tensor_data", "classification"]
 
 
 def endpoints() -> list[Endpoint]:
-    """Give the endpoints, each with and without a slash at its end."""
+    """Return the endpoints, each with and without a trailing slash."""
     found = [
-        Endpoint(dialect=DIALECT, path="/v2", handle=server, answer=(Server,), summary="What the server speaks"),
+        Endpoint(dialect=DIALECT, path="/v2", handle=server, answer=(Server,), summary="Server metadata"),
         Endpoint(
             dialect=DIALECT, path="/v2/health/live", handle=live, answer=(Live,), guard="none",
-            summary="Whether the process answers",
+            summary="Liveness",
         ),
         Endpoint(
             dialect=DIALECT, path="/v2/health/ready", handle=server_ready, answer=(ServerReady,), guard="none",
-            summary="Whether all models answer, and rightly",
+            summary="Readiness: every model answers its golden probe",
         ),
     ]  # fmt: skip
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         found += [
-            Endpoint(dialect=DIALECT, path=path, handle=metadata, answer=(Metadata,), summary="The tensors of a model"),
+            Endpoint(dialect=DIALECT, path=path, handle=metadata, answer=(Metadata,), summary="Model metadata"),
             Endpoint(
                 dialect=DIALECT, path=f"{path}/ready", handle=model_ready, answer=(ModelReady,),
-                summary="Whether a model answers, and rightly",
+                summary="Readiness of a model",
             ),
             Endpoint(
                 dialect=DIALECT, path=f"{path}/infer", handle=infer, answer=(Inference,), body=(InferBody,),
-                binary=True, summary="The Open Inference Protocol: one tensor of texts",
+                binary=True, summary="Inference in the Open Inference Protocol: one BYTES tensor of texts",
             ),
         ]  # fmt: skip
     return found + [replace(one, path=f"{one.path}/", described=False) for one in found]
 
 
 async def server(service: Service, request: Request) -> Response:
-    """Tell what the server speaks."""
+    """Return the server metadata."""
     return json_response(Server(name="ftx", version="2", extensions=EXTENSIONS))
 
 
 async def live(service: Service, request: Request) -> Response:
-    """Tell that the process answers; it never waits."""
+    """Return liveness; never queued."""
     return json_response(Live(live=True))
 
 
 async def server_ready(service: Service, request: Request) -> Response:
-    """Tell whether all models answer, and rightly; 503 where not."""
+    """Return readiness; 503 if a model fails its golden probe."""
     await service.check_ready(list(service.models.values()))
     return json_response(ServerReady(live=True, ready=True))
 
 
 async def model_ready(service: Service, request: Request) -> Response:
-    """Tell whether a model answers, and rightly; 503 where not."""
+    """Return the readiness of a model; 503 if it fails its golden probe."""
     model = named(service, request)
     await service.check_ready([model])
     return json_response(ModelReady(name=model.name, ready=True))
 
 
 def named(service: Service, request: Request) -> Model:
-    """Give the model of a path; its files have one version, 1."""
+    """Return the model that the path names. The only version is 1."""
     if request.path_params.get("version", "1") != "1":
-        raise RequestError(404, "not_found", "no such version; there is 1")
+        raise RequestError(404, "not_found", "no such version; the only version is 1")
     return service.model(request.path_params["name"])
 
 
 async def metadata(service: Service, request: Request) -> Response:
-    """Describe a model's tensors."""
+    """Return the metadata of a model."""
     model = named(service, request)
     loaded = service.loaded(model)
     columns = 2 if loaded.manifest.text_pair else 1
@@ -117,7 +117,7 @@ async def metadata(service: Service, request: Request) -> Response:
 
 
 async def infer(service: Service, request: Request) -> Response:
-    """Answer a tensor of texts with those that are asked for."""
+    """Run a tensor of texts, and return the requested outputs."""
     model = named(service, request)
     raw = await service.body(request)
     header, binary = split(raw, request.headers.get(HEADER_LENGTH))
@@ -131,7 +131,7 @@ async def infer(service: Service, request: Request) -> Response:
 
 
 def split(raw: bytes, length: str | None) -> tuple[bytes, bytes]:
-    """Split a body into its JSON and the tensors behind it."""
+    """Split a body into the JSON and the binary data after it."""
     if length is None:
         return raw, b""
     if not (length.isascii() and length.isdigit()) or int(length[:20]) > len(raw):
@@ -140,7 +140,7 @@ def split(raw: bytes, length: str | None) -> tuple[bytes, bytes]:
 
 
 def outputs_of(problem_type: str) -> list[OutputName]:
-    """Name the tensors that a head has."""
+    """List the output tensors of a head."""
     return ["logits", "probabilities"] if problem_type == "regression" else ["logits", "probabilities", "label"]
 
 
@@ -150,7 +150,7 @@ def read_texts(tensor: Input, binary: bytes, *, pairs: bool) -> list[Any]:
     if size is not None:
         strings = read_strings(binary, size)
     elif binary:
-        raise RequestError(400, "validation", "there are bytes behind the JSON, but no binary_data_size")
+        raise RequestError(400, "validation", "binary data follows the JSON, but the input has no binary_data_size")
     elif tensor.data is None:
         raise RequestError(422, "validation", "the input has neither data nor binary_data_size")
     else:
@@ -167,7 +167,7 @@ def read_texts(tensor: Input, binary: bytes, *, pairs: bool) -> list[Any]:
 
 
 def write(body: InferBody, model: Model, answered: Answered) -> Response:
-    """Write the tensors that are asked for, as JSON or behind it."""
+    """Write the requested outputs, as JSON or as binary data after it."""
     known = outputs_of(answered.loaded.manifest.problem_type)
     everywhere = body.parameters is not None and body.parameters.binary_data_output is True
     outputs: list[OutputTensor] = []
@@ -175,7 +175,7 @@ def write(body: InferBody, model: Model, answered: Answered) -> Response:
     for output in body.outputs or [Output(name=name) for name in known]:
         name, asked = output.name, output.parameters or OutputParameters()
         if name not in known:
-            raise RequestError(422, "validation", f"no output {name}; there are {', '.join(known)}")
+            raise RequestError(422, "validation", f"no output {name}; the outputs are {', '.join(known)}")
         values = tensor(name, asked.classification, answered)
         kind = "FP32" if values.dtype == np.float32 else "BYTES"
         written = OutputTensor(name=name, datatype=kind, shape=list(values.shape))
@@ -198,11 +198,11 @@ def write(body: InferBody, model: Model, answered: Answered) -> Response:
 
 
 def tensor(name: str, classes: int | None, answered: Answered) -> np.ndarray[Any, Any]:
-    """Make a tensor of the answers.
+    """Build an output tensor.
 
     Args:
         name: Its name.
-        classes: Give so many of the best, each as `value:index:label`, as Triton's classification extension does.
+        classes: Return this many of the best classes as `value:index:label`, as in Triton's classification extension.
         answered: The answers.
 
     Returns:
@@ -213,7 +213,7 @@ def tensor(name: str, classes: int | None, answered: Answered) -> np.ndarray[Any
         said = [one.label if one.labels is None else "|".join(one.labels) for one in answered.predictions()]
         return np.array(said, dtype=object)
     if name == "logits" and any(one.logits is None for one in answers):
-        raise RequestError(422, "validation", "a text that is read in windows has no logits")
+        raise RequestError(422, "validation", "a text that was read in windows has no logits")
     rows = [one.logits if name == "logits" else one.probabilities for one in answers]
     values = np.asarray(rows, dtype=np.float32).reshape(len(answers), len(labels))
     if classes is None:

@@ -13,7 +13,7 @@ import pytest
 
 from ftx.runtime.server.batcher import OverloadedError
 from tests.runtime.server.bad_requests import JSON_CASES, RAW_CASES, Case, Raw
-from tests.runtime.server.conftest import WAIT_SEC, Running, serve
+from tests.runtime.server.serving import WAIT_SEC, Running, serve
 
 GOOD = b'{"texts": ["good"]}'
 # What no client is to see.

@@ -183,6 +183,7 @@ def test_a_request_is_refused_by_the_wait_that_is_predicted() -> None:
     batcher = Batcher(engine, max_queue_sec=100.0, clock=clock)
     assert batcher.predicted_wait_sec == 0.0
     batcher.submit(["warm" * 10]).future.result(WAIT_SEC)
+    assert engine.begun.acquire(timeout=WAIT_SEC)  # else `hold` takes its begin for that of its own
     hold(engine, batcher)
     before = len(engine.encoded)
     with pytest.raises(OverloadedError) as refused:

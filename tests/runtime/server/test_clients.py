@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import review_rows
-from tests.runtime.server.conftest import WAIT_SEC, Running, serve
+from tests.runtime.server.serving import WAIT_SEC, Running, serve
 
 TEXTS = [*[text for text, _ in review_rows()][::5], "", "電影", "Ünï ☃ 🎬 " * 20]
 

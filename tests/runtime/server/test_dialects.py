@@ -14,7 +14,7 @@ import pytest
 
 from ftx import Predictor
 from tests.conftest import review_rows
-from tests.runtime.server.conftest import Running, serve
+from tests.runtime.server.serving import Running, serve
 from tests.runtime.server.speaking import DIALECTS, Row, binary_request, read_binary
 
 TEXTS = [*[text for text, _ in review_rows()][::3], "", "電影 great", "a\x00b", "The " * 100, "Ünï ☃ 🎬"]

@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.runtime.server.conftest import Running, serve
+from tests.runtime.server.serving import Running, serve
 
 schemathesis: Any = pytest.importorskip("schemathesis", reason="the extra clients is not installed")
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.runtime.server.conftest import WAIT_SEC, Running, serve
+from tests.runtime.server.serving import WAIT_SEC, Running, serve
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")

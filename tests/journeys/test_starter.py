@@ -20,7 +20,7 @@ from ftx.finetune.starter import starter_model, starter_rows
 from ftx.heldout import read_held_out
 from ftx.runtime.tokenization import encode, load_tokenizer
 
-# A whole run that is there already, as after `make train export`. Without one, a short one is made, which takes minutes.
+# A whole run that is there already, as after `make train export`; a short one takes minutes to make.
 MADE = os.environ.get("FTX_STARTER_RUN")
 pytestmark = [] if MADE else [pytest.mark.slow]
 

@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import DataError, ModelError
-from ftx.finetune.data.bad_rows import BadRows
 from ftx.finetune.data.labelled_text import columns_of, examples
-from ftx.finetune.data.table import Columns, read_tables
 from ftx.finetune.model.head import MULTI_LABEL, Head
 from ftx.finetune.recipe import load_recipe
 from ftx.finetune.scoring.metrics import measure_of
@@ -22,6 +20,9 @@ from ftx.finetune.scoring.scores import Scores, score
 from ftx.heldout import find_held_out
 from ftx.manifest import Manifest
 from ftx.run_folder import find_checkpoint
+from ftx.tables.bad_rows import BadRows
+from ftx.tables.columns import Columns
+from ftx.tables.labelled import read_tables
 from ftx.text import Text
 
 __all__ = ["Classifier", "Evaluation", "evaluate"]

@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 from ftx.errors import DataError
-from ftx.finetune.data.bad_rows import BadRows
-from ftx.finetune.data.records import check_columns
-from ftx.finetune.data.table import Columns, Row, read_row
 from ftx.finetune.model.hub import NO_HUB, split_revision, unloadable
+from ftx.tables.bad_rows import BadRows
+from ftx.tables.columns import Columns
+from ftx.tables.labelled import Row, read_row
 
 __all__ = ["hub_rows"]
 
@@ -41,7 +41,7 @@ def hub_rows(dataset: str, columns: Columns, bad_rows: BadRows) -> tuple[list[Ro
         if side not in loaded:
             continue
         features = loaded[side].features
-        check_columns(f"Data set {dataset!r}, split {side}", list(features), columns.all)
+        columns.find(f"Data set {dataset!r}, split {side}", list(features))
         names = label_names(features.get(columns.label))
         for number, record in enumerate(loaded[side].select_columns(list(columns.all)), 1):
             row = read_row(f"{dataset} {side} row {number}", named(record, columns.label, names), columns, bad_rows)

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftx.errors import DataError
-from ftx.finetune.data.bad_rows import BadRows
-from ftx.finetune.data.cells import listed
 from ftx.finetune.data.hub import hub_rows
-from ftx.finetune.data.lines import exists
-from ftx.finetune.data.records import SUFFIXES
 from ftx.finetune.data.sentence_split import sample, sentence_key, split
-from ftx.finetune.data.table import Columns, Row, read_tables
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, Example, Head, find_head, strata
 from ftx.finetune.recipe import Recipe
 from ftx.finetune.starter import STARTER, starter_rows
+from ftx.tables.bad_rows import BadRows
+from ftx.tables.cells import listed
+from ftx.tables.columns import Columns
+from ftx.tables.formats import is_table
+from ftx.tables.labelled import Row, read_tables
+from ftx.tables.lines import exists
 
 __all__ = ["LabelledText", "columns_of", "examples", "load_labelled_text"]
 
@@ -128,7 +129,7 @@ def read_rows(recipe: Recipe, columns: Columns, bad_rows: BadRows) -> tuple[list
 
 def is_path(dataset: str) -> bool:
     """Tell a file that is not there from a hub id, which has no suffix of a table: no hub need be asked for it."""
-    return dataset.startswith(("/", "./", "../", "~")) or Path(dataset).suffix.lower() in (*SUFFIXES, ".gz")
+    return dataset.startswith(("/", "./", "../", "~")) or is_table(Path(dataset))
 
 
 def examples(rows: list[Row], head: Head, bad_rows: BadRows, hint: str = "") -> list[Example]:

@@ -127,6 +127,8 @@ def run_job(predictor: Predictor, job: Job) -> None:
     if report.finished_before:
         click.echo(f"{report.output} is there already, and no job is unfinished beside it: nothing to do", err=True)
         return
+    if report.notice:
+        click.echo(report.notice, err=True)
     said = done(report.rows, report.sec, report.rows_before)
     click.echo(f"{said}, {report.bad_rows:,} bad rows, {long_texts(report)}", err=True)
 

@@ -5,155 +5,139 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
 
 from ftx.errors import DataError
-from ftx.runtime.stream.columns import check_names
-from ftx.runtime.stream.reading import LONGEST_LINE_BYTES, Chunk, Lines, Reading, Row, breaks, chunked, find_texts
+from ftx.tables.columns import Columns, check_once
+from ftx.tables.lines import LONGEST_LINE_BYTES, NOT_UTF_8, Lines, without_end
+from ftx.tables.table import Record, Table
 
-__all__ = ["table_chunks"]
+__all__ = ["read_delimited"]
 
 DELIMITERS = (",", "\t", ";", "|")
 
+Rows = Iterator[tuple[int, list[str] | str]]  # first line, and the cells or why they can't be read
 
-def table_chunks(reading: Reading, lines: Lines, kind: str) -> Iterator[Chunk]:
-    """Read delimited text, or one text a line, as chunks of strings.
+
+def read_delimited(lines: Lines, columns: Columns, kind: str) -> Table:
+    """Read delimited text with a header line, or one text a line.
+
+    A .txt file is a table where a column is named, or where its first line has several columns and `text` among them.
+    Quotes enclose cells; between the tabs of .tsv and .txt they stand for themselves.
+
+    Args:
+        lines: The open file.
+        columns: Those that are wanted.
+        kind: `csv`, `tsv` or `txt`.
 
     Raises:
-        DataError: It has no header, or not the columns asked for, or can't be read further.
+        DataError: It has no header, or lacks a column.
     """
-    names: list[str]
-    if kind == "txt":
-        names, rows = [reading.text_column or "text"], iter_texts(lines)
-    elif kind == "tsv":
-        names, rows = read_tsv(lines)
-    else:
-        names, rows = read_csv(lines, reading)
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{lines.name}:1: the column name {twice!r} stands twice; expected each once")
-    check_names(f"{lines.name}:1", names, reading.added)
-    if reading.plain_cells and any(breaks(name) for name in names):
-        raise DataError(f"{lines.name}:1: a column's name holds a tab or line break, which TSV can't: write CSV")
-    texts = find_texts(f"{lines.name}:1", names, reading)
-    for some in chunked(usable(rows, names, texts, lines, reading, plain=kind != "tsv"), reading):
-        yield Chunk(
-            texts=[row.text for row in some], names=names, cells=[row.written for row in some], done=lines.done()
-        )
+    csv.field_size_limit(LONGEST_LINE_BYTES)
+    iterator, notice = iter(lines), ""
+    first = next(iterator, "")
+    delimiter = columns.delimiter or ("\t" if kind == "tsv" else find_delimiter(first, columns.all))
+    if kind == "txt" and columns.text is None and not columns.labels:
+        found = split(first, delimiter)
+        if len(found) == 1 or "text" not in found:
+            notice = f"{lines.name} is read as one text a line: its first line is no header with a column 'text'"
+            every = chain([] if lines.ended else [first], iterator)
+            return table(lines, columns, ["text"], ((lines.number, [without_end(line)]) for line in every), notice)
+        notice = f"{lines.name} is read as a table: its first line is a header with a column 'text'"
+    if not without_end(first):
+        empty = f"{lines.name} is empty" if lines.ended else f"{lines.name}:1 is an empty line"
+        raise DataError(f"{empty}; expected a header line and rows")
+    header = between_tabs if delimiter == "\t" and kind != "csv" else quoted
+    names, rows = header(lines, first, iterator, delimiter)
+    if lines.take_spoilt():
+        raise DataError(f"{lines.name}:1: the header is {NOT_UTF_8}")
+    return table(lines, columns, names, rows, notice, delimiter)
 
 
-Numbered = Iterator[tuple[int, int, list[str] | str]]  # first line, last line, the cells or what is wrong
+def find_delimiter(header: str, wanted: tuple[str, ...]) -> str:
+    """Find the delimiter under which a header has the columns wanted; else the one that it has most of."""
+    fitting = (delimiter for delimiter in DELIMITERS if set(wanted) <= set(split(header, delimiter)))
+    return next(fitting, max(DELIMITERS, key=header.count))
 
 
-def usable(
-    rows: Numbered, names: list[str], texts: tuple[str, ...], lines: Lines, reading: Reading, *, plain: bool
-) -> Iterator[Row | None]:
-    """Take the text from each row's cells; None for a bad row."""
-    columns = [names.index(name) for name in texts]
-    size = lines.size
-    for first, last, cells in rows:
-        reason = ""
-        if lines.take_spoilt():
-            reason = "not UTF-8; convert it, with iconv for example"
-        elif isinstance(cells, str):
-            reason = cells
-        elif len(cells) != len(names):
-            reason = f"{len(cells)} cells, expected {len(names)} as in the header"
-        elif plain and reading.plain_cells and any(map(breaks, cells)):
-            reason = "a cell holds a tab or line break, which TSV can't; write CSV or JSON lines"
-        if reason:
-            spread = f" (lines {first} to {last})" if last > first else ""
-            reading.bad(f"{lines.name}:{first}", reason + spread)
-            yield None
-        elif len(columns) == 2:
-            yield Row((cells[columns[0]], cells[columns[1]]), cells, lines.size - size)
-        else:
-            yield Row(cells[columns[0]], cells, lines.size - size)
-        size = lines.size
+def split(line: str, delimiter: str) -> list[str]:
+    """Split the first line of a header, which may go on in the next."""
+    try:
+        return next(csv.reader([without_end(line)], delimiter=delimiter), [""])
+    except csv.Error:
+        return [line]
 
 
-def iter_texts(lines: Lines) -> Numbered:
-    """Read one text a line; an empty line is an empty text."""
-    for line in lines:
-        yield lines.number, lines.number, [without_end(line)]
+def between_tabs(lines: Lines, first: str, iterator: Iterator[str], delimiter: str) -> tuple[list[str], Rows]:
+    """Give the header and the rows, in which quotes stand for themselves."""
+    names = without_end(first).split(delimiter)
+    if "\r" in without_end(first):
+        raise cr_alone(lines)
 
-
-def without_end(line: str) -> str:
-    """Cut off the line feed, or CR LF."""
-    return line.removesuffix("\n").removesuffix("\r")
-
-
-def read_tsv(lines: Lines) -> tuple[list[str], Numbered]:
-    """Read the header between tabs, and give the rows. Quotes stand for themselves."""
-    iterator = iter(lines)
-    names = without_end(header_line(iterator, lines)).split("\t")
-
-    def rows() -> Numbered:
+    def rows() -> Rows:
         for line in iterator:
             bare = without_end(line)
             if bare or len(names) == 1:
-                yield lines.number, lines.number, bare.split("\t")
+                yield lines.number, bare.split(delimiter)
 
     return names, rows()
 
 
-def header_line(iterator: Iterator[str], lines: Lines) -> str:
-    """Take the first line.
-
-    Raises:
-        DataError: There is none, or it is not UTF-8.
-    """
-    line = next(iterator, "")
-    if lines.take_spoilt():
-        raise DataError(f"{lines.name}:1: the header is not UTF-8: convert the file, with iconv for example")
-    if not without_end(line):
-        found = f"{lines.name}:1 is an empty line" if line else f"{lines.name} is empty"
-        raise DataError(f"{found}; expected a header line and rows")
-    return line
-
-
-def read_csv(lines: Lines, reading: Reading) -> tuple[list[str], Numbered]:
-    """Read the header, find the delimiter by it, and give the rows. Quotes enclose cells and line breaks."""
-    csv.field_size_limit(LONGEST_LINE_BYTES)
-    iterator = iter(lines)
-    first = header_line(iterator, lines)
+def quoted(lines: Lines, first: str, iterator: Iterator[str], delimiter: str) -> tuple[list[str], Rows]:
+    """Give the header and the rows, in which quotes enclose cells and line breaks."""
+    reader = csv.reader(chain([first], iterator), delimiter=delimiter, strict=True)
     try:
-        delimiter = find_delimiter(first, reading)
-        reader = csv.reader(chain([first], iterator), delimiter=delimiter, strict=True)
         names = next(reader)
     except csv.Error as error:
-        hint = "it ends its lines with CR alone: convert it" if "\r" in first[:-2] else "expected a header line"
-        raise DataError(f"{lines.name}:1: {error}; {hint}") from error
-    if lines.take_spoilt():
-        raise DataError(f"{lines.name}:1: the header is not UTF-8: convert the file, with iconv for example")
-    return names, csv_rows(reader, lines, delimiter)
+        if "\r" in without_end(first):
+            raise cr_alone(lines) from error
+        raise DataError(f"{lines.name}:1: {error}; expected a header line") from error
+
+    def rows() -> Rows:
+        while True:
+            start = reader.line_num + 1
+            try:
+                cells: list[str] | str | None = next(reader, None)
+            except csv.Error as error:
+                if "field limit" in str(error) or lines.ended:
+                    raise DataError(
+                        f"{lines.name}:{start}: a quote that is opened in this row is not closed; "
+                        'expected " at the end of the cell, and "" for one inside it'
+                    ) from error
+                cells = f"{error}; expected cells separated by {delimiter!r}"
+            if cells is None:
+                return
+            if cells:
+                yield start, cells
+
+    return names, rows()
 
 
-def csv_rows(reader: Any, lines: Lines, delimiter: str) -> Numbered:
-    """Give the rows; one that breaks the rules of quotes as what is wrong with it."""
-    while True:
-        first = reader.line_num + 1
-        cells: list[str] | str | None
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            # Python 3.10 knows no NUL in a cell; that row alone is bad.
-            if "field limit" in str(error) or (lines.ended and "NUL" not in str(error)):
-                raise DataError(
-                    f"{lines.name}:{first}: a quote that is opened in this row is not closed; "
-                    'expected " at the end of the cell, and "" for one inside it'
-                ) from error
-            cells = f"{error}; expected cells separated by {delimiter!r}"
-        if cells is None:
-            return
-        if cells:
-            yield first, reader.line_num, cells
+def cr_alone(lines: Lines) -> DataError:
+    """Say that CR ends the lines, as on old Macs."""
+    return DataError(f"{lines.name} ends its lines with CR alone: convert it, with dos2unix -c mac for example")
 
 
-def find_delimiter(header: str, reading: Reading) -> str:
-    """Find the delimiter under which the header has the columns asked for; else the one that it has most of."""
-    wanted = {reading.text_column or "text", *filter(None, (reading.text_pair_column,))}
-    for delimiter in DELIMITERS:
-        if wanted <= set(*csv.reader([without_end(header)], delimiter=delimiter)):
-            return delimiter
-    return max(DELIMITERS, key=header.count)
+def table(lines: Lines, columns: Columns, names: list[str], rows: Rows, notice: str, delimiter: str = "") -> Table:
+    """Check the header, and give the rows as records."""
+    check_once(f"{lines.name}:1", names)
+    asked = columns.find(f"{lines.name}:1", names)
+    places = [names.index(name) for name in asked]
+    size = lines.size if delimiter else 0  # without a header, the first line is a row already
+
+    def records(size: int) -> Iterator[Record]:
+        for start, cells in rows:
+            reason = ""
+            if lines.take_spoilt():
+                reason = NOT_UTF_8
+            elif isinstance(cells, str):
+                reason = cells
+            elif len(cells) != len(names):
+                reason = f"{len(cells)} cells separated by {delimiter!r}, expected {len(names)} as in the header"
+            if reason:
+                spread = f" (lines {start} to {lines.number})" if lines.number > start else ""
+                yield Record(start, size=lines.size - size, reason=reason + spread)
+            else:
+                yield Record(start, [cells[place] for place in places], cells, size=lines.size - size)
+            size = lines.size
+
+    return Table(name=lines.name, records=records(size), names=names, asked=asked, notice=notice, done=lines.done)

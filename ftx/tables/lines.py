@@ -1,23 +1,41 @@
-"""Read a file line by line, as bytes: what is not UTF-8 spoils its own line and no other."""
+"""Read a file or standard input line by line, as bytes: what is not UTF-8 spoils its own line and no other."""
 
 from __future__ import annotations
 
 import errno
+import gzip
+import io
 import stat
+import sys
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
+from ftx.advice import advice
 from ftx.errors import DataError
 
-__all__ = ["LONGEST_LINE_BYTES", "Lines", "check_file", "exists", "unreadable"]
+__all__ = [
+    "BUFFER_BYTES",
+    "LONGEST_LINE_BYTES",
+    "NOT_UTF_8",
+    "STDIO",
+    "Lines",
+    "check_file",
+    "exists",
+    "open_lines",
+    "unreadable",
+    "without_end",
+]
 
-# No row is that long: a quote that is never closed, or no text file. It bounds memory.
+STDIO = "-"
+# Longer lines mean an unclosed quote, or a file that is not text. The bound limits memory.
 LONGEST_LINE_BYTES = 2**27
 BUFFER_BYTES = 2**20
+NOT_UTF_8 = "not UTF-8; convert it, with iconv for example"
 OTHER_KINDS = {
-    b"\x1f\x8b": "gzip: unpack it with gunzip",
+    b"\x1f\x8b": "gzip: name it .gz",
     b"PAR1": "Parquet: name it .parquet",
     b"PK\x03\x04": "a zip archive, as .xlsx is: save it as CSV",
     b"\xff\xfe": "UTF-16: convert it to UTF-8, with iconv for example",
@@ -26,7 +44,7 @@ OTHER_KINDS = {
 
 
 def exists(name: str) -> bool:
-    """Tell whether something stands at a path, readable or not; a name that no file can have is none."""
+    """Tell whether there is something at a path, readable or not; a name that no file can have is none."""
     try:
         Path(name).stat()
     except OSError as error:
@@ -37,10 +55,10 @@ def exists(name: str) -> bool:
 
 
 def check_file(path: Path) -> None:
-    """Check that a path is a file: to open a pipe waits for a writer, and a device never ends.
+    """Check that a path is a file: opening a pipe waits for a writer, and a device never ends.
 
     Raises:
-        DataError: It is something else, or not there.
+        DataError: It is something else, or does not exist.
     """
     try:
         mode = path.stat().st_mode
@@ -51,42 +69,58 @@ def check_file(path: Path) -> None:
         raise DataError(f"{path} is {kinds.get(stat.S_IFMT(mode), 'a device')}; expected a file")
 
 
-def unreadable(path: Path, error: BaseException) -> DataError:
-    """Say that a file can't be read."""
-    return DataError(f"{path!s:.300} can't be read: {getattr(error, 'strerror', None) or error}")
+def unreadable(where: Path | str, error: BaseException) -> DataError:
+    """Say that a file can't be read, and what to do about it."""
+    said = f"{error.strerror or error}: {advice(error)}" if isinstance(error, OSError) else str(error)
+    return DataError(f"{where!s:.300} can't be read: {said}")
+
+
+def without_end(line: str) -> str:
+    """Cut off the line feed, or CR LF."""
+    return line.removesuffix("\n").removesuffix("\r")
 
 
 class Lines:
-    """The lines of a file; only line feeds end one. Bytes that are not UTF-8 are marked, and left to the reader.
+    """The lines of a stream; only line feeds end one. Lines that are not UTF-8 are marked, and left to the reader.
+
+    Args:
+        name: What messages call the stream.
+        raw: The stream.
+        text: The stream, decompressed.
+        size: Bytes of the whole of `raw`; 0: not known.
+        longest: Bytes of a line at most.
 
     Attributes:
-        path: The file.
-        number: The number of the line given last.
+        name: What messages call the stream.
+        number: The number of the last line given.
+        size: Bytes of all lines given so far.
         spoilt: Whether a line that was not UTF-8 was given; the reader sets it back.
-        ended: Whether the file's end was met.
+        ended: Whether the end of the stream was reached.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.number = 0
-        self.spoilt = False
-        self.ended = False
-        try:
-            self._file: Any = path.open("rb", buffering=BUFFER_BYTES)
-        except OSError as error:
-            raise unreadable(path, error) from error
+    def __init__(self, name: str, raw: BinaryIO, text: Any, *, size: int, longest: int) -> None:
+        self.name = name
+        self.number = self.size = 0
+        self.spoilt = self.ended = False
+        self._raw, self._text, self._total, self._longest = raw, text, size, longest
 
-    def __enter__(self) -> Lines:
-        return self
+    def done(self) -> float | None:
+        """Give the share of the file that is read; None: not known."""
+        return min(1.0, self._raw.tell() / self._total) if self._total else None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+    def take_spoilt(self) -> bool:
+        """Tell whether a line since the last call was not UTF-8."""
+        spoilt, self.spoilt = self.spoilt, False
+        return spoilt
 
     def __iter__(self) -> Iterator[str]:
         while raw := self._next():
             self.number += 1
+            self.size += len(raw)
             if self.number == 1:
-                self._check_kind(raw)
+                for magic, said in OTHER_KINDS.items():
+                    if raw.startswith(magic):
+                        raise DataError(f"{self.name} is {said}")
                 raw = raw.removeprefix(b"\xef\xbb\xbf")
             try:
                 yield raw.decode()
@@ -95,23 +129,47 @@ class Lines:
                 yield raw.decode(errors="replace")
         self.ended = True
 
-    def take_spoilt(self) -> bool:
-        """Tell whether a line since the last call was not UTF-8."""
-        spoilt, self.spoilt = self.spoilt, False
-        return spoilt
-
     def _next(self) -> bytes:
+        where = f"{self.name}:{self.number + 1}"
         try:
-            raw: bytes = self._file.readline(LONGEST_LINE_BYTES)
+            raw: bytes = self._text.readline(self._longest)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            found = "ends too early" if isinstance(error, EOFError) else f"is damaged ({error})"
+            raise DataError(f"{where}: the gzip data {found}; {self.number} lines were whole: copy it again") from error
         except OSError as error:
-            raise unreadable(self.path, error) from error
-        if len(raw) == LONGEST_LINE_BYTES and not raw.endswith(b"\n"):
-            raise DataError(
-                f"{self.path}:{self.number + 1}: a line of more than {LONGEST_LINE_BYTES >> 20} MiB; expected text"
-            )
+            raise unreadable(where, error) from error
+        if len(raw) == self._longest and not raw.endswith(b"\n"):
+            raise DataError(f"{where}: a line of more than {self._longest >> 20} MiB; expected text")
         return raw
 
-    def _check_kind(self, raw: bytes) -> None:
-        for magic, said in OTHER_KINDS.items():
-            if raw.startswith(magic):
-                raise DataError(f"{self.path} is {said}")
+
+@contextmanager
+def open_lines(path: Path, *, gz: bool = False, longest: int | None = None) -> Iterator[Lines]:
+    """Open a file, or standard input as `-`, for its lines; standard input is not closed afterwards.
+
+    Args:
+        path: The file.
+        gz: Whether it is compressed with gzip.
+        longest: Bytes of a line at most; default: `LONGEST_LINE_BYTES`.
+
+    Raises:
+        DataError: It can't be read.
+    """
+    longest = longest or LONGEST_LINE_BYTES
+    if str(path) == STDIO:
+        if sys.stdin is None:
+            raise DataError("standard input is closed; expected rows from it, or a file as --input")
+        yield Lines("standard input", sys.stdin.buffer, unpacked(sys.stdin.buffer, gz), size=0, longest=longest)
+        return
+    try:
+        raw = path.open("rb", buffering=BUFFER_BYTES)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise unreadable(path, error) from error
+    with raw:
+        size = path.stat().st_size if raw.seekable() else 0
+        yield Lines(str(path), raw, unpacked(raw, gz), size=size, longest=longest)
+
+
+def unpacked(raw: BinaryIO, gz: bool) -> Any:
+    """Decompress a stream if it is gzip."""
+    return io.BufferedReader(gzip.GzipFile(fileobj=raw), BUFFER_BYTES) if gz else raw

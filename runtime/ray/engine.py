@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from ftx.output import Kind, staged_folder
 from ftx.runtime.model_file import find_onnx, open_model
 from ftx.runtime.ray.cluster import cluster
 from ftx.runtime.ray.shards import check_whole, join
-from ftx.runtime.ray.worker import CHUNKS, Answerer, Job, chunks_of, open_predictor, read_chunks
+from ftx.runtime.ray.worker import CHUNKS, Answerer, Job, open_predictor, read_chunks
+from ftx.runtime.stream.chunks import chunks_of
 from ftx.runtime.stream.columns import PREFIX, predicted_columns
-from ftx.runtime.stream.formats import Format, input_format
 from ftx.runtime.stream.plan import CHUNK_BYTES, CHUNK_ROWS
 from ftx.runtime.stream.reading import Reading
+from ftx.tables.formats import Format, input_format, table_files
 
 __all__ = ["RayReport", "predict_with_ray"]
 
@@ -130,7 +131,9 @@ def predict_with_ray(
         chunk_bytes=CHUNK_BYTES,
     )
     files = find_files(source)
-    with closing(chunks_of(*files[0], reading)) as chunks:  # what is wrong at once is said before Ray starts
+    # What is wrong at once is said before Ray starts.
+    first, form = files[0]
+    with closing(chunks_of(replace(reading, path=first), form)) as chunks:
         next(chunks)
     with staged_folder(target, kind=KIND, overwrite=overwrite) as part:
         (part / CHUNKS).mkdir()
@@ -175,12 +178,7 @@ def find_files(source: Path) -> list[tuple[Path, Format]]:
     """
     if not source.exists():
         raise DataError(f"{source} does not exist; expected a file, or a folder of files")
-    files = [source]
-    if source.is_dir():
-        files = sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith((".", "_")))
-    if not files:
-        raise DataError(f"{source} holds no files; expected some with rows to answer")
-    return [(path, input_format(path, None)) for path in files]
+    return [(path, input_format(path, option="")) for path in table_files(source)]
 
 
 def refuse(where: str, reason: str) -> None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ftx.runtime.predictor import Predictor
-from ftx.runtime.stream.delimited import table_chunks
-from ftx.runtime.stream.formats import Format
-from ftx.runtime.stream.json_lines import json_chunks
-from ftx.runtime.stream.parquet import encode_parquet, parquet_chunks
-from ftx.runtime.stream.reading import Chunk, Reading, open_lines
+from ftx.runtime.stream.chunks import chunks_of
+from ftx.runtime.stream.parquet import encode_parquet
+from ftx.runtime.stream.reading import Chunk, Reading
+from ftx.tables.formats import Format
 
-__all__ = ["CHUNKS", "Answerer", "Job", "chunks_of", "open_predictor", "read_chunks"]
+__all__ = ["CHUNKS", "Answerer", "Job", "open_predictor", "read_chunks"]
 
 # Where the answered chunks wait to be joined.
 CHUNKS = "chunks"
@@ -110,19 +108,8 @@ def read_chunks(batch: Any, job: Job) -> Iterator[Any]:
 
     for file in batch.column("file").to_pylist():
         path, form = job.files[file]
-        for number, (chunk, last) in enumerate(with_last(chunks_of(path, form, job.reading))):
+        for number, (chunk, last) in enumerate(with_last(chunks_of(replace(job.reading, path=path), form))):
             yield pyarrow.table({"file": [file], "number": [number], "last": [last], "chunk": [pickle.dumps(chunk)]})
-
-
-def chunks_of(path: Path, form: Format, reading: Reading) -> Generator[Chunk, None, None]:
-    """Read a file chunk by chunk."""
-    reading = replace(reading, path=path)
-    if form.kind == "parquet":
-        with closing(parquet_chunks(reading)) as chunks:
-            yield from chunks
-        return
-    with closing(open_lines(path, form.gz)) as lines:
-        yield from json_chunks(reading, lines) if form.kind == "jsonl" else table_chunks(reading, lines, form.kind)
 
 
 def with_last(chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, bool]]:

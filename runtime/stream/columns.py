@@ -9,10 +9,9 @@ from ftx.errors import DataError
 from ftx.manifest import Manifest
 from ftx.runtime.heads import Prediction
 
-__all__ = ["PREFIX", "check_names", "listed", "predicted_columns"]
+__all__ = ["PREFIX", "check_names", "predicted_columns"]
 
 PREFIX = "predicted_"
-NAMES_SHOWN = 20
 
 
 def predicted_columns(
@@ -64,10 +63,3 @@ def check_names(where: str, names: Iterable[str], added: Iterable[str]) -> None:
                 f"{where}: there is a column {name!r} already, which is a name for the prediction: "
                 "give another --prefix than the one that both begin with"
             )
-
-
-def listed(names: Iterable[str]) -> str:
-    """Write the names of columns for a message, not more than fit on a line."""
-    every = list(names)
-    more = f" and {len(every) - NAMES_SHOWN} more" if len(every) > NAMES_SHOWN else ""
-    return (", ".join(f"{name:.60}" for name in every[:NAMES_SHOWN]) or "none") + more

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ftx.errors import DataError, OutputError
+from ftx.errors import OutputError
 from ftx.runtime.stream.writing import write_whole
+from ftx.tables.bad_rows import one_too_many
 
 __all__ = ["Rejects"]
 
@@ -54,8 +55,7 @@ class Rejects:
         if self._path:
             self._pending.append(json.dumps({"where": where, "reason": reason}) + "\n")
         elif self.count >= self._limit:
-            more = f" (after {self._limit} rows skipped, as many as --skip-bad-rows allows)" if self._limit else ""
-            raise DataError(f"{where}: {reason}{more}")
+            raise one_too_many(where, reason, self._limit)
         self.count += 1
 
     def commit(self) -> int:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftx.finetune.data.cells import LONGEST_TEXT, Number, label_of, listed, text_of
+from ftx.tables.cells import LONGEST_TEXT, Number, label_of, listed, text_of
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.decimals(allow_nan=False),

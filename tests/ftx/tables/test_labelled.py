@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ftx.errors import DataError
-from ftx.finetune.data import lines
-from ftx.finetune.data.bad_rows import BadRows
-from ftx.finetune.data.table import Columns, read_tables
+from ftx.tables import lines
+from ftx.tables.bad_rows import BadRows
+from ftx.tables.columns import Columns
+from ftx.tables.labelled import read_tables
 
 
 def read(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from ftx.output import Kind, staged_folder
 from ftx.runtime.model_file import find_onnx, open_model
 from ftx.runtime.ray.cluster import cluster
 from ftx.runtime.ray.shards import check_whole, join
-from ftx.runtime.ray.worker import CHUNKS, Answerer, Job, open_predictor, read_chunks
-from ftx.runtime.stream.chunks import chunks_of
+from ftx.runtime.ray.worker import CHUNKS, Answerer, Job, chunks_of, open_predictor, read_chunks
 from ftx.runtime.stream.columns import PREFIX, predicted_columns
 from ftx.runtime.stream.plan import CHUNK_BYTES, CHUNK_ROWS
 from ftx.runtime.stream.reading import Reading
@@ -131,9 +130,7 @@ def predict_with_ray(
         chunk_bytes=CHUNK_BYTES,
     )
     files = find_files(source)
-    # What is wrong at once is said before Ray starts.
-    first, form = files[0]
-    with closing(chunks_of(replace(reading, path=first), form)) as chunks:
+    with closing(chunks_of(*files[0], reading)) as chunks:  # what is wrong at once is said before Ray starts
         next(chunks)
     with staged_folder(target, kind=KIND, overwrite=overwrite) as part:
         (part / CHUNKS).mkdir()

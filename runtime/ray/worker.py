@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ftx.runtime.predictor import Predictor
-from ftx.runtime.stream.chunks import chunks_of
+from ftx.runtime.stream import chunks
 from ftx.runtime.stream.parquet import encode_parquet
 from ftx.runtime.stream.reading import Chunk, Reading
 from ftx.tables.formats import Format
 
-__all__ = ["CHUNKS", "Answerer", "Job", "open_predictor", "read_chunks"]
+__all__ = ["CHUNKS", "Answerer", "Job", "chunks_of", "open_predictor", "read_chunks"]
 
 # Where the answered chunks wait to be joined.
 CHUNKS = "chunks"
@@ -108,8 +108,13 @@ def read_chunks(batch: Any, job: Job) -> Iterator[Any]:
 
     for file in batch.column("file").to_pylist():
         path, form = job.files[file]
-        for number, (chunk, last) in enumerate(with_last(chunks_of(replace(job.reading, path=path), form))):
+        for number, (chunk, last) in enumerate(with_last(chunks_of(path, form, job.reading))):
             yield pyarrow.table({"file": [file], "number": [number], "last": [last], "chunk": [pickle.dumps(chunk)]})
+
+
+def chunks_of(path: Path, form: Format, reading: Reading) -> Generator[Chunk, None, None]:
+    """Read a file chunk by chunk."""
+    return chunks.chunks_of(replace(reading, path=path), form)
 
 
 def with_last(chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, bool]]:

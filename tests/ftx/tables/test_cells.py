@@ -50,7 +50,7 @@ def test_a_text_is_a_string_or_a_number_as_it_is_written(cell: Any, text: str) -
 )
 def test_what_is_no_text_is_not_learnt_as_python_writes_it(cell: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        text_of(cell, "text")
+        text_of(cell, "text", LONGEST_TEXT)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 from decimal import Decimal
@@ -69,8 +70,9 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
         ("a.tsv", b"text\tlabel\ra\t1\r", "a.tsv ends its lines with CR alone"),
         ("a.csv", "text,label\na,1\n".encode("utf-16"), "a.csv is UTF-16"),
         ("a.csv", "text,label\na,1\n".encode("utf-16-le"), "it looks like UTF-16"),
-        ("a.csv", b"\x1f\x8babc\n", "a.csv is gzip: unpack it"),
-        ("a.csv.gz", b"\x1f\x8babc", "a.csv.gz is gzip, which is not read here: unpack it"),
+        ("a.csv", b"\x1f\x8babc\n", "a.csv is gzip: name it .gz"),
+        ("a.csv.gz", b"\x1f\x8babc", "a.csv.gz:1: the gzip data ends too early"),
+        ("a.csv.gz", gzip.compress(b"text,label\ngood,\n"), "a.csv.gz:2: the label is missing"),
         ("a.csv", b"PK\x03\x04abc", "a.csv is a zip archive"),
         ("a.csv", b"PAR1abc", "a.csv is Parquet: name it .parquet"),
         ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": "\xff", "label": 1}\n', "a.jsonl:2: not UTF-8"),
@@ -310,11 +312,11 @@ def test_what_is_no_file_is_refused_and_never_opened(tmp_path: Path) -> None:
             read(folder)
 
 
-def test_a_packed_table_in_a_folder_is_not_left_out_in_silence(tmp_path: Path) -> None:
+def test_gzip_is_read_alone_and_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,1\n")
-    (tmp_path / "b.csv.gz").write_bytes(b"\x1f\x8b")
-    with pytest.raises(DataError, match=r"b\.csv\.gz is gzip"):
-        read(tmp_path)
+    (tmp_path / "b.txt.gz").write_bytes(gzip.compress(b"text;label\nb;0\n") + gzip.compress(b"c;1\n"))
+    assert read(tmp_path / "b.txt.gz") == [("b", "0"), ("c", "1")]
+    assert read(tmp_path) == [("a", "1"), ("b", "0"), ("c", "1")]
 
 
 def test_a_header_of_very_many_columns_is_one_line(tmp_path: Path) -> None:

@@ -6,17 +6,14 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.errors import DataError, ModelError
-from ftx.finetune.data.labelled_text import columns_of, examples
+from ftx.errors import DataError, ModelError, require
+from ftx.finetune.data.targets import examples
 from ftx.finetune.model.head import MULTI_LABEL, Head
-from ftx.finetune.recipe import load_recipe
-from ftx.finetune.scoring.metrics import measure_of
-from ftx.finetune.scoring.scores import Scores, score
 from ftx.heldout import find_held_out
 from ftx.manifest import Manifest
 from ftx.run_folder import find_checkpoint
@@ -24,6 +21,9 @@ from ftx.tables.bad_rows import BadRows
 from ftx.tables.columns import Columns
 from ftx.tables.labelled import read_tables
 from ftx.text import Text
+
+if TYPE_CHECKING:
+    from ftx.finetune.scoring.scores import Scores
 
 __all__ = ["Classifier", "Evaluation", "evaluate"]
 
@@ -78,18 +78,23 @@ def evaluate(
     columns: dict[str, Any] | None = None,
     skip_bad_rows: int = 0,
 ) -> Evaluation:
-    """Score a model on labelled rows.
+    """Score a model on labelled rows. For a `Classifier`, neither PyTorch nor transformers nor datasets is needed.
 
     Args:
         model: A run folder, a checkpoint folder, or a `Classifier` such as `ftx.Predictor("model.onnx")`.
-        data: A file (CSV, TSV, JSON lines, Parquet) or a folder of them; default: the run's held-out rows.
+        data: A table (CSV, TSV, JSON lines, Parquet), or a folder of them; default: the run's held-out rows.
         columns: Fields of `Columns` that differ from the run's own, or, without a run, from `text` and `label`.
         skip_bad_rows: Rows that may be unusable without being an error.
 
     Raises:
         ModelError, DataError, OnnxFileError: See there.
+        MissingExtraError: scikit-learn is not installed, or for a checkpoint another package of training.
     """
+    require("train", "scipy", "sklearn")
+    from ftx.finetune.scoring.scores import score
+
     if isinstance(model, (str, Path)):
+        require("train", "torch", "transformers", "datasets", "evaluate", "accelerate")
         asked = checkpoint_model(find_checkpoint(Path(model)))
         own = HELD_OUT_COLUMNS if data is None else columns_of_run(asked.path)
         data = find_held_out(asked.path) if data is None else data
@@ -123,7 +128,7 @@ def evaluate(
         rows=len(rows),
         bad_rows=len(bad_rows.rows),
         problem_type=asked.head.problem_type,
-        metrics=measure_of(asked.head, asked.thresholds)(logits, targets),
+        metrics=asked.measure(logits, targets, asked.head, asked.thresholds),
         scores=score(logits, targets, asked.head, SEED, asked.thresholds),
         thresholds=asked.thresholds,
     )
@@ -131,17 +136,20 @@ def evaluate(
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What is asked of a model, whether PyTorch or ONNX answers."""
+    """A model to evaluate, in PyTorch or ONNX."""
 
     path: Path
     head: Head
     thresholds: dict[str, float]
     text_pair: bool | None  # None: its maker did not say
     logits: Callable[[list[Text]], NDArray[np.float32]]
+    measure: Callable[[NDArray[np.float32], NDArray[Any], Head, dict[str, float]], dict[str, float]]
 
 
 def classifier_model(classifier: Classifier) -> Model:
-    """Take what is asked from a predictor."""
+    """Wrap a predictor."""
+    from ftx.finetune.scoring.measures import measured
+
     manifest = classifier.manifest
     return Model(
         path=classifier.path,
@@ -149,6 +157,7 @@ def classifier_model(classifier: Classifier) -> Model:
         thresholds=manifest.thresholds,
         text_pair=manifest.text_pair,
         logits=classifier.logits,
+        measure=measured,
     )
 
 
@@ -156,9 +165,10 @@ def checkpoint_model(checkpoint: Path) -> Model:
     """Load a checkpoint.
 
     Raises:
-        ModelError: It can't be loaded, or its files don't say what its answers mean.
+        ModelError: It can't be loaded, or its files don't say what its predictions mean.
     """
     from ftx.finetune.model.hub import load_checkpoint, load_tokenizer, positions
+    from ftx.finetune.scoring.metrics import measure_of
 
     tokenizer, model = load_tokenizer(str(checkpoint)), load_checkpoint(checkpoint)
     config = model.config
@@ -181,6 +191,7 @@ def checkpoint_model(checkpoint: Path) -> Model:
         thresholds=thresholds,
         text_pair=getattr(config, "text_pair", None),
         logits=lambda texts: trainer_logits(model, tokenizer, texts, max_length),
+        measure=lambda logits, targets, head, thresholds: measure_of(head, thresholds)(logits, targets),
     )
 
 
@@ -196,6 +207,9 @@ def are_shares(thresholds: Any) -> bool:
 
 def columns_of_run(checkpoint: Path) -> Columns:
     """Give the columns of the data that a run was trained on; other data of its owner is likely to have them too."""
+    from ftx.finetune.data.labelled_text import columns_of
+    from ftx.finetune.recipe import load_recipe
+
     recipe = checkpoint.resolve().parent / "recipe.toml"
     return columns_of(load_recipe(str(recipe))) if recipe.is_file() else HELD_OUT_COLUMNS
 

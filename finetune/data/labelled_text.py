@@ -9,6 +9,7 @@ from pathlib import Path
 from ftx.errors import DataError
 from ftx.finetune.data.hub import hub_rows
 from ftx.finetune.data.sentence_split import sample, sentence_key, split
+from ftx.finetune.data.targets import examples
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, Example, Head, find_head, strata
 from ftx.finetune.recipe import Recipe
 from ftx.finetune.starter import STARTER, starter_rows
@@ -19,7 +20,7 @@ from ftx.tables.formats import is_table
 from ftx.tables.labelled import Row, read_tables
 from ftx.tables.lines import exists
 
-__all__ = ["LabelledText", "columns_of", "examples", "load_labelled_text"]
+__all__ = ["LabelledText", "columns_of", "load_labelled_text"]
 
 
 VALUES_FOUND = ", as most labels are numbers with fractions; for classes add --problem-type single_label_classification"
@@ -130,17 +131,6 @@ def read_rows(recipe: Recipe, columns: Columns, bad_rows: BadRows) -> tuple[list
 def is_path(dataset: str) -> bool:
     """Tell a file that is not there from a hub id, which has no suffix of a table: no hub need be asked for it."""
     return dataset.startswith(("/", "./", "../", "~")) or is_table(Path(dataset))
-
-
-def examples(rows: list[Row], head: Head, bad_rows: BadRows, hint: str = "") -> list[Example]:
-    """Turn rows into texts with targets; rows with a label that the head does not have are bad rows, hint says why."""
-    kept: list[Example] = []
-    for row in rows:
-        try:
-            kept.append((row.text, head.target(row.label)))
-        except ValueError as error:
-            bad_rows.add(row.where, f"{error}{hint}")
-    return kept
 
 
 def check_variety(dataset: str, rows: list[Example], head: Head) -> None:

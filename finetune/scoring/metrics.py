@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import datasets
 import evaluate
 import numpy as np
-import scipy.stats
-import sklearn.metrics
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from ftx.errors import RecipeError
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head
+from ftx.finetune.scoring.measures import classification_metrics, multi_label_metrics, regression_metrics
 
 __all__ = ["METRICS", "SMALLER_IS_BETTER", "Measure", "check_best_metric", "measure_of"]
 
@@ -37,12 +35,7 @@ class ClassificationMetrics(evaluate.Metric):  # type: ignore[misc]
         return info("label numbers", datasets.Value("int64"), datasets.Value("int64"))
 
     def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
-        varied = len({*predictions, *references}) > 1  # else scikit-learn warns, and says 0
-        return {
-            "accuracy": float(sklearn.metrics.accuracy_score(references, predictions)),
-            "f1_macro": float(sklearn.metrics.f1_score(references, predictions, average="macro", zero_division=0)),
-            "mcc": float(sklearn.metrics.matthews_corrcoef(references, predictions)) if varied else 0.0,
-        }
+        return classification_metrics(predictions, references)
 
 
 class MultiLabelMetrics(evaluate.Metric):  # type: ignore[misc]
@@ -54,18 +47,7 @@ class MultiLabelMetrics(evaluate.Metric):  # type: ignore[misc]
     def _compute(
         self, predictions: list[list[float]], references: list[list[int]], thresholds: list[float]
     ) -> dict[str, float]:
-        scores, truth = np.asarray(predictions), np.asarray(references)
-        given = scores >= np.asarray(thresholds, dtype=scores.dtype)
-        occurring = truth.any(axis=0)
-        precisions = [
-            sklearn.metrics.average_precision_score(truth[:, n], scores[:, n]) for n in np.flatnonzero(occurring)
-        ]
-        return {
-            "f1_micro": float(sklearn.metrics.f1_score(truth, given, average="micro", zero_division=0)),
-            "f1_macro": float(sklearn.metrics.f1_score(truth, given, average="macro", zero_division=0)),
-            "map": float(np.mean(precisions)) if precisions else 0.0,
-            "accuracy": float((given == truth).all(axis=1).mean()),
-        }
+        return multi_label_metrics(predictions, references, thresholds)
 
 
 class RegressionMetrics(evaluate.Metric):  # type: ignore[misc]
@@ -75,21 +57,7 @@ class RegressionMetrics(evaluate.Metric):  # type: ignore[misc]
         return info("values", datasets.Value("float64"), datasets.Value("float64"))
 
     def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
-        return {
-            "mae": float(sklearn.metrics.mean_absolute_error(references, predictions)),
-            "rmse": float(sklearn.metrics.root_mean_squared_error(references, predictions)),
-            "pearson": correlation(scipy.stats.pearsonr, references, predictions),
-            "spearman": correlation(scipy.stats.spearmanr, references, predictions),
-        }
-
-
-def correlation(of: Any, references: list[float], predictions: list[float]) -> float:
-    """Compute a correlation; 0 where a side does not vary."""
-    if len(set(predictions)) < 2 or len(set(references)) < 2:
-        return 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about a side that varies by very little
-        return float(of(references, predictions).statistic)
+        return regression_metrics(predictions, references)
 
 
 def info(what: str, predictions: Any, references: Any) -> Any:

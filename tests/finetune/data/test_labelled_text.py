@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftx.errors import DataError
-from ftx.finetune.data.labelled_text import examples, load_labelled_text
+from ftx.finetune.data.labelled_text import load_labelled_text
 from ftx.finetune.data.sentence_split import sample, sentence_key, split
+from ftx.finetune.data.targets import examples
 from ftx.finetune.model.head import Example, find_head
 from ftx.finetune.recipe import Recipe
 from ftx.tables.bad_rows import BadRows

@@ -1,0 +1,20 @@
+"""From rows as written to what a head compares with."""
+
+from __future__ import annotations
+
+from ftx.finetune.model.head import Example, Head
+from ftx.tables.bad_rows import BadRows
+from ftx.tables.labelled import Row
+
+__all__ = ["examples"]
+
+
+def examples(rows: list[Row], head: Head, bad_rows: BadRows, hint: str = "") -> list[Example]:
+    """Turn rows into texts with targets; rows with a label that the head does not have are bad rows, hint says why."""
+    kept: list[Example] = []
+    for row in rows:
+        try:
+            kept.append((row.text, head.target(row.label)))
+        except ValueError as error:
+            bad_rows.add(row.where, f"{error}{hint}")
+    return kept

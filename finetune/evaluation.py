@@ -1,4 +1,4 @@
-"""Score a checkpoint, or anything else that gives logits, on labelled rows, as training scores its held-out ones."""
+"""Score a checkpoint, or anything else that returns logits, on labelled rows, as training scores its held-out ones."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How a model does on labelled rows.
+    """The metrics of a model on labelled rows.
 
     Attributes:
         model: The checkpoint or the file.
-        data: The rows' file or folder.
-        rows: How many.
-        bad_rows: How many were skipped.
+        data: The file or folder of the rows.
+        rows: Number of rows.
+        bad_rows: Bad rows that were skipped.
         problem_type: The kind of head.
         metrics: By the names in `metrics.METRICS`.
-        scores: What stands behind them.
-        thresholds: For multi-label: the probability from which each label is given, as the model carries them.
+        scores: Details behind the metrics.
+        thresholds: For multi-label: the probability from which each label is predicted, as stored with the model.
     """
 
     model: str
@@ -66,7 +66,7 @@ class Evaluation:
     thresholds: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as JSON values, the metrics beside the rest."""
+        """Return everything as JSON values, the metrics beside the rest."""
         values = asdict(self)
         return {**values, **values.pop("metrics")}
 
@@ -106,8 +106,8 @@ def evaluate(
         own = replace(own, text_pair="text_pair")
     where = replace(own, **(columns or {}), lists=asked.head.problem_type == MULTI_LABEL)
     if asked.text_pair is not None and asked.text_pair != bool(where.text_pair):
-        asks = "two texts together: name" if asked.text_pair else "one text at a time: leave out"
-        raise DataError(f"{asked.path} judges {asks} the second's column, --text-pair-column")
+        asks = "pairs of texts: name" if asked.text_pair else "one text at a time: omit"
+        raise DataError(f"{asked.path} reads {asks} the second's column, --text-pair-column")
     if str(data) == "":
         raise DataError("data is '', expected a file or folder of labelled rows")
     bad_rows = BadRows(limit=skip_bad_rows)
@@ -206,7 +206,7 @@ def are_shares(thresholds: Any) -> bool:
 
 
 def columns_of_run(checkpoint: Path) -> Columns:
-    """Give the columns of the data that a run was trained on; other data of its owner is likely to have them too."""
+    """Return the columns that a run was trained on, which other data of its owner is likely to have, too."""
     from ftx.finetune.data.labelled_text import columns_of
     from ftx.finetune.recipe import load_recipe
 

@@ -1,4 +1,4 @@
-"""From rows as written to what a head compares with."""
+"""From labels as written to training targets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["examples"]
 
 
 def examples(rows: list[Row], head: Head, bad_rows: BadRows, hint: str = "") -> list[Example]:
-    """Turn rows into texts with targets; rows with a label that the head does not have are bad rows, hint says why."""
+    """Turn rows into texts with targets. Labels that the head lacks make bad rows; the hint ends their reason."""
     kept: list[Example] = []
     for row in rows:
         try:

@@ -11,7 +11,7 @@ from ftx.runtime.stream.reading import TSV_CELL, Chunk, Reading, breaks
 from ftx.tables.cells import Number, texts_of
 from ftx.tables.formats import Format
 from ftx.tables.reading import open_table
-from ftx.tables.table import Record, Table
+from ftx.tables.table import Table
 from ftx.text import Text
 
 __all__ = ["chunks_of"]
@@ -72,53 +72,40 @@ def chunked(rows: Iterable[Row | None], reading: Reading) -> Iterator[list[Row]]
 
 def usable(table: Table, reading: Reading, kind: str) -> Iterator[Row | None]:
     """Take the text of each row, and what is written of it; None for a bad row."""
-    written = written_object if kind == "jsonl" else written_cells
+    as_objects = reading.form == "objects"
     plain = reading.plain_cells and kind != "tsv"  # whose cells are such already
     for record in table.records:
         where = f"{table.name}:{record.line}"
         try:
             if record.reason:
                 raise ValueError(record.reason)
-            yield Row(texts_of(record.cells, table.asked), written(where, record, table, reading, plain), record.size)
+            written: Any = record.whole
+            if kind == "jsonl":
+                reading.check_header(where, record.whole)
+                written = record.written if as_objects else object_cells(record.whole, table.names)
+            if plain and any(breaks(cell) for cell in written if cell is not None):
+                raise ValueError(TSV_CELL)
+            yield Row(texts_of(record.cells, table.asked), written, record.size)
         except ValueError as error:
             reading.bad(where, str(error))
             yield None
 
 
-def written_cells(where: str, record: Record, table: Table, reading: Reading, plain: bool) -> list[str]:
-    """Give the cells of a row.
+def object_cells(record: dict[str, Any], names: list[str]) -> list[str | None]:
+    """Write an object's values as cells.
 
     Raises:
-        ValueError: TSV can't hold them.
+        ValueError: It has a key that the first object lacks, or a value that is nested too deeply.
     """
-    cells: list[str] = record.whole
-    if plain and any(map(breaks, cells)):
-        raise ValueError(TSV_CELL)
-    return cells
-
-
-def written_object(where: str, record: Record, table: Table, reading: Reading, plain: bool) -> Any:
-    """Give an object as it was written, or as cells.
-
-    Raises:
-        DataError: The output can't hold one of its keys.
-        ValueError: Cells can't hold it.
-    """
-    reading.check_header(where, record.whole)
-    if reading.form == "objects":
-        return record.written
-    if extra := [name for name in record.whole if name not in table.names]:
+    if extra := [name for name in record if name not in names]:
         raise ValueError(f"the key {extra[0]!r:.60} is not in the first object; write JSON lines to keep it")
     cells: list[str | None] = []
-    for name in table.names:
-        value = record.whole.get(name)
+    for name in names:
+        value = record.get(name)
         try:
-            cell = None if value is None else str(value) if isinstance(value, str) else as_json(value)
+            cells.append(None if value is None else str(value) if isinstance(value, str) else as_json(value))
         except RecursionError as error:
             raise ValueError(f"{name!r} is nested too deeply for a cell") from error
-        if plain and cell is not None and breaks(cell):
-            raise ValueError(TSV_CELL)
-        cells.append(cell)
     return cells
 
 

@@ -1,4 +1,4 @@
-"""The columns that predictions become beside the input's own."""
+"""The columns that predictions add to those of the input."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ PREFIX = "predicted_"
 def predicted_columns(
     predictions: Sequence[Prediction], manifest: Manifest, *, prefix: str = PREFIX, nested: bool = False
 ) -> dict[str, list[Any]]:
-    """Turn predictions into columns, a name and one value a prediction; without predictions, just the names.
+    """Turn predictions into columns: names, with one value per prediction. Without predictions, just the names.
 
     Args:
-        predictions: What the model says of each text.
+        predictions: One for each text.
         manifest: Its labels and head.
-        prefix: What each name begins with.
-        nested: Give the probabilities as one column of dicts, `scores`; else as one column of floats a label,
+        prefix: Prefix of each name.
+        nested: Whether the probabilities are one column of dicts, `scores`; else one column of floats per label,
             `score_<label>`.
 
     Returns:
         Single label: `label`, `score` and the probabilities. Multi-label: `labels` (lists) and the probabilities.
-        Regression: `value`. Then for each head `truncated`: whether the text was longer than the model reads, and
-        cut; and `windows`: in how many windows it was read.
+        Regression: `value`. Every head adds `truncated`, whether the text was longer than the model reads and was
+        truncated, and `windows`, in how many windows it was read.
     """
     columns: dict[str, list[Any]] = {}
     if manifest.problem_type == "regression":
@@ -51,7 +51,7 @@ def predicted_columns(
 
 
 def check_names(where: str, names: Iterable[str], added: Iterable[str]) -> None:
-    """Check that no column of the input has the name of one that is added.
+    """Check that no column of the input has the name of an added one.
 
     Raises:
         DataError: One has.

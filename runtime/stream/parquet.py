@@ -23,10 +23,10 @@ GROUP_BYTES = 2**24
 
 
 def parquet_chunks(reading: Reading) -> Iterator[Chunk]:
-    """Read a Parquet file as chunks of rows. Values that are no text go into cells and objects as Arrow writes them.
+    """Read a Parquet file as chunks of rows. Values other than text are written into cells and objects as Arrow does.
 
     Raises:
-        DataError: It can't be read, or has not the columns asked for.
+        DataError: It can't be read, or lacks the columns of the texts.
     """
     batches = parquet_batches(
         reading.path, reading.columns, most_rows=reading.chunk_rows, most_bytes=reading.chunk_bytes, every=True
@@ -38,7 +38,7 @@ def parquet_chunks(reading: Reading) -> Iterator[Chunk]:
 
 
 def usable(batch: Batch, reading: Reading) -> Chunk:
-    """Take the texts of some rows, and exclude the bad ones."""
+    """Take the texts of a batch, and exclude bad rows."""
     table, names = batch.rows, list(batch.rows.column_names)
     read = names if reading.form != "table" else batch.asked
     values = {name: column_values(table.column(name)) for name in read}
@@ -67,7 +67,7 @@ def usable(batch: Batch, reading: Reading) -> Chunk:
 
 
 def as_cell(one: Any) -> str | None:
-    """Write a value as the text of a cell."""
+    """Format a value as a cell."""
     if one is None or isinstance(one, str):
         return one
     if isinstance(one, (bytes, Exception)):
@@ -76,12 +76,12 @@ def as_cell(one: Any) -> str | None:
 
 
 def as_text(one: Any) -> str:
-    """Write what JSON has no form for."""
+    """Format a value that JSON can't hold."""
     return one.decode(errors="backslashreplace") if isinstance(one, bytes) else str(one)
 
 
 def added_fields(manifest: Manifest, prefix: str) -> list[Any]:
-    """Give name and type of each column that predictions add."""
+    """Return name and type of each column that predictions add."""
     import pyarrow
 
     types = {
@@ -95,7 +95,7 @@ def added_fields(manifest: Manifest, prefix: str) -> list[Any]:
 
 
 def encode_parquet(chunk: Chunk, predictions: list[Prediction], manifest: Manifest, prefix: str = PREFIX) -> bytes:
-    """Write a chunk and its predictions as a Parquet file of its own."""
+    """Encode a chunk and its predictions as a Parquet file."""
     import pyarrow
     import pyarrow.parquet
 
@@ -114,7 +114,7 @@ def encode_parquet(chunk: Chunk, predictions: list[Prediction], manifest: Manife
 
 
 def join_parquet(parts: list[Path], sink: BinaryIO) -> None:
-    """Write the rows of several Parquet files of one schema as one file, row group by row group."""
+    """Join Parquet files of one schema, row group by row group."""
     import pyarrow
     import pyarrow.parquet
 

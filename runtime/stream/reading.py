@@ -23,14 +23,14 @@ class Reading:
 
     Attributes:
         path: The input; `-` is standard input.
-        bad: Takes `file:line` and the reason of each row that can't be used; raises where there are too many.
+        bad: Records a bad row by `file:line` and the reason; raises if there are too many.
         text_column: The column of the texts; None: `text`, else the only one.
         text_pair_column: The column of the second texts, for pairs.
-        text_pair: Whether the model judges two texts together; None: as the columns say.
+        text_pair: Whether the model reads pairs; None: as the columns say.
         added: Names of the columns that predictions add.
-        form: What the output is made of: `cells` (strings), `objects` (JSON), or `table` (Arrow).
-        plain_cells: Whether cells with tabs and line breaks are bad: the output can't hold them.
-        chunk_rows: Rows of a chunk at most.
+        form: What the output is made from: `cells` (strings), `objects` (JSON), or `table` (Arrow).
+        plain_cells: Whether the output can't hold cells with tabs and line breaks, which are bad rows then.
+        chunk_rows: Maximum rows of a chunk.
         chunk_bytes: Its bytes; it ends with the row that reaches them.
     """
 
@@ -54,7 +54,7 @@ class Reading:
         """
         pair = self.text_pair_column
         if self.text_pair is False and pair is not None:
-            raise DataError(f"--text-pair-column {pair}: this model reads one text at a time; leave it out")
+            raise DataError(f"--text-pair-column {pair}: this model reads one text at a time; omit it")
         return Columns(text=self.text_column, text_pair=pair or ("text_pair" if self.text_pair else ""))
 
     def check_header(self, where: str, names: Iterable[str]) -> None:
@@ -73,7 +73,7 @@ class Chunk:
     """Some rows.
 
     Attributes:
-        texts: What the model reads.
+        texts: The texts to predict.
         names: The columns of `cells`.
         cells: The rows as strings; None: an empty cell.
         objects: The rows as JSON objects, in place of `cells`.

@@ -178,7 +178,7 @@ def stdin_lines() -> Iterator[tuple[int, str]]:
 
     with open_lines(Path(STDIO)) as lines:
         for line in lines:
-            if lines.take_spoilt():
+            if lines.take_undecodable():
                 raise DataError(f"standard input, line {lines.number} is not UTF-8: convert it, with iconv for example")
             yield lines.number, without_end(line)
 

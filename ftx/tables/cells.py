@@ -39,7 +39,7 @@ def text_of(cell: Any, column: str, longest: int | None = None) -> str:
     Args:
         cell: What the table holds.
         column: Where it stands, for messages.
-        longest: Characters of a text at most; None: any number.
+        longest: Maximum characters of a text; None: no limit.
 
     Raises:
         ValueError: It is none; says what was found and expected.
@@ -57,7 +57,7 @@ def text_of(cell: Any, column: str, longest: int | None = None) -> str:
 
 
 def texts_of(cells: Sequence[Any], columns: Sequence[str], longest: int | None = None) -> Text:
-    """Take a text, or the pair of them, from the cells of one column or of two.
+    """Take a text from the cell of one column, or a pair of texts from the cells of two.
 
     Raises:
         ValueError: One is no text; says what was found and expected.

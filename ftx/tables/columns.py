@@ -60,7 +60,7 @@ class Columns:
         return (*self.texts, *self.labels)
 
     def find(self, where: str, names: list[str]) -> tuple[str, ...]:
-        """Find the columns in a table: those of the texts, then those of the labels.
+        """Find the columns in a table, those of the texts first.
 
         Args:
             where: The table, for messages.
@@ -88,14 +88,14 @@ class Columns:
         )
 
     def option(self, column: str) -> str:
-        """Give the option that names a column."""
+        """Return the option that names a column."""
         if column in self.texts:
             return "--text-pair-column" if column == self.text_pair else "--text-column"
         return "--label-columns" if self.indicators else "--label-column"
 
 
 def check_once(where: str, names: list[str]) -> None:
-    """Check that no column name stands twice.
+    """Check that no column name occurs twice.
 
     Raises:
         DataError: One does.
@@ -105,7 +105,7 @@ def check_once(where: str, names: list[str]) -> None:
 
 
 def repeated(names: Iterable[str]) -> str:
-    """Give the first name that stands twice."""
+    """Return the first name that occurs twice."""
     return next(name for name, count in Counter(names).items() if count > 1)
 
 

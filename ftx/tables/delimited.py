@@ -22,7 +22,7 @@ def read_delimited(lines: Lines, columns: Columns, kind: str) -> Table:
     """Read delimited text with a header line, or one text a line.
 
     A .txt file is a table where a column is named, or where its first line has several columns and `text` among them.
-    Quotes enclose cells; between the tabs of .tsv and .txt they stand for themselves.
+    Quotes enclose cells; between the tabs of .tsv and .txt they have no meaning.
 
     Args:
         lines: The open file.
@@ -48,19 +48,19 @@ def read_delimited(lines: Lines, columns: Columns, kind: str) -> Table:
         raise DataError(f"{empty}; expected a header line and rows")
     header = between_tabs if delimiter == "\t" and kind != "csv" else quoted
     names, rows = header(lines, first, iterator, delimiter)
-    if lines.take_spoilt():
+    if lines.take_undecodable():
         raise DataError(f"{lines.name}:1: the header is {NOT_UTF_8}")
     return table(lines, columns, names, rows, notice, delimiter)
 
 
 def find_delimiter(header: str, wanted: tuple[str, ...]) -> str:
-    """Find the delimiter under which a header has the columns wanted; else the one that it has most of."""
+    """Find the delimiter under which a header has the columns wanted; else the one that occurs most."""
     fitting = (delimiter for delimiter in DELIMITERS if set(wanted) <= set(split(header, delimiter)))
     return next(fitting, max(DELIMITERS, key=header.count))
 
 
 def split(line: str, delimiter: str) -> list[str]:
-    """Split the first line of a header, which may go on in the next."""
+    """Split the first line of a header, which may continue in the next."""
     try:
         return next(csv.reader([without_end(line)], delimiter=delimiter), [""])
     except csv.Error:
@@ -68,7 +68,7 @@ def split(line: str, delimiter: str) -> list[str]:
 
 
 def between_tabs(lines: Lines, first: str, iterator: Iterator[str], delimiter: str) -> tuple[list[str], Rows]:
-    """Give the header and the rows, in which quotes stand for themselves."""
+    """Return the header and the rows; quotes have no meaning."""
     names = without_end(first).split(delimiter)
     if "\r" in without_end(first):
         raise cr_alone(lines)
@@ -83,7 +83,7 @@ def between_tabs(lines: Lines, first: str, iterator: Iterator[str], delimiter: s
 
 
 def quoted(lines: Lines, first: str, iterator: Iterator[str], delimiter: str) -> tuple[list[str], Rows]:
-    """Give the header and the rows, in which quotes enclose cells and line breaks."""
+    """Return the header and the rows; quotes enclose cells with delimiters and line breaks."""
     reader = csv.reader(chain([first], iterator), delimiter=delimiter, strict=True)
     try:
         names = next(reader)
@@ -113,12 +113,12 @@ def quoted(lines: Lines, first: str, iterator: Iterator[str], delimiter: str) ->
 
 
 def cr_alone(lines: Lines) -> DataError:
-    """Say that CR ends the lines, as on old Macs."""
+    """Report lines that end with CR alone, as on old Macs."""
     return DataError(f"{lines.name} ends its lines with CR alone: convert it, with dos2unix -c mac for example")
 
 
 def table(lines: Lines, columns: Columns, names: list[str], rows: Rows, notice: str, delimiter: str = "") -> Table:
-    """Check the header, and give the rows as records."""
+    """Check the header, and make the rows records."""
     check_once(f"{lines.name}:1", names)
     asked = columns.find(f"{lines.name}:1", names)
     places = [names.index(name) for name in asked]
@@ -127,7 +127,7 @@ def table(lines: Lines, columns: Columns, names: list[str], rows: Rows, notice: 
     def records(size: int) -> Iterator[Record]:
         for start, cells in rows:
             reason = ""
-            if lines.take_spoilt():
+            if lines.take_undecodable():
                 reason = NOT_UTF_8
             elif isinstance(cells, str):
                 reason = cells

@@ -27,11 +27,11 @@ def read_json_lines(lines: Lines, columns: Columns) -> Table:
     def records() -> Iterator[Record]:
         size = 0
         for line in lines:
-            bare, spoilt, size, before = line.strip(), lines.take_spoilt(), lines.size, size
+            bare, undecodable, size, before = line.strip(), lines.take_undecodable(), lines.size, size
             if not bare:
                 continue
             try:
-                if spoilt:
+                if undecodable:
                     raise ValueError(NOT_UTF_8)
                 record = json_object(bare)
                 if not table.asked:

@@ -38,8 +38,8 @@ def read_tables(path: Path, columns: Columns, bad_rows: BadRows) -> Iterator[Row
 
     Args:
         path: The file or folder.
-        columns: Where text and label stand.
-        bad_rows: Takes the rows that can't be used.
+        columns: Which columns hold text and label.
+        bad_rows: Records the rows that can't be used.
 
     Raises:
         DataError: A file can't be read, lacks a column, or has more bad rows than may be skipped; with `file:line`,
@@ -53,7 +53,7 @@ def read_tables(path: Path, columns: Columns, bad_rows: BadRows) -> Iterator[Row
 
 
 def read_row(where: str, record: dict[str, Any], columns: Columns, bad_rows: BadRows) -> Row | None:
-    """Take a row's text and label from its cells; None for a bad row."""
+    """Take text and label from the cells of a row; None for a bad row."""
     try:
         text = texts_of([record.get(name) for name in columns.texts], columns.texts, LONGEST_TEXT)
         if columns.indicators:
@@ -67,7 +67,7 @@ def read_row(where: str, record: dict[str, Any], columns: Columns, bad_rows: Bad
 
 
 def marked(cell: Any, column: str) -> bool:
-    """Tell whether a column of a label holds a 1.
+    """Tell whether an indicator column holds a 1.
 
     Raises:
         ValueError: It holds neither 1 nor 0.

@@ -1,4 +1,4 @@
-"""Read a file or standard input line by line, as bytes: what is not UTF-8 spoils its own line and no other."""
+"""Read a file or standard input line by line. Bytes that are not UTF-8 affect only their own line."""
 
 from __future__ import annotations
 
@@ -81,37 +81,37 @@ def without_end(line: str) -> str:
 
 
 class Lines:
-    """The lines of a stream; only line feeds end one. Lines that are not UTF-8 are marked, and left to the reader.
+    """The lines of a stream; only line feeds end one. The reader decides about lines that are not UTF-8.
 
     Args:
         name: What messages call the stream.
         raw: The stream.
-        text: The stream, decompressed.
-        size: Bytes of the whole of `raw`; 0: not known.
-        longest: Bytes of a line at most.
+        text: The same stream, decompressed.
+        size: Bytes of `raw` in all; 0: not known.
+        longest: Maximum bytes of a line.
 
     Attributes:
         name: What messages call the stream.
-        number: The number of the last line given.
-        size: Bytes of all lines given so far.
-        spoilt: Whether a line that was not UTF-8 was given; the reader sets it back.
+        number: The number of the last line.
+        size: Bytes of all lines so far.
+        undecodable: Whether a line that is not UTF-8 was given; `take_undecodable` resets it.
         ended: Whether the end of the stream was reached.
     """
 
     def __init__(self, name: str, raw: BinaryIO, text: Any, *, size: int, longest: int) -> None:
         self.name = name
         self.number = self.size = 0
-        self.spoilt = self.ended = False
+        self.undecodable = self.ended = False
         self._raw, self._text, self._total, self._longest = raw, text, size, longest
 
     def done(self) -> float | None:
-        """Give the share of the file that is read; None: not known."""
+        """Return the share of the file that is read; None: not known."""
         return min(1.0, self._raw.tell() / self._total) if self._total else None
 
-    def take_spoilt(self) -> bool:
+    def take_undecodable(self) -> bool:
         """Tell whether a line since the last call was not UTF-8."""
-        spoilt, self.spoilt = self.spoilt, False
-        return spoilt
+        undecodable, self.undecodable = self.undecodable, False
+        return undecodable
 
     def __iter__(self) -> Iterator[str]:
         while raw := self._next():
@@ -125,22 +125,26 @@ class Lines:
             try:
                 yield raw.decode()
             except UnicodeDecodeError:
-                self.spoilt = True
+                self.undecodable = True
                 yield raw.decode(errors="replace")
         self.ended = True
 
     def _next(self) -> bytes:
-        where = f"{self.name}:{self.number + 1}"
         try:
             raw: bytes = self._text.readline(self._longest)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             found = "ends too early" if isinstance(error, EOFError) else f"is damaged ({error})"
-            raise DataError(f"{where}: the gzip data {found}; {self.number} lines were whole: copy it again") from error
+            raise DataError(
+                f"{self._next_line()}: the gzip data {found}; {self.number} lines were whole: copy it again"
+            ) from error
         except OSError as error:
-            raise unreadable(where, error) from error
+            raise unreadable(self._next_line(), error) from error
         if len(raw) == self._longest and not raw.endswith(b"\n"):
-            raise DataError(f"{where}: a line of more than {self._longest >> 20} MiB; expected text")
+            raise DataError(f"{self._next_line()}: a line of more than {self._longest >> 20} MiB; expected text")
         return raw
+
+    def _next_line(self) -> str:
+        return f"{self.name}:{self.number + 1}"
 
 
 @contextmanager
@@ -150,7 +154,7 @@ def open_lines(path: Path, *, gz: bool = False, longest: int | None = None) -> I
     Args:
         path: The file.
         gz: Whether it is compressed with gzip.
-        longest: Bytes of a line at most; default: `LONGEST_LINE_BYTES`.
+        longest: Maximum bytes of a line; default: `LONGEST_LINE_BYTES`.
 
     Raises:
         DataError: It can't be read.

@@ -1,4 +1,4 @@
-"""Read Parquet in batches of rows. Each column comes in its own type, or as Python's values."""
+"""Read Parquet, in batches with columns of their own types, or row by row."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def parquet_batches(
     Args:
         path: The file.
         columns: Those that are wanted.
-        most_rows: Rows of a batch at most.
-        most_bytes: Bytes of a batch, about.
+        most_rows: Maximum rows of a batch.
+        most_bytes: Approximate bytes of a batch.
         every: Whether all columns are read, not just those wanted.
 
     Raises:
@@ -103,9 +103,9 @@ def read_parquet(path: Path, columns: Columns) -> Table:
 
 
 def column_values(column: Any) -> list[Any]:
-    """Give a column's values, with dates, times and decimals as text.
+    """Return a column's values, with dates, times and decimals as text.
 
-    In place of a value that Python can't hold, such as a string that is not UTF-8, comes the error.
+    A value that Python can't hold, such as a string that is not UTF-8, is replaced by the error.
     """
     import pyarrow
 
@@ -121,7 +121,7 @@ def column_values(column: Any) -> list[Any]:
 
 
 def scalar_value(scalar: Any) -> Any:
-    """Give one value, or the error."""
+    """Return one value, or the error."""
     try:
         return scalar.as_py()
     except (ValueError, OverflowError) as error:

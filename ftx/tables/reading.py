@@ -25,7 +25,7 @@ def open_table(path: Path, form: Format, columns: Columns, *, longest: int | Non
         path: The file; `-` is standard input.
         form: Its format.
         columns: Those that are wanted.
-        longest: Bytes of a line at most; default: `lines.LONGEST_LINE_BYTES`.
+        longest: Maximum bytes of a line; default: `lines.LONGEST_LINE_BYTES`.
 
     Raises:
         DataError: It can't be read, or lacks a column; of JSON lines and Parquet raised with the first row.

@@ -1,4 +1,4 @@
-"""A look at the data before training: what to know before spending the time."""
+"""A look at the data before training: what a person would want to know before they spend the time."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["DataProfile", "profile"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataProfile:
-    """Statistics of the data; `data` in `RUN/metrics.json`.
+    """What the data is like; `data` in `RUN/metrics.json`.
 
     Attributes:
-        train_rows: Training rows.
+        train_rows: Rows to learn from.
         eval_rows: Rows held out.
-        problem_type: The kind of head that the labels need.
-        train_label_counts: Training rows by label; empty for regression.
-        eval_label_counts: Held-out rows by label; empty for regression.
-        value_range: For regression: smallest, mean and largest training value; else empty.
-        token_percentiles: Tokens per text, special tokens included: p50, p90, p99, max.
-        truncated_share: Share of the texts that are longer than max_length, and truncated.
-        duplicates: Rows whose sentence, ignoring case and punctuation, is in another row, too.
-        two_labels: Sentences with two labels or more.
-        leaks: Training rows excluded because their sentence is in the validation file or split.
+        problem_type: The kind of head that the labels ask for.
+        train_label_counts: Rows to learn from, by label; empty for regression.
+        eval_label_counts: Rows held out, by label; empty for regression.
+        value_range: For regression: smallest, mean and largest value to learn from; else empty.
+        token_percentiles: Tokens of a text, special ones included: p50, p90, p99, max.
+        truncated_share: Share of the texts longer than max_length, of which the end is not read.
+        duplicates: Rows whose sentence, ignoring case and punctuation, stands in another row.
+        two_labels: Sentences that carry two labels or more.
+        leaks: Training rows left out because their sentence is in the validation file or split.
         bad_rows: Rows skipped.
     """
 
@@ -46,7 +46,7 @@ class DataProfile:
     bad_rows: int
 
     def to_text(self) -> str:
-        """Format it for a person."""
+        """Write it for a person."""
         counts = ", ".join(f"{label} {count}" for label, count in self.train_label_counts.items())
         if self.value_range:
             counts = "values, " + ", ".join(f"{name} {value:.3g}" for name, value in self.value_range.items())
@@ -59,19 +59,19 @@ class DataProfile:
             f"  sentences  {self.duplicates} rows repeat one, {self.two_labels} carry two labels",
         ]
         if self.leaks:
-            lines.append(f"  leaks      {self.leaks} training rows excluded: their sentence is in the validation data")
+            lines.append(f"  leaks      {self.leaks} training rows left out: their sentence is in the validation data")
         if self.bad_rows:
             lines.append(f"  bad rows   {self.bad_rows} skipped, see bad_rows.jsonl in the run folder")
         return "\n".join(lines)
 
 
 def profile(data: LabelledText, token_counts: list[int], max_length: int) -> DataProfile:
-    """Compute the statistics.
+    """Look at the data.
 
     Args:
-        data: Both splits.
-        token_counts: Tokens of each text before truncation, of both splits.
-        max_length: Tokens that texts are truncated to.
+        data: Both sides.
+        token_counts: Tokens of each text before it is cut, both sides.
+        max_length: Tokens a text is cut to.
     """
     counts = np.asarray(token_counts)
     percentiles = {f"p{p}": int(np.percentile(counts, p)) for p in (50, 90, 99)}
@@ -103,7 +103,7 @@ def label_counts(rows: list[Example], head: Head) -> dict[str, int]:
 
 
 def value_range(rows: list[Example], head: Head) -> dict[str, float]:
-    """Return the smallest, mean and largest value of a regression."""
+    """Give the smallest, mean and largest value of a regression."""
     if head.problem_type != REGRESSION:
         return {}
     values = np.asarray([target for _, target in rows])

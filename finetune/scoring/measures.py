@@ -19,13 +19,13 @@ __all__ = ["classification_metrics", "measured", "multi_label_metrics", "regress
 def measured(
     logits: NDArray[np.float32], targets: NDArray[Any], head: Head, thresholds: dict[str, float]
 ) -> dict[str, float]:
-    """Measure logits against targets, as `metrics.measure_of` does through `evaluate`.
+    """Compute the metrics of a head, as `metrics.measure_of` does through `evaluate`.
 
     Args:
         logits: *Shape:* `(num_rows, num_labels)`.
         targets: *Shape:* `(num_rows,)`; for multi-label `(num_rows, num_labels)`.
         head: The kind of head.
-        thresholds: For multi-label: the probability from which a label is given, by name; where not named, 0.5.
+        thresholds: For multi-label: the probability from which a label is predicted, by name; 0.5 where not named.
     """
     if head.problem_type == REGRESSION:
         return regression_metrics(logits.reshape(-1), targets.reshape(-1))
@@ -36,8 +36,8 @@ def measured(
 
 
 def classification_metrics(predictions: ArrayLike, references: ArrayLike) -> dict[str, float]:
-    """Compute accuracy, macro F1 and Matthews correlation of label numbers. *Shape of both:* `(num_rows,)`."""
-    varied = len({*np.asarray(predictions).tolist(), *np.asarray(references).tolist()}) > 1  # else scikit-learn warns
+    """Compute accuracy, macro F1 and Matthews correlation of label ids. *Shape of both:* `(num_rows,)`."""
+    varied = len(np.unique(np.concatenate([predictions, references]))) > 1  # otherwise scikit-learn warns
     return {
         "accuracy": float(sklearn.metrics.accuracy_score(references, predictions)),
         "f1_macro": float(sklearn.metrics.f1_score(references, predictions, average="macro", zero_division=0)),
@@ -46,20 +46,21 @@ def classification_metrics(predictions: ArrayLike, references: ArrayLike) -> dic
 
 
 def multi_label_metrics(predictions: ArrayLike, references: ArrayLike, thresholds: list[float]) -> dict[str, float]:
-    """Compute micro and macro F1, mean average precision over the labels that occur, and the share of exact sets.
+    """Compute micro and macro F1, mean average precision over the labels that occur, and subset accuracy.
 
     *Shape of both:* `(num_rows, num_labels)`, of probabilities and of 0 or 1.
     """
-    scores, truth = np.asarray(predictions), np.asarray(references)
-    given = scores >= np.asarray(thresholds, dtype=scores.dtype)
+    probabilities, truth = np.asarray(predictions), np.asarray(references)
+    predicted = probabilities >= np.asarray(thresholds, dtype=probabilities.dtype)
     precisions = [
-        sklearn.metrics.average_precision_score(truth[:, n], scores[:, n]) for n in np.flatnonzero(truth.any(axis=0))
+        sklearn.metrics.average_precision_score(truth[:, n], probabilities[:, n])
+        for n in np.flatnonzero(truth.any(axis=0))
     ]
     return {
-        "f1_micro": float(sklearn.metrics.f1_score(truth, given, average="micro", zero_division=0)),
-        "f1_macro": float(sklearn.metrics.f1_score(truth, given, average="macro", zero_division=0)),
+        "f1_micro": float(sklearn.metrics.f1_score(truth, predicted, average="micro", zero_division=0)),
+        "f1_macro": float(sklearn.metrics.f1_score(truth, predicted, average="macro", zero_division=0)),
         "map": float(np.mean(precisions)) if precisions else 0.0,
-        "accuracy": float((given == truth).all(axis=1).mean()),
+        "accuracy": float((predicted == truth).all(axis=1).mean()),
     }
 
 
@@ -75,9 +76,9 @@ def regression_metrics(predictions: ArrayLike, references: ArrayLike) -> dict[st
 
 
 def correlation(of: Any, references: NDArray[np.float64], predictions: NDArray[np.float64]) -> float:
-    """Compute a correlation; 0 where a side does not vary."""
+    """Compute a correlation; 0 where predictions or references are constant."""
     if len(set(predictions.tolist())) < 2 or len(set(references.tolist())) < 2:
         return 0.0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about a side that varies by very little
+        warnings.simplefilter("ignore")  # about values that are nearly constant
         return float(of(references, predictions).statistic)

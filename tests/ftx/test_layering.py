@@ -62,5 +62,4 @@ def test_evaluating_an_onnx_file_loads_no_pytorch(tiny_export: Path, tmp_path: P
     data = tmp_path / "test.csv"
     data.write_text("text,label\nThe movie was great!,positive\nThe plot was awful!,negative\n")
     loaded = modules("evaluate", "--onnx", str(tiny_export), "--data", str(data))
-    assert not loaded & {"torch", "transformers", "datasets", "evaluate", "accelerate", "optimum"}
-    assert "sklearn" in loaded
+    assert loaded & HEAVY == {"sklearn"}

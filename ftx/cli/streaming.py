@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftx.cli.parameters import ANY_TEXT, COUNT, PATH, TEXT
+from ftx.cli.data_options import skip_bad_rows, text_column, text_pair_column
+from ftx.cli.parameters import ANY_TEXT, PATH
 
 if TYPE_CHECKING:
     from ftx.runtime import Predictor
@@ -32,14 +33,12 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--input-format", type=click.Choice(INPUT_FORMATS), help="The input's format, if its name does not tell."
     ),
     click.option("--output-format", type=click.Choice(OUTPUT_FORMATS), help="Likewise.  [default for -: jsonl]"),
-    click.option("--text-column", type=TEXT, help="Column of the texts.  [default: text, else the only one]"),
-    click.option(
-        "--text-pair-column", type=TEXT, help="Column of the second texts, for a model that judges two together."
-    ),
+    text_column("text, else the only one"),
+    text_pair_column(),
     click.option(
         "--prefix", type=ANY_TEXT, default=PREFIX, show_default=True, help="What the added columns begin with."
     ),
-    click.option("--skip-bad-rows", type=COUNT, default=0, help="Leave out up to so many bad rows."),
+    skip_bad_rows(),
     click.option("--rejects", type=PATH, help="Leave out all bad rows, and write them to this file."),
     click.option("--resume", is_flag=True, help="Go on with a job that was interrupted."),
     click.option("--overwrite", is_flag=True, help="Replace the output, or begin an unfinished job anew."),
@@ -127,6 +126,8 @@ def run_job(predictor: Predictor, job: Job) -> None:
     if report.finished_before:
         click.echo(f"{report.output} is there already, and no job is unfinished beside it: nothing to do", err=True)
         return
+    if report.notice:
+        click.echo(report.notice, err=True)
     said = done(report.rows, report.sec, report.rows_before)
     click.echo(f"{said}, {report.bad_rows:,} bad rows, {long_texts(report)}", err=True)
 

@@ -12,10 +12,11 @@ from ftx.errors import DataError, OutputError
 from ftx.manifest import Manifest
 from ftx.runtime.heads import Prediction
 from ftx.runtime.stream.columns import PREFIX, predicted_columns
-from ftx.runtime.stream.formats import Format, input_format, is_closed_stdout, is_stream, output_format
+from ftx.runtime.stream.formats import is_closed_stdout, output_format
 from ftx.runtime.stream.journal import Journal, describe_input, describe_model, read_journal
-from ftx.runtime.stream.parquet import check_parquet
 from ftx.runtime.stream.reading import breaks
+from ftx.tables.formats import Format, input_format, is_stream
+from ftx.tables.parquet import check_parquet
 from ftx.text import Text
 
 __all__ = [

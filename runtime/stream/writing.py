@@ -18,9 +18,10 @@ from ftx.locking import try_lock
 from ftx.manifest import Manifest
 from ftx.runtime.heads import Prediction
 from ftx.runtime.stream.columns import predicted_columns
-from ftx.runtime.stream.formats import STDIO, Format
 from ftx.runtime.stream.parquet import encode_parquet, join_parquet
 from ftx.runtime.stream.reading import Chunk
+from ftx.tables.formats import Format
+from ftx.tables.lines import STDIO
 from ftx.text import clean
 
 __all__ = ["FilePlace", "PartsPlace", "Place", "StreamPlace", "encode", "explained", "locked", "remove", "write_whole"]

@@ -3,7 +3,18 @@
 from ftx.errors import require
 
 # First, so that a missing package is a clear line and no ImportError.
-require("train", "torch", "transformers", "datasets", "evaluate", "accelerate", "sklearn", "matplotlib", "tomli_w")
+require(
+    "train",
+    "torch",
+    "transformers",
+    "datasets",
+    "evaluate",
+    "accelerate",
+    "sklearn",
+    "matplotlib",
+    "msgspec",
+    "tomli_w",
+)
 
 from ftx.finetune.evaluation import Evaluation, evaluate  # noqa: E402
 from ftx.finetune.recipe import Recipe, load_recipe, recipe_path, recipes  # noqa: E402

@@ -206,7 +206,7 @@ def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
         (["--recipe", "nonsense"], "no recipe 'nonsense': expected emotion, sst2, starter"),
         (["--model", "/nowhere/model"], "/nowhere/model"),
         (["--dataset", "/nowhere/data.csv"], "/nowhere/data.csv"),
-        (["--validation", "2"], "validation is 2.0, expected between 0 and 1"),
+        (["--validation", "2"], "validation is 2.0, expected a number between 0 and 1"),
         (["--precision", "int3"], "precision is 'int3', expected one of"),
         (["--labels", "one"], "two names or more"),
         (["--labels", "a,a"], "no name twice"),

@@ -18,7 +18,7 @@ from ftx.finetune.data.table import Columns, read_tables
 from ftx.finetune.model.head import MULTI_LABEL, Head
 from ftx.finetune.recipe import load_recipe
 from ftx.finetune.scoring.metrics import measure_of
-from ftx.finetune.scoring.scores import Scores, score
+from ftx.finetune.scoring.scores import Scores, compute_scores
 from ftx.heldout import find_held_out
 from ftx.manifest import Manifest
 from ftx.run_folder import find_checkpoint
@@ -123,7 +123,7 @@ def evaluate(
         bad_rows=len(bad_rows.rows),
         problem_type=asked.head.problem_type,
         metrics=measure_of(asked.head, asked.thresholds)(logits, targets),
-        scores=score(logits, targets, asked.head, SEED, asked.thresholds),
+        scores=compute_scores(logits, targets, asked.head, SEED, asked.thresholds),
         thresholds=asked.thresholds,
     )
 
@@ -203,8 +203,9 @@ def trainer_logits(model: Any, tokenizer: Any, texts: list[Text], max_length: in
     """Compute logits with the Trainer, on a GPU if there is one. *Shape:* `(len(texts), num_labels)`."""
     import transformers
 
+    from ftx.finetune.model.precision import on_cpu
     from ftx.finetune.model.tokens import tokenise
-    from ftx.finetune.trainer.setup import forget_earlier_runs, on_cpu
+    from ftx.finetune.trainer.setup import forget_earlier_runs
 
     transformers.logging.set_verbosity_error()
     forget_earlier_runs()

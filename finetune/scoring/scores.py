@@ -19,7 +19,7 @@ __all__ = [
     "RegressionScores",
     "Scores",
     "SingleLabelScores",
-    "score",
+    "compute_scores",
     "scores_from",
 ]
 
@@ -129,7 +129,7 @@ def scores_from(values: dict[str, Any], problem_type: str) -> Scores:
     return SingleLabelScores(**{**values, "classes": classes})
 
 
-def score(
+def compute_scores(
     logits: NDArray[np.float32], references: NDArray[Any], head: Head, seed: int, thresholds: dict[str, float]
 ) -> Scores:
     """Score logits.
@@ -143,14 +143,16 @@ def score(
         thresholds: For multi-label: the probability from which a label is given, by name; where not named, 0.5.
     """
     if head.problem_type == REGRESSION:
-        return score_values(logits.reshape(-1).astype(np.float64), references.reshape(-1).astype(np.float64), seed)
+        return regression_scores(logits.reshape(-1).astype(np.float64), references.reshape(-1).astype(np.float64), seed)
     if head.problem_type == MULTI_LABEL:
         limits = [thresholds.get(name, 0.5) for name in head.labels]
-        return score_sets(expit(logits.astype(np.float64)), references.astype(np.int64), head.labels, limits, seed)
-    return score_classes(logits, references, head.labels, seed)
+        return multi_label_scores(
+            expit(logits.astype(np.float64)), references.astype(np.int64), head.labels, limits, seed
+        )
+    return single_label_scores(logits, references, head.labels, seed)
 
 
-def score_classes(
+def single_label_scores(
     logits: NDArray[np.float32], references: NDArray[np.int64], labels: list[str], seed: int
 ) -> SingleLabelScores:
     """Score a single-label classifier."""
@@ -176,7 +178,7 @@ def score_classes(
     )
 
 
-def score_sets(
+def multi_label_scores(
     rows: NDArray[np.float64], references: NDArray[np.int64], labels: list[str], limits: list[float], seed: int
 ) -> MultiLabelScores:
     """Score a multi-label classifier by its probabilities, *shape:* `(num_rows, num_labels)`."""
@@ -202,7 +204,7 @@ def score_sets(
     )
 
 
-def score_values(values: NDArray[np.float64], references: NDArray[np.float64], seed: int) -> RegressionScores:
+def regression_scores(values: NDArray[np.float64], references: NDArray[np.float64], seed: int) -> RegressionScores:
     """Score a regression. *Shape of both:* `(num_rows,)`."""
     errors = np.abs(values - references)
     chance = np.random.default_rng(seed)

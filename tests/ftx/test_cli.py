@@ -208,8 +208,8 @@ def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
         (["--dataset", "/nowhere/data.csv"], "/nowhere/data.csv"),
         (["--validation", "2"], "validation is 2.0, expected a number between 0 and 1"),
         (["--precision", "int3"], "precision is 'int3', expected one of"),
-        (["--labels", "one"], "two names or more"),
-        (["--labels", "a,a"], "no name twice"),
+        (["--labels", "one"], "at least two names"),
+        (["--labels", "a,a"], "no duplicates"),
         (["--text-column", "sentence"], "there is no column 'sentence'; the columns are text, label"),
     ],
 )

@@ -181,7 +181,7 @@ def test_a_full_disk_is_called_so(loaders: Any) -> None:
         ):
             load()
     for load in loaders(OSError(errno.ENOENT, "No such file")):
-        with pytest.raises(FtxError, match=r"something went wrong; .*(--model starter|put a whole config\.json)"):
+        with pytest.raises(FtxError, match=r"something went wrong; .*(--model starter|put a complete config\.json)"):
             load()
 
 

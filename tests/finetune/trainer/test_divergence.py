@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from ftx.cli import ftx
 from ftx.errors import ModelError, RecipeError
 from ftx.finetune import Recipe, evaluate, train
-from ftx.finetune.trainer.divergence import check_figures
+from ftx.finetune.trainer.divergence import stop_if_diverged
 from tests.conftest import review_rows, tiny_recipe, write_jsonl
 
 
@@ -52,13 +52,13 @@ def test_the_command_ends_with_one_line_and_leaves_nothing(
             {"logging_steps": 1, "save_steps": 1},
             "after [2-4] steps: the (loss|grad norm)",
         ),
-        ("single_label_classification", {"max_steps": 1}, "after 1 steps: the answer on the held-out"),
+        ("single_label_classification", {"max_steps": 1}, "after 1 steps: the logit on held-out rows"),
         (
             "multi_label_classification",
             {"logging_steps": 50, "eval_steps": 1, "train_batch_size": 32},
-            "after [1-4] steps: the answer on the held-out rows is nan",
+            "after [1-4] steps: the logit on held-out rows is nan",
         ),
-        ("regression", {"learning_rate": 1e18, "max_steps": 3}, "the (train loss|loss|answer on the held-out rows) is"),
+        ("regression", {"learning_rate": 1e18, "max_steps": 3}, "the (train loss|loss|logit on held-out rows) is"),
     ],
 )
 def test_it_is_noticed_as_soon_as_something_is_logged_or_measured(
@@ -84,13 +84,13 @@ def test_it_is_noticed_as_soon_as_something_is_logged_or_measured(
 
 def test_an_fp16_scaler_may_meet_an_infinite_gradient_and_nothing_else() -> None:
     logs = {"loss": 0.5, "grad_norm": math.inf, "epoch": 1}
-    check_figures(logs, SimpleNamespace(fp16=True), 3)
+    stop_if_diverged(logs, SimpleNamespace(fp16=True), 3)
     for figures, fp16 in ((logs, False), ({"loss": math.nan}, True), ({"eval_rmse": math.inf}, False)):
         args = SimpleNamespace(fp16=fp16, should_save=False, learning_rate=1.0)
         with pytest.raises(
             RecipeError, match=r"^Training diverged after 3 steps: the (grad norm|loss|rmse) is (inf|nan);"
         ):
-            check_figures(figures, args, 3)
+            stop_if_diverged(figures, args, 3)
 
 
 def test_what_a_run_writes_is_json(tiny_run: Path) -> None:

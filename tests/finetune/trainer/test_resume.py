@@ -18,7 +18,7 @@ import pytest
 from ftx.errors import OutputError, RecipeError
 from ftx.finetune import Recipe, load_recipe, train
 from ftx.finetune.trainer.checkpoints import EpochSampler
-from ftx.finetune.trainer.unfinished import COMPLETE, newest_checkpoint, newest_sound_checkpoint, unfinished_steps
+from ftx.finetune.trainer.unfinished import COMPLETE, complete_checkpoints, newest_intact, unfinished_steps
 from ftx.output.place import beside
 from ftx.output.publishing import is_finished
 from ftx.output.record import write_record
@@ -83,7 +83,7 @@ def train_and_die(recipe: Recipe, output: Path, point: str, count: int) -> None:
     import torch
 
     from ftx.finetune.trainer import checkpoints
-    from ftx.finetune.trainer.setup import Progress
+    from ftx.finetune.trainer.progress import Progress
 
     passed = 0
 
@@ -146,7 +146,7 @@ def test_twenty_kills_at_random_points(processes: Any, recipe: Recipe, unbroken:
 
 def interrupted(recipe: Recipe, output: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     """A run that Ctrl-C ends after some steps."""
-    from ftx.finetune.trainer.setup import Progress
+    from ftx.finetune.trainer.progress import Progress
 
     plain = Progress.on_step_end
 
@@ -231,7 +231,7 @@ def test_a_checkpoint_without_its_mark_is_not_trusted(tmp_path: Path) -> None:
         folder.mkdir()
         if complete:
             (folder / "COMPLETE").touch()
-    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert complete_checkpoints(tmp_path) == [tmp_path / "checkpoint-10", tmp_path / "checkpoint-2"]
 
 
 @pytest.fixture(scope="module")
@@ -248,12 +248,12 @@ def after_all_steps(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) ->
     """What a run leaves that Ctrl-C ended after its last step, before it wrote anything else."""
     from ftx.finetune import training
 
-    def killed(*arguments: Any) -> None:
+    def killed(**values: Any) -> None:
         raise KeyboardInterrupt
 
     output = tmp_path_factory.mktemp("after-all") / "run"
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "mean_loss", killed)
+        patch.setattr(training, "TrainingReport", killed)
         train(recipe, output)
     return beside(output, "partial")
 
@@ -272,13 +272,13 @@ def damage(path: Path, how: str) -> None:
 @pytest.mark.parametrize("how", ["cut", "empty", "flipped", "missing"])
 def test_every_damage_of_the_newest_checkpoint_is_seen(after_12_steps: Path, tmp_path: Path, how: str) -> None:
     whole = after_12_steps / "trainer"
-    assert newest_sound_checkpoint(whole) == (whole / "checkpoint-12", {})
+    assert newest_intact(whole) == (whole / "checkpoint-12", {})
     names = [path.name for path in (whole / "checkpoint-12").iterdir()]
     assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth"} < set(names)
     for name in set(names) - ({COMPLETE} if how == "missing" else set()):
         folder = shutil.copytree(whole, tmp_path / name)
         damage(folder / "checkpoint-12" / name, how)
-        found, damaged = newest_sound_checkpoint(folder)
+        found, damaged = newest_intact(folder)
         assert found == folder / "checkpoint-10", name
         assert set(damaged) == {"checkpoint-12"}
 
@@ -290,9 +290,9 @@ def test_a_checkpoint_of_which_the_best_one_is_damaged_is_not_gone_on_from(tmp_p
         (folder / "trainer_state.json").write_text(json.dumps({"best_global_step": best}))
         (folder / "model.safetensors").write_text("weights")
         write_record(folder, COMPLETE)
-    assert newest_sound_checkpoint(tmp_path) == (tmp_path / "checkpoint-8", {})
+    assert newest_intact(tmp_path) == (tmp_path / "checkpoint-8", {})
     damage(tmp_path / "checkpoint-6/model.safetensors", "flipped")
-    found, damaged = newest_sound_checkpoint(tmp_path)
+    found, damaged = newest_intact(tmp_path)
     assert found == tmp_path / "checkpoint-4"
     assert damaged == dict.fromkeys(["checkpoint-8", "checkpoint-6"], "model.safetensors of checkpoint-6")
 
@@ -306,7 +306,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(
     damage(staging / "trainer/checkpoint-12" / name, how)
     train(recipe, tmp_path / "run", resume=True)
     said = capsys.readouterr().err
-    assert f"checkpoint-12 is left out, for it is damaged: {name} of checkpoint-12\n" in said
+    assert f"checkpoint-12 is discarded, as it is damaged: {name} of checkpoint-12\n" in said
     assert "Resuming after 10 steps\n" in said
     assert_same_end(tmp_path / "run", unbroken)
 
@@ -317,7 +317,7 @@ def test_a_run_of_which_every_checkpoint_is_damaged_says_so_and_is_kept(
     staging = shutil.copytree(after_12_steps, beside(tmp_path / "run", "partial"))
     for checkpoint in (staging / "trainer").glob("checkpoint-*"):
         damage(checkpoint / "optimizer.pt", "cut")
-    words = r"every checkpoint is damaged: optimizer\.pt of checkpoint-12; .* of checkpoint-10; begin anew with --over"
+    words = r"every checkpoint is damaged: optimizer\.pt of checkpoint-12; .* of checkpoint-10; start over with --over"
     with pytest.raises(OutputError, match=words):
         train(recipe, tmp_path / "run", resume=True)
     assert "--resume" not in capsys.readouterr().err

@@ -2,19 +2,11 @@
 
 from ftx.errors import require
 
-# First, so that a missing package is a clear line and no ImportError.
+# Before the imports, so that a missing package is a one-line error and no ImportError.
 require(
-    "train",
-    "torch",
-    "transformers",
-    "datasets",
-    "evaluate",
-    "accelerate",
-    "sklearn",
-    "matplotlib",
-    "msgspec",
+    "train", "torch", "transformers", "datasets", "evaluate", "accelerate", "sklearn", "matplotlib", "msgspec",
     "tomli_w",
-)
+)  # fmt: skip
 
 from ftx.finetune.evaluation import Evaluation, evaluate  # noqa: E402
 from ftx.finetune.recipe import Recipe, load_recipe, recipe_path, recipes  # noqa: E402

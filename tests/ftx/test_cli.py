@@ -267,8 +267,8 @@ def test_train_takes_a_validation_file_and_looks_at_the_data(tmp_path: Path, rev
     assert look["train_label_counts"] == {"negative": 48, "positive": 47}
     assert look["token_percentiles"]["p50"] == 7
     assert look["truncated_share"] == 0
-    assert "95 rows to learn from, 2 held out" in result.stderr
-    assert "1 training rows left out" in result.stderr
+    assert "95 training rows, 2 held-out rows" in result.stderr
+    assert "1 training rows discarded" in result.stderr
     assert json.loads((tmp_path / "run/bad_rows.jsonl").read_text())["where"] == f"{validation}:4"
 
 

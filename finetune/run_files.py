@@ -11,7 +11,6 @@ from pathlib import Path
 from ftx.errors import OutputError, RecipeError
 from ftx.finetune.data.labelled_text import LabelledText
 from ftx.finetune.model.hub import Pretrained
-from ftx.finetune.model.precision import Precision
 from ftx.finetune.recipe import Recipe, load_recipe
 from ftx.finetune.report import TrainingReport
 from ftx.finetune.trainer.processes import say
@@ -43,9 +42,7 @@ KIND = Kind(
 VERSIONED = ("ftx-toolkit", "torch", "transformers", "datasets", "tokenizers", "accelerate")
 
 
-def begin_run(
-    staging: Path, recipe: Recipe, pretrained: Pretrained, precision: Precision, checkpoint: Path | None
-) -> None:
+def begin_run(staging: Path, recipe: Recipe, pretrained: Pretrained, precision: str, checkpoint: Path | None) -> None:
     """Write recipe.toml, and truncate the history of a resumed run to its checkpoint."""
     if checkpoint:
         truncate_history(staging / "history.jsonl", step_of(checkpoint))
@@ -53,7 +50,7 @@ def begin_run(
     write_recipe(staging / "recipe.toml", recipe, pretrained, precision)
 
 
-def write_recipe(path: Path, recipe: Recipe, pretrained: Pretrained, precision: Precision) -> None:
+def write_recipe(path: Path, recipe: Recipe, pretrained: Pretrained, precision: str) -> None:
     """Write every value as it is used, with the versions of the libraries: `ftx train --recipe FILE` repeats the run.
 
     Paths are absolute, so that it can be repeated from any folder.
@@ -61,7 +58,7 @@ def write_recipe(path: Path, recipe: Recipe, pretrained: Pretrained, precision: 
     import tomli_w
 
     head = pretrained.head
-    resolved = {"labels": head.labels, "problem_type": head.problem_type, "precision": precision.name}
+    resolved = {"labels": head.labels, "problem_type": head.problem_type, "precision": precision}
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONED}
     if commit := getattr(pretrained.model.config, "_commit_hash", None):
         versions["model_commit"] = commit

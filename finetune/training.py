@@ -95,7 +95,7 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
     several = f", {processes.num_processes} processes" if processes.num_processes > 1 else ""
     say(f"Training {recipe.model} in {precision.name} ({precision.reason}) on {device_name()}{several}")
     if is_first_process():
-        begin_run(staging, recipe, pretrained, precision, checkpoint)
+        begin_run(staging, recipe, pretrained, precision.name, checkpoint)
     trainer = build_trainer(recipe, pretrained, train_set, eval_set, precision=precision.name, staging=staging)
     fitted = fit(trainer, checkpoint)
     held_out = evaluate_held_out(trainer, eval_set, data.head, recipe.seed)

@@ -59,7 +59,9 @@ class DataProfile:
             f"  sentences  {self.duplicates} duplicate rows, {self.two_labels} sentences with conflicting labels",
         ]
         if self.leaks:
-            lines.append(f"  leakage    {self.leaks} training rows discarded, as their sentence is in the validation data")
+            lines.append(
+                f"  leakage    {self.leaks} training rows discarded, as their sentence is in the validation data"
+            )
         if self.bad_rows:
             lines.append(f"  bad rows   {self.bad_rows} skipped, see bad_rows.jsonl in the run folder")
         return "\n".join(lines)

@@ -169,7 +169,7 @@ def check_folder(folder: Path) -> None:
     except OSError as error:
         raise ModelError(f"Model {str(folder)!r} can't be read: {error.strerror or error}") from error
     if odd:
-        raise ModelError(f"Model {str(folder)!r}: {odd[0]} is a pipe, a socket or a device; expected plain files")
+        raise ModelError(f"Model {str(folder)!r}: {odd[0]} is a pipe, a socket or a device; expected regular files")
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

@@ -177,12 +177,12 @@ def test_a_link_is_refused(index: Path, tmp_path: Path) -> None:
         info.external_attr = 0o120777 << 16
 
     package = model_package(publish(index, "tinymodel", WHEEL, wheel_bytes(WHEEL_FILES, change=link)))
-    refused(package, "plain files", tmp_path / "cache")
+    refused(package, "regular files", tmp_path / "cache")
 
 
 def test_a_link_in_a_tar_archive_is_refused(index: Path, tmp_path: Path) -> None:
     package = sdist_package(index, tar_bytes({}, links={"corpus/text.txt": "/etc/passwd"}))
-    refused(package, "plain files", tmp_path / "cache")
+    refused(package, "regular files", tmp_path / "cache")
 
 
 def test_a_size_over_the_bound_is_refused(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,14 +10,16 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 import transformers
 
 from ftx.machine import cache_home, cpu_model
+from ftx.output.record import replace_text
 
 __all__ = ["Bf16Trial", "first_batches", "remembered", "try_bf16"]
 
@@ -105,29 +107,15 @@ def remembered(model: Any, batch_size: int, trial: Callable[[], Bf16Trial]) -> B
     sizes = [getattr(config, name, None) for name in ("num_hidden_layers", "hidden_size", "vocab_size")]
     key = json.dumps([cpu_model(), torch.__version__, torch.get_num_threads(), config.model_type, *sizes, batch_size])
     path = cache_home() / "bf16_trials.json"
-    known = read(path)
     try:
-        return Bf16Trial(**{name: float(value) for name, value in known[key].items()})
-    except (AttributeError, KeyError, TypeError, ValueError):  # not tried yet, or written by another version
-        found = trial()
-    if not all(map(math.isfinite, asdict(found).values())):  # the model itself computes NaN
-        return found
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(
-            json.dumps({**known, key: asdict(found)}, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
-        partial.replace(path)
-    except (OSError, ValueError):  # ValueError: an earlier version wrote a NaN
-        pass
+        known = msgspec.json.decode(path.read_bytes(), type=dict[str, Bf16Trial])
+    except (OSError, msgspec.DecodeError, RecursionError):  # not there yet, damaged, or written by another version
+        known = {}
+    if key in known:
+        return known[key]
+    found = trial()
+    if all(map(math.isfinite, asdict(found).values())):  # else the model itself computes NaN
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(path, msgspec.json.format(msgspec.json.encode({**known, key: found})).decode())
     return found
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Read the cached trials; empty where they can't be read."""
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return known if isinstance(known, dict) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import sklearn.metrics
 from numpy.typing import NDArray
@@ -119,14 +120,16 @@ Scores = SingleLabelScores | MultiLabelScores | RegressionScores
 
 
 def scores_from(values: dict[str, Any], problem_type: str) -> Scores:
-    """Restore scores from JSON values, as `dataclasses.asdict` returns them."""
-    if problem_type == REGRESSION:
-        return RegressionScores(**values)
-    if problem_type == MULTI_LABEL:
-        labels = {name: LabelScores(**one) for name, one in values["classes"].items()}
-        return MultiLabelScores(**{**values, "classes": labels})
-    classes = {name: ClassScores(**one) for name, one in values["classes"].items()}
-    return SingleLabelScores(**{**values, "classes": classes})
+    """Restore scores from JSON values, as `dataclasses.asdict` returns them.
+
+    Raises:
+        ValueError: They are not the scores of this problem type.
+    """
+    kinds: dict[str, type[Scores]] = {REGRESSION: RegressionScores, MULTI_LABEL: MultiLabelScores}
+    try:
+        return msgspec.convert(values, kinds.get(problem_type, SingleLabelScores))
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
 
 
 def compute_scores(
@@ -146,9 +149,7 @@ def compute_scores(
         return regression_scores(logits.reshape(-1).astype(np.float64), references.reshape(-1).astype(np.float64), seed)
     if head.problem_type == MULTI_LABEL:
         limits = [thresholds.get(name, 0.5) for name in head.labels]
-        return multi_label_scores(
-            expit(logits.astype(np.float64)), references.astype(np.int64), head.labels, limits, seed
-        )
+        return multi_label_scores(logits, references.astype(np.int64), head.labels, limits, seed)
     return single_label_scores(logits, references, head.labels, seed)
 
 
@@ -156,60 +157,58 @@ def single_label_scores(
     logits: NDArray[np.float32], references: NDArray[np.int64], labels: list[str], seed: int
 ) -> SingleLabelScores:
     """Compute the scores of a single-label classifier."""
-    numbers = list(range(len(labels)))
     probabilities = softmax(logits.astype(np.float64), axis=1)
     predictions = logits.argmax(axis=1)
-    precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(
-        references, predictions, labels=numbers, zero_division=0
-    )
     right = predictions == references
+    classes = class_scores(references, predictions, labels)
+    confusion = sklearn.metrics.confusion_matrix(references, predictions, labels=range(len(labels)))
     return SingleLabelScores(
         accuracy_interval=bootstrap_interval(right, seed),
-        f1_weighted=float(np.average(f1, weights=support)),
+        f1_weighted=weighted_f1(classes),
         expected_calibration_error=calibration_error(probabilities.max(axis=1), right),
         brier=float(np.square(probabilities - np.eye(len(labels))[references]).sum(axis=1).mean()),
-        classes={
-            name: ClassScores(
-                precision=float(precision[n]), recall=float(recall[n]), f1=float(f1[n]), support=int(support[n])
-            )
-            for n, name in enumerate(labels)
-        },
-        confusion_matrix=sklearn.metrics.confusion_matrix(references, predictions, labels=numbers).tolist(),
+        classes=classes,
+        confusion_matrix=confusion.tolist(),
     )
 
 
 def multi_label_scores(
-    probabilities: NDArray[np.float64],
-    references: NDArray[np.int64],
-    labels: list[str],
-    limits: list[float],
-    seed: int,
+    logits: NDArray[np.float32], references: NDArray[np.int64], labels: list[str], limits: list[float], seed: int
 ) -> MultiLabelScores:
-    """Compute the scores of a multi-label classifier from probabilities, *shape:* `(num_rows, num_labels)`."""
-    predicted = probabilities >= np.asarray(limits)
-    precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(
-        references, predicted, zero_division=0
-    )
+    """Compute the scores of a multi-label classifier."""
+    probabilities = expit(logits.astype(np.float64))
+    predictions = probabilities >= np.asarray(limits)
+    classes = class_scores(references, predictions, labels)
+    precisions = [
+        float(sklearn.metrics.average_precision_score(references[:, n], probabilities[:, n])) if one.support else 0.0
+        for n, one in enumerate(classes.values())
+    ]
     return MultiLabelScores(
-        accuracy_interval=bootstrap_interval((predicted == references).all(axis=1), seed),
-        f1_weighted=float(np.average(f1, weights=support)) if support.any() else 0.0,
+        accuracy_interval=bootstrap_interval((predictions == references).all(axis=1), seed),
+        f1_weighted=weighted_f1(classes),
         brier=float(np.square(probabilities - references).mean()),
         classes={
-            name: LabelScores(
-                precision=float(precision[n]),
-                recall=float(recall[n]),
-                f1=float(f1[n]),
-                support=int(support[n]),
-                threshold=limits[n],
-                average_precision=(
-                    float(sklearn.metrics.average_precision_score(references[:, n], probabilities[:, n]))
-                    if support[n]
-                    else 0.0
-                ),
-            )
-            for n, name in enumerate(labels)
+            name: LabelScores(**vars(one), threshold=threshold, average_precision=precision)
+            for (name, one), threshold, precision in zip(classes.items(), limits, precisions, strict=True)
         },
     )
+
+
+def class_scores(references: NDArray[Any], predictions: NDArray[Any], labels: list[str]) -> dict[str, ClassScores]:
+    """Compute the scores of each class, by name."""
+    columns = sklearn.metrics.precision_recall_fscore_support(
+        references, predictions, labels=range(len(labels)), zero_division=0
+    )
+    return {
+        name: ClassScores(precision=float(precision), recall=float(recall), f1=float(f1), support=int(support))
+        for name, precision, recall, f1, support in zip(labels, *columns, strict=True)
+    }
+
+
+def weighted_f1(classes: dict[str, ClassScores]) -> float:
+    """Average the F1 of classes, weighted by support."""
+    support = [one.support for one in classes.values()]
+    return float(np.average([one.f1 for one in classes.values()], weights=support)) if any(support) else 0.0
 
 
 def regression_scores(values: NDArray[np.float64], references: NDArray[np.float64], seed: int) -> RegressionScores:

@@ -113,7 +113,7 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
         precision=precision.name,
         precision_reason=precision.reason,
         train_loss=fitted.train_loss,
-        eval_loss=held_out.loss,
+        eval_loss=held_out.eval_loss,
         metrics=held_out.metrics,
         scores=held_out.scores,
         thresholds=held_out.thresholds,

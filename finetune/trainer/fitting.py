@@ -20,14 +20,7 @@ __all__ = ["Fitted", "HeldOutResult", "evaluate_held_out", "fit"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """What training took.
-
-    Attributes:
-        steps: Optimiser steps.
-        train_sec: Seconds since the start or the resumption.
-        train_samples_per_sec: Rows per second.
-        train_loss: Mean loss over the logged steps.
-    """
+    """What training took; see `TrainingReport` for the fields."""
 
     steps: int
     train_sec: float
@@ -37,16 +30,9 @@ class Fitted:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutResult:
-    """How a model does on the held-out rows.
+    """How the model does on the held-out rows; see `TrainingReport` for the fields."""
 
-    Attributes:
-        loss: Mean loss.
-        metrics: By the names in `metrics.METRICS`.
-        scores: The details behind the metrics.
-        thresholds: For multi-label: the probability from which each label is predicted; else empty.
-    """
-
-    loss: float
+    eval_loss: float
     metrics: dict[str, float]
     scores: Scores
     thresholds: dict[str, float]
@@ -105,7 +91,7 @@ def evaluate_held_out(trainer: Any, rows: Any, head: Head, seed: int) -> HeldOut
     metrics = measure_of(head, thresholds)(found.predictions, found.label_ids)
     trainer.log({**found.metrics, **{f"eval_{name}": value for name, value in metrics.items()}})
     return HeldOutResult(
-        loss=found.metrics["eval_loss"],
+        eval_loss=found.metrics["eval_loss"],
         metrics=metrics,
         scores=compute_scores(found.predictions, found.label_ids, head, seed, thresholds),
         thresholds=thresholds,

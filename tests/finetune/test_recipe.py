@@ -18,7 +18,7 @@ BOUNDED: dict[type, list[float]] = {int: [-1, 2**32, 10**40], float: [math.nan, 
 
 
 @pytest.mark.parametrize("name", recipes())
-def test_every_recipe_that_ships_loads_and_comes_back(name: str, tmp_path: Path) -> None:
+def test_every_recipe_that_ships_round_trips(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     path = tmp_path / "recipe.toml"
     path.write_text(tomli_w.dumps({**recipe.to_dict(), "versions": {"python": "3"}}))
@@ -57,7 +57,7 @@ def test_a_new_data_set_drops_the_old_ones_labels() -> None:
         ('model = "\xff"', "is not TOML"),
     ],
 )
-def test_a_recipe_that_is_none_names_the_value(tmp_path: Path, content: str, reason: str) -> None:
+def test_an_invalid_recipe_names_the_value(tmp_path: Path, content: str, reason: str) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(content, encoding="latin-1")
     with pytest.raises(RecipeError, match=reason) as caught:
@@ -65,7 +65,7 @@ def test_a_recipe_that_is_none_names_the_value(tmp_path: Path, content: str, rea
     assert len(str(caught.value)) < 1500
 
 
-def test_an_unknown_recipe_lists_those_there_are() -> None:
+def test_an_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(RecipeError, match="starter"):
         load_recipe("nonsense")
 
@@ -102,7 +102,7 @@ def test_every_number_has_bounds(name: str, kind: type) -> None:
             Recipe(**{"model": "m", "dataset": "d", name: value})
 
 
-def test_values_of_the_wrong_type_are_refused_and_numbers_of_numpy_are_numbers() -> None:
+def test_values_of_the_wrong_type_are_refused_and_numpy_scalars_accepted() -> None:
     for name, value in (("epochs", "1"), ("torch_compile", 1), ("seed", 1.0), ("labels", "ab"), ("model", Path("m"))):
         with pytest.raises(RecipeError, match=f"^{name} is .*, expected "):
             Recipe(**{"model": "m", "dataset": "d", name: value})
@@ -119,7 +119,7 @@ def test_an_empty_name_is_not_read_as_the_current_folder(name: str) -> None:
         Recipe(**{"model": "m", "dataset": "d", name: ""})
 
 
-def test_paths_are_beside_the_recipe_or_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_relative_to_the_recipe_or_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "x.csv").write_text("text,label\n")
@@ -136,26 +136,26 @@ def test_paths_are_beside_the_recipe_or_absolute(tmp_path: Path, monkeypatch: py
     assert Recipe(model="org", dataset="starter").anchored().model == str(home / "org")
 
 
-def test_a_recipe_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+def test_an_unreadable_recipe_is_a_one_line_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.toml")
     for name in (str(tmp_path / "pipe.toml"), "x" * 300, "a\0b", str(tmp_path)):
         with pytest.raises(RecipeError, match="There is no recipe"):
             load_recipe(name)
 
 
-def test_three_recipes_ship_and_say_what_they_are_for() -> None:
+def test_three_recipes_ship_with_their_purpose() -> None:
     assert list(recipes()) == ["emotion", "sst2", "starter"]
     assert all(len(purpose) > 20 for purpose in recipes().values())
 
 
 @pytest.mark.parametrize("name", ["sst2", "emotion"])
-def test_the_starters_model_has_values_of_its_own(name: str) -> None:
+def test_recipes_have_values_for_the_starter_model(name: str) -> None:
     given, starter = load_recipe(name), load_recipe(name, starter=True)
     assert starter.learning_rate > given.learning_rate
     assert replace(starter, learning_rate=given.learning_rate) == given
 
 
-def test_the_quick_look_of_sst2() -> None:
+def test_the_quick_values_of_sst2() -> None:
     whole, quick = load_recipe("sst2"), load_recipe("sst2", quick=True)
     assert (whole.train_rows, whole.eval_rows) == (0, 0)
     assert (quick.train_rows, quick.eval_rows, quick.seed) == (1000, 200, 42)
@@ -163,7 +163,7 @@ def test_the_quick_look_of_sst2() -> None:
         load_recipe("starter", quick=True)
 
 
-def test_the_emotion_table_has_its_thirteen_labels_in_eight_rows_or_more() -> None:
+def test_the_emotion_table_has_thirteen_labels_of_eight_rows_or_more() -> None:
     recipe = load_recipe("emotion")
     data = load_labelled_text(recipe)
     assert data.head.labels == list(recipe.labels)

@@ -67,7 +67,7 @@ def test_a_class_without_rows_scores_nothing() -> None:
     assert found.f1_weighted == pytest.approx(found.classes["a"].f1)
 
 
-def test_each_of_several_labels_is_scored_from_its_threshold() -> None:
+def test_each_label_is_scored_at_its_threshold() -> None:
     truth = (CHANCE.random((500, 3)) < 0.3).astype(np.float32)
     found = compute_scores(LOGITS, truth, Head(problem_type=MULTI_LABEL, labels=LABELS), 0, {"b": 0.9})
     assert isinstance(found, MultiLabelScores)
@@ -82,7 +82,7 @@ def test_each_of_several_labels_is_scored_from_its_threshold() -> None:
     assert found.accuracy_interval[0] <= (given == truth).all(axis=1).mean() <= found.accuracy_interval[1]
 
 
-def test_values_are_scored_with_bias_and_interval() -> None:
+def test_regression_scores() -> None:
     truth = CHANCE.normal(size=3000)
     found = compute_scores(
         (truth + 0.5)[:, None].astype(np.float32), truth, Head(problem_type=REGRESSION, labels=["v"]), 0, {}
@@ -103,7 +103,7 @@ def test_values_are_scored_with_bias_and_interval() -> None:
     ],
     ids=lambda value: getattr(value, "problem_type", ""),
 )
-def test_scores_come_back_from_json(head: Head, references: Any) -> None:
+def test_scores_round_trip_through_json(head: Head, references: Any) -> None:
     found = compute_scores(LOGITS[:, : len(head.labels)], references, head, 0, {})
     written = json.dumps(asdict(found))
     read = scores_from(json.loads(written), head.problem_type)

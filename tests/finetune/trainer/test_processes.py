@@ -1,4 +1,4 @@
-"""Two processes over gloo, as `torchrun` starts them: one writer, and what one process with the whole batch learns."""
+"""Two processes over gloo, started by `torchrun`: one writer, and the result of one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def metrics_of(run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(tmp_path: Path, arguments: list[str], alone: Path) -> None:
+def test_two_processes_train_as_one_does(tmp_path: Path, arguments: list[str], alone: Path) -> None:
     output = tmp_path / "run"
     status, said, errors = launch(TORCHRUN, *arguments, "--batch-size", "8", "--output", str(output), "--json")
     assert status == 0, errors
@@ -81,7 +81,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, arguments: list[str],
     assert two["accuracy"] == one["accuracy"]
     before, after = (load_file(run / "checkpoint/model.safetensors") for run in (alone, output))
     assert max((before[name] - after[name]).abs().max().item() for name in before) < 1e-3
-    # One writer, one voice.
+    # Only one process writes files and messages.
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert {path.name for path in output.iterdir()} == {path.name for path in alone.iterdir()}
     assert json.loads(said)["processes"] == 2

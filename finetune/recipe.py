@@ -32,15 +32,15 @@ Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 Smoothing = Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to below 1")]
 HeldOut = Annotated[float, Meta(gt=0, lt=1, description="a number between 0 and 1")]
 Flag = Annotated[bool, Meta(description="true or false")]
-Text = Annotated[str, Meta(description="a string")]
+String = Annotated[str, Meta(description="a string")]
 Name = Annotated[str, Meta(pattern=r"\S", description="a name")]
-Label = Annotated[str, Meta(pattern=r"\S", max_length=LONGEST_LABEL)]
-Labels = Annotated[tuple[Label, ...], Meta(description=f"a list of names of 1 to {LONGEST_LABEL} characters")]
+LabelName = Annotated[str, Meta(pattern=r"\S", max_length=LONGEST_LABEL)]
+LabelNames = Annotated[tuple[LabelName, ...], Meta(description=f"a list of names of 1 to {LONGEST_LABEL} characters")]
 Delimiter = Annotated[
     str, Meta(pattern=r'\A[^"\r\n\0]?\Z', description="one character, no quote or line break; or empty")
 ]
 ProblemType = Literal["auto", "single_label_classification", "multi_label_classification", "regression"]
-Precision = Literal["auto", "fp32", "fp16", "bf16"]
+PrecisionName = Literal["auto", "fp32", "fp16", "bf16"]
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"]
 # Those of all problem types; training checks that the head has the metric.
 Metric = Literal["accuracy", "f1_macro", "f1_micro", "mcc", "map", "mae", "rmse", "pearson", "spearman", "loss"]
@@ -102,15 +102,15 @@ class Recipe:
     model: Name
     dataset: Name
     text_column: Name = "text"
-    text_pair_column: Text = ""
+    text_pair_column: String = ""
     label_column: Name = "label"
-    label_columns: Labels = ()
+    label_columns: LabelNames = ()
     problem_type: ProblemType = "auto"
-    labels: Labels = ()
+    labels: LabelNames = ()
     delimiter: Delimiter = ""
     skip_bad_rows: Count = 0
     validation: HeldOut = 0.1
-    validation_file: Text = ""
+    validation_file: String = ""
     train_rows: Count = 0
     eval_rows: Count = 0
     max_length: FromOne = 128
@@ -133,7 +133,7 @@ class Recipe:
     save_steps: Count = 500
     eval_steps: Count = 0
     logging_steps: FromOne = 10
-    precision: Precision = "auto"
+    precision: PrecisionName = "auto"
     seed: Seed = 42
 
     def __post_init__(self) -> None:
@@ -141,9 +141,9 @@ class Recipe:
             value = getattr(self, name)
             try:
                 value = msgspec.convert(value.item() if isinstance(value, np.generic) else value, kind)
-            except msgspec.ValidationError:
-                self._expect(name, expected(kind), False)
-            object.__setattr__(self, name, value)  # a list is now a tuple, and an integer a float, where one is meant
+            except msgspec.ValidationError as error:
+                raise RecipeError(f"{name} is {shown(value)}, expected {expected(kind)}") from error
+            object.__setattr__(self, name, value)  # a list has become a tuple, an integer a float
 
         self._expect("eval_steps", "more than 0 with best_metric", self.eval_steps > 0 or not self.best_metric)
         self._expect("best_metric", "a metric for early_stopping", bool(self.best_metric) or not self.early_stopping)

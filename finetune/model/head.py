@@ -52,7 +52,7 @@ class Head:
     @cached_property
     def numbers(self) -> dict[str, int]:
         """The id of each label by the ways to write it: its name or its id."""
-        numbers = {whole(name): number for number, name in enumerate(self.labels)}
+        numbers = {normalised(name): number for number, name in enumerate(self.labels)}
         numbers |= {name: number for number, name in enumerate(self.labels)}
         if not self.numeric:
             numbers |= {str(number): number for number in range(len(self.labels))}
@@ -60,7 +60,7 @@ class Head:
 
     def number(self, name: str) -> int:
         """Return the id of a label as written; an integer may be written as a float, 1.0 for 1."""
-        number = self.numbers.get(name, self.numbers.get(whole(name)))
+        number = self.numbers.get(name, self.numbers.get(normalised(name)))
         if number is None:
             by_number = "" if self.numeric else f", or a number from 0 to {len(self.labels) - 1}"
             raise ValueError(f"label {name!r:.80} is not in the list; expected {listed(self.labels)}{by_number}")
@@ -110,12 +110,12 @@ def number_of(label: str | list[str]) -> float | None:
     return float(bare) if NUMBER.fullmatch(bare) else None
 
 
-def is_whole(name: str) -> bool:
+def is_integral(name: str) -> bool:
     """Tell whether a number is an integer, such as 3, -1 or 2.0."""
     return bool(INTEGER.fullmatch(name)) or (number_of(name) or 0.0).is_integer()
 
 
-def whole(name: str) -> str:
+def normalised(name: str) -> str:
     """Normalise a number with an integral value, 1.0 to 1; anything else, such as 007, is returned as it is."""
     if INTEGER.fullmatch(name):
         return name if CODE.fullmatch(name) else str(int(name))
@@ -172,7 +172,7 @@ def found_names(rows: list[Row], *, single: bool) -> list[str]:
             where.setdefault(name, row.where)
     numbers = [name for name in where if NUMBER.fullmatch(name)]
     words = sorted(name for name in where if not NUMBER.fullmatch(name))
-    fractions = not all(map(is_whole, numbers))
+    fractions = not all(map(is_integral, numbers))
     if words and numbers and not (single and fractions):
         odd = min(words, numbers, key=len)[0]
         raise DataError(
@@ -180,7 +180,7 @@ def found_names(rows: list[Row], *, single: bool) -> list[str]:
             "expected one kind: correct them, or list the labels with --labels"
         )
     # 1 and 1.0 are the same label.
-    numbers = list({name if fractions and whole(name) not in where else whole(name) for name in numbers})
+    numbers = list({name if fractions and normalised(name) not in where else normalised(name) for name in numbers})
     return [*sorted(numbers, key=numeric_order), *words]
 
 

@@ -53,14 +53,14 @@ def tokenise(rows: list[Example], tokenizer: Any, max_length: int) -> Any:
             texts = [list(column) for column in zip(*some, strict=True)]
             found = tokenizer(*texts, truncation=True, max_length=max_length)
             if pairs:  # the overflow of a pair comes in overlapping pieces
-                whole = [len(ids) for ids in tokenizer(*texts)["input_ids"]]
+                counts = [len(ids) for ids in tokenizer(*texts)["input_ids"]]
             else:  # the overflow of a text is there already, in pieces with special tokens of their own
                 special = tokenizer.num_special_tokens_to_add()
-                whole = [len(one) + sum(len(rest) - special for rest in one.overflowing) for one in found.encodings]
+                counts = [len(one) + sum(len(rest) - special for rest in one.overflowing) for one in found.encodings]
             for name, values in found.items():
                 outputs.setdefault(name, []).extend(values)
             outputs["length"] += [len(ids) for ids in found["input_ids"]]
-            outputs["token_count"] += whole
+            outputs["token_count"] += counts
         return outputs
 
     datasets.disable_progress_bars()

@@ -64,7 +64,7 @@ class CrashSafeTrainer(transformers.Trainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         # The train_dataset passed here lacks `length`, which is no input of the model.
-        # Rows are grouped by length over a whole step on all devices, whose number then does not change the order.
+        # Rows are grouped by length per optimiser step, over all devices, whose number then does not change the order.
         batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         return EpochSampler(batch_size, self.train_dataset["length"], self.args.seed)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 import sklearn.metrics
 from numpy.typing import NDArray
@@ -125,6 +124,8 @@ def scores_from(values: dict[str, Any], problem_type: str) -> Scores:
     Raises:
         ValueError: They are not the scores of this problem type.
     """
+    import msgspec  # not needed to compute scores
+
     kinds: dict[str, type[Scores]] = {REGRESSION: RegressionScores, MULTI_LABEL: MultiLabelScores}
     try:
         return msgspec.convert(values, kinds.get(problem_type, SingleLabelScores))

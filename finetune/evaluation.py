@@ -218,8 +218,9 @@ def trainer_logits(model: Any, tokenizer: Any, texts: list[Text], max_length: in
     """Compute logits with the Trainer, on a GPU if there is one. *Shape:* `(len(texts), num_labels)`."""
     import transformers
 
+    from ftx.finetune.model.precision import on_cpu
     from ftx.finetune.model.tokens import tokenise
-    from ftx.finetune.trainer.setup import forget_earlier_runs, on_cpu
+    from ftx.finetune.trainer.setup import forget_earlier_runs
 
     transformers.logging.set_verbosity_error()
     forget_earlier_runs()

@@ -14,7 +14,7 @@ from ftx.finetune import evaluate
 ROWS = "review;stars\nThe movie was great!;positive\nThe plot was awful!;negative\nThe cast was dull!;positive\n"
 
 
-def test_a_run_scores_on_its_held_out_rows_as_it_did_in_training(tiny_run: Path) -> None:
+def test_evaluating_a_run_reproduces_its_training_metrics(tiny_run: Path) -> None:
     report = evaluate(tiny_run)
     trained = json.loads((tiny_run / "metrics.json").read_text())
     for name in ("accuracy", "f1_macro", "mcc"):

@@ -206,10 +206,10 @@ def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
         (["--recipe", "nonsense"], "no recipe 'nonsense': expected emotion, sst2, starter"),
         (["--model", "/nowhere/model"], "/nowhere/model"),
         (["--dataset", "/nowhere/data.csv"], "/nowhere/data.csv"),
-        (["--validation", "2"], "validation is 2.0, expected between 0 and 1"),
+        (["--validation", "2"], "validation is 2.0, expected a number between 0 and 1"),
         (["--precision", "int3"], "precision is 'int3', expected one of"),
-        (["--labels", "one"], "two names or more"),
-        (["--labels", "a,a"], "no name twice"),
+        (["--labels", "one"], "at least two names"),
+        (["--labels", "a,a"], "no duplicates"),
         (["--text-column", "sentence"], "there is no column 'sentence'; the columns are text, label"),
     ],
 )
@@ -267,8 +267,8 @@ def test_train_takes_a_validation_file_and_looks_at_the_data(tmp_path: Path, rev
     assert look["train_label_counts"] == {"negative": 48, "positive": 47}
     assert look["token_percentiles"]["p50"] == 7
     assert look["truncated_share"] == 0
-    assert "95 rows to learn from, 2 held out" in result.stderr
-    assert "1 training rows left out" in result.stderr
+    assert "95 training rows, 2 held-out rows" in result.stderr
+    assert "1 training rows discarded" in result.stderr
     assert json.loads((tmp_path / "run/bad_rows.jsonl").read_text())["where"] == f"{validation}:4"
 
 

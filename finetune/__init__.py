@@ -23,7 +23,17 @@ __all__ = [
     "train",
 ]
 
-PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "sklearn", "matplotlib", "tomli_w")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "datasets",
+    "evaluate",
+    "accelerate",
+    "sklearn",
+    "matplotlib",
+    "tomli_w",
+    "msgspec",
+)
 MODULES = {
     **dict.fromkeys(("Recipe", "load_recipe", "recipe_path", "recipes"), "recipe"),
     "is_first_process": "trainer.processes",

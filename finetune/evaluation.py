@@ -91,7 +91,7 @@ def evaluate(
         MissingExtraError: scikit-learn is not installed, or for a checkpoint another package of training.
     """
     require("train", "scipy", "sklearn")
-    from ftx.finetune.scoring.scores import score
+    from ftx.finetune.scoring.scores import compute_scores
 
     if isinstance(model, (str, Path)):
         require("train", "torch", "transformers", "datasets", "evaluate", "accelerate")
@@ -129,7 +129,7 @@ def evaluate(
         bad_rows=len(bad_rows.rows),
         problem_type=asked.head.problem_type,
         metrics=asked.measure(logits, targets, asked.head, asked.thresholds),
-        scores=score(logits, targets, asked.head, SEED, asked.thresholds),
+        scores=compute_scores(logits, targets, asked.head, SEED, asked.thresholds),
         thresholds=asked.thresholds,
     )
 

@@ -14,7 +14,6 @@ from msgspec import Meta
 from ftx.errors import RecipeError
 from ftx.finetune.starter import STARTER
 from ftx.tables.cells import LONGEST_LABEL, listed
-from ftx.tables.columns import is_delimiter
 from ftx.tables.lines import exists
 
 __all__ = ["BEST_METRICS", "Recipe", "load_recipe", "recipe_path", "recipes"]

@@ -14,12 +14,12 @@ from ftx.errors import DataError, OnnxFileError
 from ftx.machine import check_threads, usable_cores
 from ftx.manifest import Manifest
 from ftx.runtime.ending import share
+from ftx.runtime.exact_kernel import NOTICE, needs_exact_kernel
 from ftx.runtime.graphs import Graphs, check_graph
 from ftx.runtime.heads import Prediction, decode_probabilities, probabilities
 from ftx.runtime.inputs import SWITCH, check_choice, checked_texts, whole_number
 from ftx.runtime.long_text import POOLINGS, pool
 from ftx.runtime.model_file import ModelFile, find_onnx, open_model
-from ftx.runtime.portability import NOTICE, needs_exact_kernel
 from ftx.runtime.tokenization import Encoding, encode, load_tokenizer, pad, windows
 from ftx.text import Text
 

@@ -9,9 +9,9 @@ import click
 
 from ftx import __version__
 from ftx.cli.group import ExplainingGroup
+from ftx.cli.inspecting import doctor, inspect
 from ftx.cli.measuring import bench, evaluate, verify
 from ftx.cli.predicting import predict
-from ftx.cli.telling import doctor, inspect
 from ftx.cli.training import export, train
 
 __all__ = ["ftx"]

@@ -18,7 +18,7 @@ from ftx.runtime.ray.shards import check_whole, join
 from ftx.runtime.ray.worker import CHUNKS, Answerer, Job, chunks_of, open_predictor, read_chunks
 from ftx.runtime.stream.columns import PREFIX, predicted_columns
 from ftx.runtime.stream.formats import Format, input_format
-from ftx.runtime.stream.plan import CHUNK_BYTES, CHUNK_ROWS
+from ftx.runtime.stream.preflight import CHUNK_BYTES, CHUNK_ROWS
 from ftx.runtime.stream.reading import Reading
 
 __all__ = ["RayReport", "predict_with_ray"]

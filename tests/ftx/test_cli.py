@@ -14,7 +14,7 @@ from ftx import __version__
 from ftx.cli import ftx
 from ftx.cli.predicting import readable
 from ftx.runtime import Prediction
-from ftx.runtime.portability import NOTICE
+from ftx.runtime.exact_kernel import NOTICE
 
 COMMANDS = ["train", "evaluate", "export", "verify", "predict", "bench", "inspect", "doctor"]
 

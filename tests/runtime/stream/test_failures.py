@@ -129,7 +129,7 @@ def test_a_failure_to_clear_up_does_not_hide_why(
     def refuse(path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr("ftx.runtime.stream.job.remove", refuse)
+    monkeypatch.setattr("ftx.runtime.stream.running.remove", refuse)
     with pytest.raises(DataError, match="no column 'review'"):
         predict_file(fake, source, tmp_path / "out.csv", text_column="review")
 

@@ -81,7 +81,7 @@ def test_a_break_between_any_two_steps(
         steps += 1
         target, rejects = tmp_path / f"out{steps}.{kind}", tmp_path / f"{steps}.rejects"
         with monkeypatch.context() as patched:
-            patched.setattr("ftx.runtime.stream.job.Session._discard", lambda self: None)  # as a kill
+            patched.setattr("ftx.runtime.stream.running.Session._discard", lambda self: None)  # as a kill
             patched.setattr(os, "fsync", counted(os.fsync))
             for name in ("replace", "unlink", "mkdir", "touch"):
                 patched.setattr(Path, name, counted(getattr(Path, name)))
@@ -316,7 +316,7 @@ def test_a_kill_while_a_job_that_failed_is_cleared_away(
         remove(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("ftx.runtime.stream.job.remove", removing)
+        patch.setattr("ftx.runtime.stream.running.remove", removing)
         patch.setattr(type(fake), "__call__", fail)
         with pytest.raises(KilledError):
             predict_file(fake, source, target, **options)

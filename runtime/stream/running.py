@@ -16,7 +16,7 @@ from ftx.runtime.stream.formats import is_stream
 from ftx.runtime.stream.journal import DONE, PUBLISHED, RUNNING, Journal, unchanged, write_journal
 from ftx.runtime.stream.json_lines import json_chunks
 from ftx.runtime.stream.parquet import parquet_chunks
-from ftx.runtime.stream.plan import (
+from ftx.runtime.stream.preflight import (
     CHUNK_BYTES,
     CHUNK_ROWS,
     Answering,

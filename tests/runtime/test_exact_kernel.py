@@ -11,7 +11,7 @@ from ftx import Predictor, machine
 from ftx.cli import ftx
 from ftx.errors import OnnxFileError
 from ftx.manifest import Manifest, Probe, write_manifest
-from ftx.runtime.portability import NOTICE
+from ftx.runtime.exact_kernel import NOTICE
 from ftx.runtime.session import EXACT_SETTING
 
 EVERYWHERE = list(machine.INSTRUCTION_SETS)

@@ -108,7 +108,7 @@ def unchanged(path: Path, before: dict[str, Any]) -> bool:
 
 def describe_model(predictor: Any) -> dict[str, Any]:
     """Tell by what another model, or one that is asked otherwise, is noticed: the file's SHA-256 and the settings."""
-    settings = {name: value for name, value in getattr(predictor, "settings", {}).items() if name not in NOT_DECISIVE}
+    settings = {name: value for name, value in asdict(predictor.settings).items() if name not in NOT_DECISIVE}
     return {"sha256": predictor.sha256, **settings}
 
 

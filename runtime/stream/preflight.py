@@ -11,6 +11,7 @@ from typing import Protocol
 from ftx.errors import DataError, OutputError
 from ftx.manifest import Manifest
 from ftx.runtime.heads import Prediction
+from ftx.runtime.settings import PredictSettings
 from ftx.runtime.stream.columns import PREFIX, predicted_columns
 from ftx.runtime.stream.formats import Format, input_format, is_closed_stdout, is_stream, output_format
 from ftx.runtime.stream.journal import Journal, describe_input, describe_model, read_journal
@@ -41,6 +42,7 @@ class Answering(Protocol):
     manifest: Manifest
     path: Path
     sha256: str
+    settings: PredictSettings
 
     def __call__(self, texts: Sequence[Text]) -> list[Prediction]:
         """Predict each text."""

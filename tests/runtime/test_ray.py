@@ -328,7 +328,7 @@ def test_a_file_that_is_replaced_in_the_middle_of_the_job_is_refused(
             yield started
 
     monkeypatch.setattr("ftx.runtime.ray.engine.cluster", late)
-    with pytest.raises(OnnxFileError, match="is another file than is asked for"):
+    with pytest.raises(OnnxFileError, match="is another file than expected"):
         predict_with_ray(folder / "model.onnx", source, tmp_path / "out", workers=1)
     assert not (tmp_path / "out").exists()
 

@@ -24,8 +24,8 @@ DYNAMIC = {"scheme": "dynamic int8: weights s8 per channel, activations u8 per t
 STATIC = {"scheme": "static int8", "activations": "static"}
 BLOCKS = {"scheme": "static int8", "activations": "static", "rescue": "blockwise"}
 FP32 = {"scheme": "none: fp32"}
-FREE = "--invariant: this file's answers do not depend on batch-mates; it costs nothing\n"
-ALONE = "--invariant: every text runs alone"
+FREE = "--invariant: this file's predictions do not depend on batch composition; it costs nothing\n"
+ALONE = "--invariant: each text runs alone"
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_predict_invariant_answers_each_text_as_alone(dynamic: Path) -> None:
         (
             DYNAMIC,
             {"batch_invariance": {"batched_speedup": 2.04}},
-            f"{ALONE}, batches would answer 2.0 times as many texts a second (measured at export)\n",
+            f"{ALONE}, batches would have 2.0 times the throughput (measured at export)\n",
         ),
         (DYNAMIC, {"batch_invariance": {"batched_speedup": None}}, f"{ALONE}\n"),
         (DYNAMIC, {"batch_invariance": None}, f"{ALONE}\n"),

@@ -19,7 +19,7 @@ from ftx.errors import DataError, FtxError, OnnxFileError, OutputError
 from ftx.export.graph.convert import export_graph
 from ftx.export.parity.reference import Reference
 from ftx.output import staging_of
-from ftx.runtime import Predictor
+from ftx.runtime import Predictor, PredictSettings
 from ftx.runtime.ray import predict_with_ray
 from ftx.runtime.ray.cluster import cluster
 
@@ -172,7 +172,9 @@ class TestOnOneRay:
         path, texts = graph("single_label_classification"), texts_of(300)
         source = write_shards(tmp_path / "in", texts, shards=1)
         cut = predict_with_ray(path, source, tmp_path / "cut", workers=1)
-        whole = predict_with_ray(path, source, tmp_path / "whole", workers=1, long_text="window", pooling="max")
+        whole = predict_with_ray(
+            path, source, tmp_path / "whole", workers=1, settings=PredictSettings(long_text="window", pooling="max")
+        )
         expected = Predictor(path, long_text="window", pooling="max")(texts)
         assert [row["predicted_windows"] for row in read_rows(tmp_path / "whole")] == [one.windows for one in expected]
         long = sum(one.windows > 1 for one in expected)
@@ -200,7 +202,7 @@ class TestOnOneRay:
         result = CliRunner().invoke(ftx_command, command)
         assert (result.exit_code, result.stdout) == (0, "")
         long = sum(row["predicted_truncated"] for row in read_rows(tmp_path / "out"))
-        cut = f"{long} texts ({long / 300:.1%}) too long for the model and cut"
+        cut = f"{long} texts ({long / 300:.1%}) too long for the model and truncated"
         assert result.stderr.startswith("300 rows in ")
         assert result.stderr.endswith(f"/s) by 1 workers, {cut}, 2 files in {tmp_path}/out\n")
         result = CliRunner().invoke(ftx_command, [*command, "--overwrite", "--long-text", "window", "--stride", "99"])
@@ -341,6 +343,6 @@ def workers_alive() -> list[int]:
             title = (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if title.startswith((b"ray::MapWorker", b"ray::_MapWorker")) or b"Answerer" in title.partition(b"\0")[0]:
+        if title.startswith((b"ray::MapWorker", b"ray::_MapWorker")) or b"ChunkWorker" in title.partition(b"\0")[0]:
             found.append(int(process.name))
     return found

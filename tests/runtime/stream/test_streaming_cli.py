@@ -51,7 +51,7 @@ def test_a_job(tmp_path: Path, run: Run) -> None:
     result = run(*arguments, "--skip-bad-rows", "1", "--prefix", "p_")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("2 rows in ")
-    assert result.stderr.endswith("1 bad rows, 1 texts (50.0%) too long for the model and cut\n")
+    assert result.stderr.endswith("1 bad rows, 1 texts (50.0%) too long for the model and truncated\n")
     assert (tmp_path / "out.csv").read_text().startswith("id,review,p_label,p_score,p_score_negative,p_score_pos")
     result = run(*arguments)
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
@@ -140,7 +140,7 @@ group()
 def test_what_was_done_before_is_no_speed() -> None:
     assert done(6000, 2.0) == "6,000 rows in 2 s (3,000/s)"
     assert done(6000, 2.0, 4000) == "6,000 rows, the last 2,000 of them in 2 s (1,000/s)"
-    assert done(6000, 0.0, 6000) == "6,000 rows, all of them done before"
+    assert done(6000, 0.0, 6000) == "6,000 rows, all of them finished before"
 
 
 def test_a_finished_job_that_is_to_go_on_is_a_success(tmp_path: Path, run: Run) -> None:
@@ -149,5 +149,5 @@ def test_a_finished_job_that_is_to_go_on_is_a_success(tmp_path: Path, run: Run) 
     assert run(*arguments).exit_code == 0
     result = run(*arguments, "--resume")
     assert (result.exit_code, result.stdout) == (0, "")
-    said = f"{tmp_path}/out.csv is there already, and no job is unfinished beside it: nothing to do\n"
+    said = f"{tmp_path}/out.csv already exists, and there is no unfinished job: nothing to do\n"
     assert result.stderr == said

@@ -12,7 +12,8 @@ import click
 
 from ftx.advice import advice
 from ftx.cli.answering import answer, working
-from ftx.cli.parameters import AT_LEAST_ONE, CHARACTER, COUNT, FILES, NAMES, PATH, TEXT, THREADS
+from ftx.cli.options import against, as_json, onnx, output, threads
+from ftx.cli.parameters import AT_LEAST_ONE, CHARACTER, COUNT, FILES, NAMES, TEXT
 from ftx.errors import OutputError
 
 __all__ = ["bench", "evaluate", "metric_lines", "verify"]
@@ -20,7 +21,7 @@ __all__ = ["bench", "evaluate", "metric_lines", "verify"]
 
 @click.command(epilog="Example: ftx evaluate --run runs/starter --data test.csv")
 @click.option("--run", type=FILES, help="A run or checkpoint folder.")
-@click.option("--onnx", type=FILES, help="Or an .onnx file, or a folder with one.")
+@onnx("Or an .onnx file, or a folder with one.", required=False)
 @click.option("--data", type=FILES, help="Labelled rows.  [default: the run's held-out ones]")
 @click.option("--text-column", "text", type=TEXT, help="The column of the texts.  [default: the run's]")
 @click.option("--text-pair-column", "text_pair", type=TEXT, help="The column of the second texts.")
@@ -32,7 +33,7 @@ __all__ = ["bench", "evaluate", "metric_lines", "verify"]
     "--delimiter", type=CHARACTER, help="What separates the cells of a .csv, .tsv or .txt file; else found out."
 )
 @click.option("--skip-bad-rows", type=COUNT, default=0, help="Rows that may be unusable.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, the confusion matrix too.")
+@as_json("Print everything as JSON, including the confusion matrix.")
 def evaluate(
     run: Path | None,
     onnx: Path | None,
@@ -68,7 +69,7 @@ def evaluate(
 
 
 def metric_lines(metrics: dict[str, float], scores: Any) -> list[str]:
-    """Write metrics, a line each, the one that has an interval with it."""
+    """Format metrics, a line each, with an interval where there is one."""
     intervals = {name: getattr(scores, f"{name}_interval", None) for name in metrics}
     lines = []
     for name, value in metrics.items():
@@ -79,15 +80,15 @@ def metric_lines(metrics: dict[str, float], scores: Any) -> list[str]:
 
 
 @click.command(epilog="Example: ftx verify --onnx model.onnx")
-@click.option("--onnx", type=FILES, required=True, help="The .onnx file, or a folder with one.")
-@click.option("--against", type=FILES, help="A run or checkpoint: compare full logits with PyTorch.")
+@onnx()
+@against("A run or checkpoint: compare full logits with PyTorch.")
 @click.option("--data", type=FILES, help="Labelled texts for that.  [default: the run's eval.jsonl]")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@as_json("Print the figures as JSON.")
 def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -> None:
-    """Check that an ONNX file says here what it said where it was exported, without PyTorch.
+    """Check that an ONNX file gives the same logits here as where it was exported, without PyTorch.
 
-    Replays the golden probes that the file carries. With --against, compares its logits with a PyTorch checkpoint's.
-    Exit status 1 when it does not pass.
+    Replays the golden probes in the file. With --against, also compares its logits with a PyTorch checkpoint's.
+    Exit status 1 if a check fails.
     """
     if data and not against:
         raise click.UsageError("--data goes with --against")
@@ -113,32 +114,32 @@ def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -
             f"(at most {probes.atol:g})"
         )
         if probes.renamed:
-            answer(f"FAILED  {probes.renamed} of them have another label now: the names are not those of the export")
+            answer(f"FAILED  {probes.renamed} of them have another label now: labels were renamed after the export")
         if comparison:
             verdict = {"passes": "passed", "near": "near  ", "fails": "FAILED"}[comparison.verdict]
             for result in comparison.proof.parity:
                 answer(f"{verdict}  PyTorch, {result.texts} texts, {result.to_text()}")
             answer(f"{verdict}  {comparison.proof.batch_invariance.to_text()}")
-            near = " (near it, not through it)" if comparison.verdict == "near" else ""
-            answer(f"asked for: {comparison.gate}{near}")
+            near = " (narrowly missed)" if comparison.verdict == "near" else ""
+            answer(f"required: {comparison.gate}{near}")
     if not passed:
         raise click.exceptions.Exit(1)
 
 
 def said(passed: bool) -> str:
-    """Say whether something passed."""
+    """Format a verdict."""
     return "passed" if passed else "FAILED"
 
 
 @click.command(epilog="Example: ftx bench --onnx runs/starter/onnx --against runs/starter --output report")
-@click.option("--onnx", type=FILES, required=True, help="The .onnx file, or an export folder.")
-@click.option("--against", type=FILES, required=True, help="The run or checkpoint it was made from.")
+@onnx("The .onnx file, or an export folder.")
+@against("The run or checkpoint it was exported from.", required=True)
 @click.option("--data", type=FILES, help="Labelled texts.  [default: the run's eval.jsonl]")
-@click.option("--threads", type=THREADS, help="Threads of each engine.  [default: the usable cores]")
-@click.option("--texts", type=AT_LEAST_ONE, default=512, show_default=True, help="Texts to time on.")
-@click.option("--rounds", type=AT_LEAST_ONE, default=4, show_default=True, help="Rounds of taking turns.")
-@click.option("--output", type=PATH, help="Write bench.json and bench.md into this folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of Markdown.")
+@threads("Threads of each engine.")
+@click.option("--texts", type=AT_LEAST_ONE, default=512, show_default=True, help="Texts to time.")
+@click.option("--rounds", type=AT_LEAST_ONE, default=4, show_default=True, help="Rounds in which engines take turns.")
+@output("Write bench.json and bench.md into this folder.")
+@as_json("Print JSON instead of Markdown.")
 def bench(
     onnx: Path,
     against: Path,
@@ -166,7 +167,7 @@ def bench(
 
 
 def check_folder(output: Path) -> None:
-    """Make the folder of the report, and find out whether files can be written there, before anything is measured."""
+    """Create the report's folder, and check that it is writable before anything is measured."""
     if output.exists() and not output.is_dir():
         raise OutputError(f"--output {output} is a file; expected a folder for bench.json and bench.md: choose another")
     try:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 
 from ftx import Predictor
 from ftx.cli import ftx
-from ftx.export.graph.convert import export_graph
-from ftx.export.parity.reference import Reference
 from ftx.manifest import Manifest, write_manifest
 from ftx.runtime.model_file import describe
 
@@ -29,13 +27,18 @@ ALONE = "--invariant: each text runs alone"
 
 
 @pytest.fixture(scope="module")
-def dynamic(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Path:
-    """A tiny classifier with activations rounded at run time, as any other toolkit makes it: without a manifest."""
+def dynamic(tmp_path_factory: pytest.TempPathFactory, tiny_export: Path) -> Path:
+    """A tiny classifier with dynamically quantised activations, as any other toolkit makes it: without a manifest."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    path = export_graph(Reference(tiny_model("single_label_classification")), tmp_path_factory.mktemp("dynamic"))
-    quantize_dynamic(path, path.with_name("model_quantized.onnx"), weight_type=QuantType.QInt8)
-    return path.with_name("model_quantized.onnx")
+    folder = tmp_path_factory.mktemp("dynamic")
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_export / name, folder)
+    model = onnx.load(tiny_export / "model.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, folder / "model.onnx")
+    quantize_dynamic(folder / "model.onnx", folder / "model_quantized.onnx", weight_type=QuantType.QInt8)
+    return folder / "model_quantized.onnx"
 
 
 def told(source: Path, folder: Path, quantization: dict[str, Any], parity: dict[str, Any] | None = None) -> Path:

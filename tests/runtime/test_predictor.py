@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 
 from ftx import Predictor
 from ftx.errors import OnnxFileError
-from ftx.export.graph.convert import export_graph
-from ftx.export.parity.reference import Reference
+
+if TYPE_CHECKING:
+    from ftx.export.parity.reference import Reference
 
 TEXTS = ["The movie was great!", "", "The plot was awful!", "great " * 300, "é 電影 😀", "a", "The cast was fine, " * 3]
 DEEP = '{"a": ' * 100_000 + "1" + "}" * 100_000
@@ -27,7 +29,10 @@ HEADS = ["single_label_classification", "multi_label_classification", "regressio
 def graph(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]
 ) -> Callable[[str], tuple[Reference, Path]]:
-    """A tiny checkpoint and its fp32 graph with Optimum's siblings, by head."""
+    """A tiny checkpoint and its fp32 graph with Optimum's siblings, by head. Needs PyTorch."""
+    from ftx.export.graph.convert import export_graph
+    from ftx.export.parity.reference import Reference
+
     made: dict[str, tuple[Reference, Path]] = {}
 
     def make(problem_type: str) -> tuple[Reference, Path]:

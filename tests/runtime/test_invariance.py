@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
@@ -27,16 +26,11 @@ ALONE = "--invariant: each text runs alone"
 
 
 @pytest.fixture(scope="module")
-def dynamic(tmp_path_factory: pytest.TempPathFactory, tiny_export: Path) -> Path:
+def dynamic(tmp_path_factory: pytest.TempPathFactory, foreign: Path) -> Path:
     """A tiny classifier with dynamically quantised activations, as any other toolkit makes it: without a manifest."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    folder = tmp_path_factory.mktemp("dynamic")
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(tiny_export / name, folder)
-    model = onnx.load(tiny_export / "model.onnx")
-    del model.metadata_props[:]
-    onnx.save(model, folder / "model.onnx")
+    folder = shutil.copytree(foreign, tmp_path_factory.mktemp("dynamic") / "model")
     quantize_dynamic(folder / "model.onnx", folder / "model_quantized.onnx", weight_type=QuantType.QInt8)
     return folder / "model_quantized.onnx"
 

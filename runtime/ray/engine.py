@@ -18,7 +18,7 @@ from ftx.runtime.ray.worker import CHUNKS, ChunkReport, ChunkWorker, RayJob, chu
 from ftx.runtime.settings import PredictSettings
 from ftx.runtime.stream.columns import PREFIX, predicted_columns
 from ftx.runtime.stream.formats import Format, input_format
-from ftx.runtime.stream.preflight import CHUNK_BYTES, CHUNK_ROWS
+from ftx.runtime.stream.job import CHUNK_BYTES, CHUNK_ROWS
 from ftx.runtime.stream.reading import Reading
 
 __all__ = ["RayReport", "predict_with_ray"]

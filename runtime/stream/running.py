@@ -1,4 +1,4 @@
-"""A job: predict the rows of a file into another file, chunk by chunk, each committed before the next."""
+"""Run a job: predict the rows of a file into another file, chunk by chunk, each committed before the next."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from ftx.errors import DataError
 from ftx.runtime.stream.columns import PREFIX, predicted_columns
 from ftx.runtime.stream.delimited import table_chunks
 from ftx.runtime.stream.formats import is_stream
-from ftx.runtime.stream.journal import DONE, PUBLISHED, RUNNING, Journal, unchanged, write_journal
+from ftx.runtime.stream.job import CHUNK_BYTES, CHUNK_ROWS, Classifier, Job
+from ftx.runtime.stream.journal import DONE, PUBLISHED, RUNNING, Journal, new_journal, unchanged, write_journal
 from ftx.runtime.stream.json_lines import json_chunks
 from ftx.runtime.stream.parquet import parquet_chunks
-from ftx.runtime.stream.preflight import (
-    CHUNK_BYTES,
-    CHUNK_ROWS,
-    Answering,
-    Job,
-    check_job,
-    check_labels,
-    check_newer,
-    described,
-    is_finished,
-)
+from ftx.runtime.stream.preflight import check_job, check_label_names, check_newer, is_finished
 from ftx.runtime.stream.reading import Chunk, Reading, open_lines
 from ftx.runtime.stream.rejects import Rejects
-from ftx.runtime.stream.writing import FilePlace, PartsPlace, Place, StreamPlace, encode, explained, locked, remove
+from ftx.runtime.stream.writing import (
+    FilePlace,
+    PartsPlace,
+    Place,
+    StreamPlace,
+    encode_chunk,
+    explained,
+    locked,
+    remove,
+)
 
 __all__ = ["JobReport", "Progress", "do_job", "predict_file"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobReport:
-    """What a job did.
+    """The result of a job.
 
     Attributes:
         rows: Rows that were written.
-        bad_rows: Rows that were left out.
-        truncated: Rows whose text was longer than the model reads, and cut.
+        bad_rows: Rows that were skipped.
+        truncated: Rows whose text was longer than the model reads, and was truncated.
         windowed: Rows whose text was read in windows.
-        rows_before: Those of the rows that were written before, by a session that was broken off.
-        sec: Seconds of work of this session.
+        rows_before: Rows that had been written before the job was resumed; `rows` includes them.
+        sec: Seconds since the job was started or resumed.
         output: The output.
-        finished_before: Whether there was nothing to do: the job had finished before it was to go on. How many rows
-            that were is not known any more.
+        finished_before: Whether the job had finished before it was resumed, and there was nothing to do. Its number of
+            rows is no longer known then.
     """
 
     rows: int
@@ -62,13 +62,13 @@ class JobReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
         rows: Rows that are written.
-        rows_per_sec: Speed of this session.
-        done: The share of the input that is read; None: not known.
-        left_sec: Seconds left, about; None: not known.
+        rows_per_sec: Throughput since the job was started or resumed.
+        done: The share of the input that was read; None if unknown.
+        left_sec: Estimated seconds left; None if unknown.
     """
 
     rows: int
@@ -78,7 +78,7 @@ class Progress:
 
 
 def predict_file(
-    predictor: Answering,
+    predictor: Classifier,
     input_path: str | Path,
     output_path: str | Path,
     *,
@@ -95,35 +95,36 @@ def predict_file(
     overwrite: bool = False,
     on_chunk: Callable[[Progress], None] | None = None,
 ) -> JobReport:
-    """Predict every row of a file into another file, which has its columns and those of the predictions.
+    """Predict every row of a file into another file, which has the input's columns and those of the predictions.
 
-    Memory does not grow with the rows. The output appears when it is whole; until then it is `OUTPUT.part`, with a
-    journal beside it. After a kill at any moment `resume` goes on, and the output is, byte for byte, that of an
-    unbroken job (Parquet: the same table). Empty lines of tables and of JSON lines are left out.
+    Memory does not grow with the number of rows. The output appears when it is complete; until then it is
+    `OUTPUT.part`, with a journal beside it. A job that was killed at any moment can be resumed, and its output is then
+    byte for byte that of an uninterrupted job (Parquet: the same table). Empty lines of tables and of JSON lines are
+    skipped.
 
     Args:
         predictor: The model.
         input_path: A .csv, .tsv, .jsonl, .json (JSON lines) or .txt file (one text a line), each also with .gz; a
             .parquet file; a pipe; or `-` for standard input.
         output_path: A .csv, .tsv or .jsonl file, each also with .gz; a .parquet file; or `-` for standard output.
-        input_format: The input's format where its name does not tell, as `csv` or `csv.gz`; for `-` jsonl by default.
-        output_format: Likewise.
+        input_format: The input's format if its name does not tell, as `csv` or `csv.gz`; for `-` jsonl by default.
+        output_format: The output's, likewise.
         text_column: The column of the texts; default: `text`, else the only one.
-        text_pair_column: The column of the second texts, for a model that judges pairs.
-        prefix: What the added columns begin with.
-        chunk_rows: Rows that are predicted, written and committed together, at most.
-        chunk_bytes: Bytes of them, about.
-        skip_bad_rows: How many rows that can't be used are left out before one is an error.
-        rejects: A file that takes all of them, as JSON lines with `where` and `reason`, without a bound.
-        resume: Go on with an unfinished job, if there is one. Input, model and options must be the same. Where the
-            output is there and nothing unfinished beside it, the job is finished.
-        overwrite: Replace an output, or begin an unfinished job anew.
+        text_pair_column: The column of the second texts, for a model that reads pairs.
+        prefix: Prefix of the added columns' names.
+        chunk_rows: Maximum rows that are predicted, written and committed together.
+        chunk_bytes: Their approximate maximum size.
+        skip_bad_rows: How many unusable rows are skipped before one is an error.
+        rejects: A file for unusable rows, any number of them, as JSON lines with `where` and `reason`.
+        resume: Continue an unfinished job, if there is one. Input, model and options must be the same. If the output
+            exists with nothing unfinished beside it, the job is finished.
+        overwrite: Replace an output, or restart an unfinished job.
         on_chunk: Called after each chunk.
 
     Raises:
         DataError: The input can't be read, or has a bad row; with file and line.
-        OutputError: The output is there already, or can't be written, or another job was begun there.
-        MissingExtraError: Parquet is asked for and pyarrow is not installed.
+        OutputError: The output exists, or can't be written, or another job is unfinished there.
+        MissingExtraError: A file is Parquet, and pyarrow is not installed.
     """
     job = Job(
         input=Path(input_path),
@@ -143,25 +144,25 @@ def predict_file(
     return do_job(job, predictor, on_chunk)
 
 
-def do_job(job: Job, predictor: Answering, on_chunk: Callable[[Progress], None] | None = None) -> JobReport:
-    """Do a job; see `predict_file`."""
+def do_job(job: Job, predictor: Classifier, on_chunk: Callable[[Progress], None] | None = None) -> JobReport:
+    """Run a job; see `predict_file`."""
     previous = check_job(job)
     if is_finished(job):
         check_newer(job, predictor)
         return JobReport(rows=0, bad_rows=0, truncated=0, windowed=0, output=job.output, finished_before=True)
-    check_labels(job, predictor.manifest)
-    journal = described(job, predictor)
+    check_label_names(job, predictor.manifest)
+    journal = new_journal(job, predictor)
     if previous is not None and job.resume:
         previous.check_same(journal, job.output)
         journal = replace(previous, rejects=journal.rejects)
-    return Session(job, predictor, journal, on_chunk).run()
+    return JobRun(job, predictor, journal, on_chunk).run()
 
 
-class Session:
-    """One run at a job, from its beginning or from what its journal says."""
+class JobRun:
+    """One run of a job, from the start or from where its journal says."""
 
     def __init__(
-        self, job: Job, predictor: Answering, journal: Journal, on_chunk: Callable[[Progress], None] | None
+        self, job: Job, predictor: Classifier, journal: Journal, on_chunk: Callable[[Progress], None] | None
     ) -> None:
         self._job = job
         self._predictor = predictor
@@ -205,9 +206,9 @@ class Session:
         )
 
     def _claim(self, held: ExitStack) -> None:
-        """Lock the place of the unfinished output, so that no other process writes there."""
+        """Lock the unfinished output, so that no other process writes there."""
         part, folder = self._job.part, self._written.kind == "parquet"
-        if part.exists() and part.is_dir() != folder:  # begun in another format, and overwritten now
+        if part.exists() and part.is_dir() != folder:  # left by a job of another format, which this one overwrites
             with locked(part):
                 remove(part)
         if self._journal.state != RUNNING and not part.exists():  # renamed already
@@ -219,7 +220,7 @@ class Session:
         held.enter_context(locked(part))
 
     def _work(self, held: ExitStack) -> None:
-        """Predict the chunks that are not done."""
+        """Predict the chunks that are left."""
         job, before = self._job, self._journal
         self._save(before)
         self._place.begin(before.output_committed)
@@ -229,13 +230,13 @@ class Session:
         for number, chunk in enumerate(self._chunks(held), 1):
             if number <= before.chunks:
                 self._rejects.muted = number < before.chunks
-                started = time.perf_counter()  # reading what is done is no measure of speed
+                started = time.perf_counter()  # the speed is that of predicting, not of skipping finished rows
                 continue
             self._do(chunk)
             self._sec = time.perf_counter() - started
             self._tell(chunk)
         if self._journal.input and not unchanged(job.input, self._journal.input):
-            raise DataError(f"{job.input} was changed while it was read: begin anew with --overwrite")
+            raise DataError(f"{job.input} was changed while it was read: start over with --overwrite")
         self._save(replace(self._journal, state=DONE))
 
     def _do(self, chunk: Chunk) -> None:
@@ -243,7 +244,7 @@ class Session:
         job, journal = self._job, self._journal
         predictions = self._predictor(chunk.texts) if chunk.texts else []
         first = journal.chunks == 0
-        data = encode(chunk, predictions, self._predictor.manifest, job.prefix, self._written, first=first)
+        data = encode_chunk(chunk, predictions, self._predictor.manifest, job.prefix, self._written, first=first)
         self._save(
             replace(
                 journal,
@@ -290,13 +291,13 @@ class Session:
         self._on_chunk(Progress(rows=self._journal.rows, rows_per_sec=speed, done=chunk.done, left_sec=left))
 
     def _save(self, journal: Journal) -> None:
-        """Commit what is done."""
+        """Commit the progress."""
         if not is_stream(self._job.output):
             write_journal(self._job.journal, journal)
         self._journal = journal
 
     def _finish(self) -> None:
-        """Put the output at its place and remove what is beside it, in an order in which a kill does no harm."""
+        """Publish the output and remove the files beside it, in an order in which a kill does no harm."""
         job = self._job
         if self._journal.state == DONE:
             self._place.publish(self._journal.output_committed)
@@ -306,19 +307,19 @@ class Session:
             job.journal.unlink()
 
     def _discard(self) -> None:
-        """Remove what nobody can go on from."""
+        """Remove the files of a job that can't be resumed."""
         job = self._job
         if is_stream(job.output) or (job.resumable and (self._journal.chunks or self._journal.state != RUNNING)):
             return
         rejects = [job.rejects] if job.rejects is not None else []
-        # The journal last: as long as it is there, what is left is known for this job's.
+        # The journal last: while it exists, the other files are known to be this job's.
         for path in (*rejects, job.part, job.journal.with_name(job.journal.name + ".tmp"), job.journal):
-            with suppress(OSError):  # what went wrong before is what the user has to hear of
+            with suppress(OSError):  # the user must see the first error, not this one
                 remove(path)
 
     def _kept(self, error: OSError) -> str:
-        """Say what is kept of a job that failed, what to do about it, and how to go on."""
+        """Say what to do about an error, and whether the job can be resumed."""
         job = self._job
         if job.resumable and self._journal.chunks and job.journal.exists() and job.part.exists():
-            return f"{self._journal.rows:,} rows are kept: {remedy(error)}, then go on with --resume"
+            return f"{self._journal.rows:,} rows are kept: {remedy(error)}, then continue with --resume"
         return advice(error)

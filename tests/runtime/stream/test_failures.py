@@ -36,7 +36,7 @@ def test_a_full_disk_keeps_what_is_done(tmp_path: Path, source: Path, run_job: C
         said = job.stderr
         assert job.returncode == 1, said
         assert said.startswith(f"OutputError: {target} could not be written: File too large; ")
-        assert "rows are kept: raise the limit on the size of a file (ulimit -f), then go on with --resume" in said
+        assert "rows are kept: raise the limit on the size of a file (ulimit -f), then continue with --resume" in said
         assert not target.exists()
         assert run_job(source, target, **options, resume=True).returncode == 0
         assert_same(target, whole)
@@ -140,7 +140,7 @@ def test_parts_that_were_damaged(tmp_path: Path, source: Path, fake: Any) -> Non
     def damage(progress: Any) -> None:
         (tmp_path / "out.parquet.part" / "00000000.parquet").write_bytes(b"PAR1 no more")
 
-    with pytest.raises(OutputError, match=r"out.parquet.part holds damaged rows \(.*\): begin anew with --overwrite"):
+    with pytest.raises(OutputError, match=r"out.parquet.part holds damaged rows \(.*\): start over with --overwrite"):
         predict_file(fake, source, target, **options, on_chunk=damage)
     assert not target.exists()
 

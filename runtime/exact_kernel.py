@@ -1,4 +1,4 @@
-"""Decide how a file's int8 weights run exactly on this CPU, from what the file says of them."""
+"""Decide whether a file's int8 weights need onnxruntime's exact kernel on this CPU."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from ftx.runtime.session import EXACT_SETTING
 __all__ = ["NOTICE", "needs_exact_kernel"]
 
 NOTICE = (
-    "This CPU shows no VNNI, without which the file's int8 weights could saturate: "
-    f"onnxruntime's exact, slower kernel is used ({EXACT_SETTING})"
+    "This CPU reports no VNNI, without which the file's int8 weights could saturate: "
+    f"using onnxruntime's exact, slower kernel ({EXACT_SETTING})"
 )
 
 
 def needs_exact_kernel(manifest: Manifest, path: Path) -> bool | None:
-    """Tell whether a file is exact here only with onnxruntime's exact kernel.
+    """Tell whether a file gives exact results here only with onnxruntime's exact kernel.
 
     Args:
-        manifest: What the file says of itself: `quantization["safe_on"]` lists the instruction sets on which its
-            weights can't saturate, `quantization["safe_setting"]` the setting that mends them elsewhere.
+        manifest: Its manifest: `quantization["safe_on"]` lists the instruction sets on which the weights can't
+            saturate, `quantization["safe_setting"]` the setting that prevents it elsewhere.
         path: The file.
 
     Returns:
-        None where the file does not say what its weights are safe on.
+        None if the file does not say where its weights are safe.
 
     Raises:
-        OnnxFileError: Its weights could saturate here, and no setting mends that.
+        OnnxFileError: Its weights could saturate here, and no setting prevents that.
     """
     quantization = manifest.quantization
     safe_on = quantization.get("safe_on")
@@ -40,18 +40,18 @@ def needs_exact_kernel(manifest: Manifest, path: Path) -> bool | None:
     names = [str(name) for name in safe_on]
     if "any" in names or safe_here(set(names)):
         return False
-    # Files made before the setting was written down all hold operators that it mends.
+    # Older files do not name the setting: it works for all of their operators.
     if quantization.get("safe_setting", EXACT_SETTING) == EXACT_SETTING:
         return True
     raise OnnxFileError(
-        f"{path} holds int8 weights that could saturate on this CPU, which has "
-        f"{', '.join(sorted(instruction_sets())) or 'no int8 instructions that it tells of'}; expected one of "
+        f"{path} has int8 weights that could saturate on this CPU, which reports "
+        f"{', '.join(sorted(instruction_sets())) or 'no int8 instructions'}; expected one of "
         f"{', '.join(names)}: export it with ftx export --target avx2, or use model.onnx"
     )
 
 
 def safe_here(safe_on: set[str]) -> bool:
-    """Tell whether no weight can saturate on this CPU."""
+    """Tell whether the weights can't saturate on this CPU."""
     here = instruction_sets()
-    # An x86 CPU that tells nothing counts as the worst, AVX2 alone; one of another kind has no such instruction.
+    # An x86 CPU that reports nothing is taken for one with AVX2 alone, the worst case; no other CPUs saturate.
     return bool(safe_on & here) if here else "avx2" in safe_on or not int8_can_saturate()

@@ -165,7 +165,7 @@ def test_a_file_without_a_manifest_needs_its_siblings(foreign: Path, tmp_path: P
     folder = shutil.copytree(foreign, tmp_path / "model")
     assert Predictor(folder)(["text"])[0].label in ("negative", "positive")
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(OnnxFileError, match=r"no ftx\.manifest and has no tokenizer\.json beside it"):
+    with pytest.raises(OnnxFileError, match=r"no ftx\.manifest inside and no tokenizer\.json beside it"):
         Predictor(folder)
     (folder / "config.json").unlink()
     with pytest.raises(OnnxFileError, match=r"no config\.json and no tokenizer\.json"):

@@ -253,7 +253,7 @@ class TestOnOneRay:
         assert len(list((tmp_path / "out").glob("part-*.parquet"))) == 2
         assert pq.read_table(tmp_path / "out").num_rows == 10  # readers pass over the list of digests
         (tmp_path / "out" / "notes.txt").write_text("a user's own")
-        with pytest.raises(OutputError, match="holds something already"):
+        with pytest.raises(OutputError, match="is not empty"):
             predict_with_ray(path, source, tmp_path / "out", workers=1)
         predict_with_ray(path, source, tmp_path / "out", workers=1, overwrite=True)
         names = {path.name for path in (tmp_path / "out").iterdir()}

@@ -48,13 +48,13 @@ def test_a_full_device(tmp_path: Path, source: Path, fake: Any) -> None:
 
 
 REMEDIES = {
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room",
-    errno.EACCES: "allow it",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EACCES: "change the permissions",
     errno.EROFS: "mount it for writing",
     errno.EMFILE: "ulimit -n",
     errno.EFBIG: "ulimit -f",
-    errno.EIO: "look after it",
+    errno.EIO: "check it, and try again",
 }
 
 
@@ -83,7 +83,7 @@ def test_each_failure_to_write_has_its_own_remedy(
         said = str(caught.value)
         assert re.match(rf"{named}( could not be written)?: {os.strerror(number)}; ", said)
         assert REMEDIES[number] in said
-        assert ("make room" in said) == (number in (errno.ENOSPC, errno.EDQUOT))
+        assert ("free some space" in said) == (number in (errno.ENOSPC, errno.EDQUOT))
         assert ("rows are kept" in said and "--resume" in said) == (steps == 5)
         assert (tmp_path / f"out.{kind}.part").exists() == (steps == 5)
         if steps == 5:

@@ -16,7 +16,7 @@ __all__ = ["doctor", "inspect"]
 
 @click.command(epilog="Example: ftx inspect --onnx model.onnx")
 @onnx()
-@as_json("Print the whole manifest as JSON.")
+@as_json(help="Print the whole manifest as JSON.")
 def inspect(onnx: Path, as_json: bool) -> None:
     """Print an ONNX file's manifest: labels, limits, quantisation, measured parity."""
     check_stdout()
@@ -42,7 +42,7 @@ def inspect(onnx: Path, as_json: bool) -> None:
 
 
 @click.command(epilog="Example: ftx doctor --json")
-@as_json("Print JSON.")
+@as_json(help="Print JSON.")
 def doctor(as_json: bool) -> None:
     """Print what this machine and this installation support."""
     check_stdout()

@@ -21,7 +21,7 @@ __all__ = ["bench", "evaluate", "metric_lines", "verify"]
 
 @click.command(epilog="Example: ftx evaluate --run runs/starter --data test.csv")
 @click.option("--run", type=FILES, help="A run or checkpoint folder.")
-@onnx("Or an .onnx file, or a folder with one.", required=False)
+@onnx(help="Or an .onnx file, or a folder with one.", required=False)
 @click.option("--data", type=FILES, help="Labelled rows.  [default: the run's held-out ones]")
 @click.option("--text-column", "text", type=TEXT, help="The column of the texts.  [default: the run's]")
 @click.option("--text-pair-column", "text_pair", type=TEXT, help="The column of the second texts.")
@@ -33,7 +33,7 @@ __all__ = ["bench", "evaluate", "metric_lines", "verify"]
     "--delimiter", type=CHARACTER, help="What separates the cells of a .csv, .tsv or .txt file; else found out."
 )
 @click.option("--skip-bad-rows", type=COUNT, default=0, help="Rows that may be unusable.")
-@as_json("Print everything as JSON, including the confusion matrix.")
+@as_json(help="Print everything as JSON, including the confusion matrix.")
 def evaluate(
     run: Path | None,
     onnx: Path | None,
@@ -81,9 +81,9 @@ def metric_lines(metrics: dict[str, float], scores: Any) -> list[str]:
 
 @click.command(epilog="Example: ftx verify --onnx model.onnx")
 @onnx()
-@against("A run or checkpoint: compare full logits with PyTorch.")
+@against(help="A run or checkpoint: compare full logits with PyTorch.")
 @click.option("--data", type=FILES, help="Labelled texts for that.  [default: the run's eval.jsonl]")
-@as_json("Print the figures as JSON.")
+@as_json(help="Print the figures as JSON.")
 def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -> None:
     """Check that an ONNX file gives the same logits here as where it was exported, without PyTorch.
 
@@ -132,14 +132,14 @@ def said(passed: bool) -> str:
 
 
 @click.command(epilog="Example: ftx bench --onnx runs/starter/onnx --against runs/starter --output report")
-@onnx("The .onnx file, or an export folder.")
-@against("The run or checkpoint it was exported from.", required=True)
+@onnx(help="The .onnx file, or an export folder.")
+@against(help="The run or checkpoint it was exported from.", required=True)
 @click.option("--data", type=FILES, help="Labelled texts.  [default: the run's eval.jsonl]")
-@threads("Threads of each engine.")
+@threads(help="Threads of each engine.  [default: the cores this process may use]")
 @click.option("--texts", type=AT_LEAST_ONE, default=512, show_default=True, help="Texts to time.")
 @click.option("--rounds", type=AT_LEAST_ONE, default=4, show_default=True, help="Rounds in which engines take turns.")
-@output("Write bench.json and bench.md into this folder.")
-@as_json("Print JSON instead of Markdown.")
+@output(help="Write bench.json and bench.md into this folder.")
+@as_json(help="Print JSON instead of Markdown.")
 def bench(
     onnx: Path,
     against: Path,

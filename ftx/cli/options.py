@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import click
@@ -15,40 +15,14 @@ __all__ = ["against", "as_json", "given", "onnx", "output", "overwrite", "resume
 
 Option = Callable[[Any], Any]
 
-
-def onnx(text: str = "The .onnx file, or a folder with one.", *, required: bool = True) -> Option:
-    """Take an ONNX file."""
-    return click.option("--onnx", type=FILES, required=required, help=text)
-
-
-def against(text: str, *, required: bool = False) -> Option:
-    """Take the PyTorch model to compare with."""
-    return click.option("--against", type=FILES, required=required, help=text)
-
-
-def threads(text: str, name: str = "threads") -> Option:
-    """Take a number of threads."""
-    return click.option("--threads", name, type=THREADS, help=f"{text}  [default: the cores this process may use]")
-
-
-def output(text: str) -> Option:
-    """Take the place of the result."""
-    return click.option("--output", type=PATH, help=text)
-
-
-def overwrite(text: str) -> Option:
-    """Allow an earlier result to be replaced."""
-    return click.option("--overwrite", is_flag=True, help=text)
-
-
-def resume(text: str) -> Option:
-    """Continue what was interrupted."""
-    return click.option("--resume", is_flag=True, help=text)
-
-
-def as_json(text: str) -> Option:
-    """Print the result as JSON."""
-    return click.option("--json", "as_json", is_flag=True, help=text)
+onnx = partial(click.option, "--onnx", type=FILES, required=True, help="The .onnx file, or a folder with one.")
+against = partial(click.option, "--against", type=FILES)
+threads = partial(click.option, "--threads", type=THREADS)
+output = partial(click.option, "--output", type=PATH)
+overwrite = partial(click.option, "--overwrite", is_flag=True)
+resume = partial(click.option, "--resume", is_flag=True)
+as_json = partial(click.option, "--json", "as_json", is_flag=True)
+choice = partial(click.option, show_default=True)
 
 
 def given(names: Container[str | None]) -> dict[str, str]:
@@ -89,37 +63,27 @@ def make_settings(values: dict[str, Any]) -> Any:
     return PredictSettings(**values)
 
 
+# By parameter name, which is the field of `PredictSettings`.
 SETTINGS: dict[str, Option] = {
-    "intra_op_num_threads": threads("Threads.", "intra_op_num_threads"),
-    "batch_size": click.option(
-        "--batch-size", type=BATCH, default=32, show_default=True, help="Maximum texts in a batch."
-    ),
+    "intra_op_num_threads": threads("intra_op_num_threads", help="Threads.  [default: the cores this process may use]"),
+    "batch_size": choice("--batch-size", type=BATCH, default=32, help="Maximum texts in a batch."),
     "invariant": click.option(
         "--invariant", is_flag=True, help="Make each prediction independent of the other texts in the batch."
     ),
-    "long_text": click.option(
-        "--long-text",
-        type=click.Choice(["truncate", "window"]),
-        default="truncate",
-        show_default=True,
+    "long_text": choice(
+        "--long-text", type=click.Choice(["truncate", "window"]), default="truncate",
         help="Truncate a text that is longer than the model reads, or read it in windows.",
     ),
     "stride": click.option(
         "--stride", type=COUNT, help="Tokens that neighbouring windows share.  [default: a quarter of one]"
     ),
-    "pooling": click.option(
-        "--pooling",
-        type=click.Choice(["mean", "max"]),
-        default="mean",
-        show_default=True,
+    "pooling": choice(
+        "--pooling", type=click.Choice(["mean", "max"]), default="mean",
         help="How the windows' probabilities are pooled.",
     ),
-    "provider": click.option(
-        "--provider",
-        type=click.Choice(["cpu", "cuda", "openvino", "coreml", "xnnpack"]),
-        default="cpu",
-        show_default=True,
+    "provider": choice(
+        "--provider", type=click.Choice(["cpu", "cuda", "openvino", "coreml", "xnnpack"]), default="cpu",
         help="Where to run, if its package is installed.",
     ),
-}
+}  # fmt: skip
 settings_options = together("settings", SETTINGS, make_settings)

@@ -34,7 +34,7 @@ TRUNCATED = "truncated; --long-text window reads them whole"
 
 @click.command(epilog='Example: ftx predict --onnx model.onnx "This movie was great!"')
 @onnx()
-@as_json("Print a JSON object for each text, with all probabilities.")
+@as_json(help="Print a JSON object for each text, with all probabilities.")
 @settings_options
 @click.option(
     "--engine",

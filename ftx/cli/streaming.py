@@ -27,9 +27,9 @@ JOB: dict[str, Option] = {
     "input": click.option(
         "--input",
         type=PATH,
-        help="Predict the rows of this .csv, .tsv, .jsonl, .txt (.gz) or .parquet file; - is standard input.",
+        help="Predict the rows of this .csv, .tsv, .jsonl, .txt (.gz) or .parquet file; - is stdin.",
     ),
-    "output": output("Write them here, as .csv, .tsv, .jsonl (.gz) or .parquet.  [default: -]"),
+    "output": output(help="Write them here, as .csv, .tsv, .jsonl (.gz) or .parquet.  [default: -]"),
     "input_format": click.option(
         "--input-format", type=click.Choice(INPUT_FORMATS), help="The input's format, if its name does not tell."
     ),
@@ -37,7 +37,7 @@ JOB: dict[str, Option] = {
         "--output-format", type=click.Choice(OUTPUT_FORMATS), help="The output's, likewise.  [default for -: jsonl]"
     ),
     "text_column": click.option(
-        "--text-column", type=TEXT, help="Column of the texts.  [default: text, else the only one]"
+        "--text-column", type=TEXT, help="Column of the texts.  [default: text, or the only one]"
     ),
     "text_pair_column": click.option(
         "--text-pair-column", type=TEXT, help="Column of the second texts, for a model that reads pairs."
@@ -47,8 +47,8 @@ JOB: dict[str, Option] = {
     ),
     "skip_bad_rows": click.option("--skip-bad-rows", type=COUNT, default=0, help="Skip up to this many bad rows."),
     "rejects": click.option("--rejects", type=PATH, help="Skip all bad rows, and write them to this file."),
-    "resume": resume("Resume an interrupted job."),
-    "overwrite": overwrite("Replace the output, or restart an unfinished job."),
+    "resume": resume(help="Resume an interrupted job."),
+    "overwrite": overwrite(help="Replace the output, or restart an unfinished job."),
 }
 # What a job with Ray, which reads files and writes a folder, does not take.
 LOCAL_ONLY = ("resume", "rejects", "skip_bad_rows", "input_format", "output_format")

@@ -41,9 +41,9 @@ __all__ = ["export", "train"]
 @click.option("--list", "listing", is_flag=True, help="List the recipes and exit.")
 @click.option("--show", type=DATA_SET, metavar="RECIPE", help="Print a recipe's file and exit.")
 @click.option("--quick", is_flag=True, help="The recipe's quick look: fewer rows.")
-@output("The run folder.  [default: runs/RECIPE]")
-@overwrite("Replace an existing run.")
-@resume("Resume an unfinished run from its newest checkpoint.")
+@output(help="The run folder.  [default: runs/RECIPE]")
+@overwrite(help="Replace an existing run.")
+@resume(help="Resume an unfinished run from its newest checkpoint.")
 @click.option(
     "--model",
     type=DATA_SET,
@@ -99,7 +99,7 @@ __all__ = ["export", "train"]
     help="auto (fp16 on CUDA; on a CPU bf16 where a trial is faster, else fp32), fp32, fp16 or bf16.",
 )
 @click.option("--seed", type=SEED, help="Seed of the split, the new weights and the order of the rows.")
-@as_json("Print the metrics as JSON.")
+@as_json(help="Print the metrics as JSON.")
 def train(
     recipe_name: str,
     listing: bool,
@@ -159,8 +159,8 @@ def share_or_file(validation: str) -> dict[str, Any]:
 
 @click.command(epilog="Example: ftx export runs/starter")
 @click.argument("run", type=FILES)
-@output("The export folder.  [default: RUN/onnx]")
-@overwrite("Replace an existing export.")
+@output(help="The export folder.  [default: RUN/onnx]")
+@overwrite(help="Replace an existing export.")
 @click.option("--data", type=FILES, help="Held-out text to verify on.  [default: RUN/eval.jsonl]")
 @click.option(
     "--quantize",
@@ -186,7 +186,7 @@ def share_or_file(validation: str) -> dict[str, Any]:
     "--device", type=TEXT, default="cpu", show_default=True, help="cpu, or cuda: fp16 for a GPU instead of int8."
 )
 @click.option("--compare", is_flag=True, help="Also time Optimum's presets and OpenVINO (extra: peers).")
-@as_json("Print parity.json.")
+@as_json(help="Print parity.json.")
 def export(
     run: Path,
     output: Path | None,

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from ftx.errors import OutputError
 from ftx.locking import try_lock
 from ftx.manifest import Manifest
+from ftx.output.record import sync
 from ftx.runtime.heads import Prediction
 from ftx.runtime.stream.columns import predicted_columns
 from ftx.runtime.stream.formats import STDIO, Format
@@ -98,7 +99,7 @@ def as_cell(value: Any) -> str:
     return "|".join(map(clean, value)) if isinstance(value, list) else clean(str(value))
 
 
-class Place(Protocol):
+class Place:
     """Where the output goes."""
 
     def begin(self, committed: int) -> None:
@@ -106,6 +107,7 @@ class Place(Protocol):
 
     def append(self, data: bytes) -> int:
         """Write a chunk durably; return what `begin` needs to continue after it."""
+        raise NotImplementedError
 
     def publish(self, committed: int) -> None:
         """Move the complete output to its place."""
@@ -114,7 +116,7 @@ class Place(Protocol):
         """Close the place."""
 
 
-class StreamPlace:
+class StreamPlace(Place):
     """Standard output, a pipe or a device."""
 
     def __init__(self, path: Path) -> None:
@@ -137,16 +139,13 @@ class StreamPlace:
         write_whole(self._stream, data)
         return 0
 
-    def publish(self, committed: int) -> None:
-        """Do nothing: it is written already."""
-
     def close(self) -> None:
         """Close what was opened."""
         if self._stream is not None and str(self._path) != STDIO:
             self._stream.close()
 
 
-class FilePlace:
+class FilePlace(Place):
     """A file that is written beside its place, and renamed at the end."""
 
     def __init__(self, target: Path, part: Path) -> None:
@@ -172,7 +171,7 @@ class FilePlace:
         self.close()
         if self._part.exists():
             self._part.replace(self._target)
-            sync_folder(self._target.parent)
+            sync(self._target.parent)
         elif not self._target.exists() or self._target.stat().st_size != committed:
             # Otherwise an earlier run was killed after the renaming.
             raise OutputError(f"{self._part} is missing, though it is in the journal: start over with --overwrite")
@@ -183,7 +182,7 @@ class FilePlace:
             self._file.close()
 
 
-class PartsPlace:
+class PartsPlace(Place):
     """A folder of Parquet files, one a chunk, that are joined at the end: Parquet can't be appended to."""
 
     def __init__(self, target: Path, part: Path) -> None:
@@ -205,7 +204,7 @@ class PartsPlace:
         with (self._part / f"{self._count:08}.parquet").open("wb", buffering=0) as file:
             write_whole(file, data)
             os.fsync(file.fileno())
-        sync_folder(self._part)
+        sync(self._part)
         self._count += 1
         return self._count
 
@@ -222,10 +221,7 @@ class PartsPlace:
             file.flush()
             os.fsync(file.fileno())
         joined.replace(self._target)
-        sync_folder(self._target.parent)
-
-    def close(self) -> None:
-        """Do nothing: each file was closed after it was written."""
+        sync(self._target.parent)
 
     def _check_files(self) -> None:
         """Check that all committed files exist."""
@@ -241,20 +237,6 @@ def write_whole(file: BinaryIO | Any, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a renaming survive a power cut, where the system supports that."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows can't open folders
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
 
 
 def remove(path: Path) -> None:

@@ -36,13 +36,7 @@ def given(names: Container[str | None]) -> dict[str, str]:
 
 
 def together(argument: str, options: Mapping[str, Option], value: Callable[[dict[str, Any]], Any]) -> Option:
-    """Give a command several options as one argument.
-
-    Args:
-        argument: The argument's name.
-        options: The options, by parameter name.
-        value: Makes the argument of the options' values.
-    """
+    """Give a command several options, by parameter name, as one argument that is made of their values."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)

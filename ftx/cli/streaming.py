@@ -121,18 +121,7 @@ def run_on_ray(job: Job, onnx: Path, settings: PredictSettings, *, address: str 
         raise click.UsageError(f"{refused[0]} does not go with --engine ray, which reads files and writes a folder")
     from ftx.runtime.ray import predict_with_ray
 
-    report = predict_with_ray(
-        onnx,
-        job.input,
-        job.output,
-        text_column=job.text_column,
-        text_pair_column=job.text_pair_column,
-        prefix=job.prefix,
-        settings=settings,
-        address=address,
-        workers=settings.intra_op_num_threads,
-        overwrite=job.overwrite,
-    )
+    report = predict_with_ray(onnx, job, settings, address=address, workers=settings.intra_op_num_threads)
     if report.notice:
         click.echo(report.notice, err=True)
     click.echo(

@@ -16,9 +16,9 @@ from ftx.runtime.ray.cluster import cluster
 from ftx.runtime.ray.shards import in_order, join
 from ftx.runtime.ray.worker import CHUNKS, ChunkReport, ChunkWorker, RayJob, chunks_of, open_predictor, read_chunks
 from ftx.runtime.settings import PredictSettings
-from ftx.runtime.stream.columns import PREFIX, predicted_columns
+from ftx.runtime.stream.columns import predicted_columns
 from ftx.runtime.stream.formats import Format, input_format
-from ftx.runtime.stream.job import CHUNK_BYTES, CHUNK_ROWS
+from ftx.runtime.stream.job import Job
 from ftx.runtime.stream.reading import Reading
 
 __all__ = ["RayReport", "predict_with_ray"]
@@ -54,17 +54,12 @@ class RayReport:
 
 def predict_with_ray(
     onnx: str | Path,
-    input: str | Path,  # noqa: A002 - as the command line names it
-    output: str | Path,
-    *,
-    text_column: str | None = None,
-    text_pair_column: str | None = None,
-    prefix: str = PREFIX,
+    job: Job,
     settings: PredictSettings | None = None,
+    *,
     address: str | None = None,
     workers: int | None = None,
     rows_per_shard: int = 100_000,
-    overwrite: bool = False,
 ) -> RayReport:
     """Predict every row of a file or of a folder of files, in parallel.
 
@@ -77,24 +72,21 @@ def predict_with_ray(
 
     Args:
         onnx: The `.onnx` file, or a folder with one.
-        input: A Parquet (`.parquet`), JSON lines (`.jsonl`, `.json`), delimited (`.csv`, `.tsv`) or text file (`.txt`),
-            optionally compressed (`.gz`), or a folder of such files.
-        output: The folder of Parquet shards to write.
-        text_column: The column of the texts; default: `text`, else the only one.
-        text_pair_column: The column of the second texts, for a model that reads pairs; its default is `text_pair`.
-        prefix: Prefix of the added columns' names.
+        job: Its input is a Parquet (`.parquet`), JSON lines (`.jsonl`, `.json`), delimited (`.csv`, `.tsv`) or text
+            file (`.txt`), optionally compressed (`.gz`), or a folder of such files; its output the folder of Parquet
+            shards. With `overwrite`, shards that an earlier job wrote there are replaced, and other files kept. Its
+            formats, `rejects`, `skip_bad_rows` and `resume` are not used.
         settings: How to predict. Each worker has one thread, whatever they say.
         address: A Ray cluster, `ray://HOST:PORT`, `HOST:PORT` or `auto`; default: a Ray of its own on this machine.
         workers: Worker processes; default: the cores this process may use, or on a cluster all CPUs but one, as many as
             Ray finds free.
         rows_per_shard: Rows in a shard, or a few more; the last one of an input file has fewer.
-        overwrite: Whether shards that an earlier job wrote there may be replaced; other files there are kept.
 
     Raises:
         MissingExtraError: ray is not installed.
         OnnxFileError: The file can't be used.
         DataError: The input can't be read, or lacks a column, or a row can't be used.
-        OutputError: Something is at `output` already, or it can't be written.
+        OutputError: The output is not empty, or can't be written.
         FtxError: There is no such cluster, or workers kept dying.
         ValueError: A number is below 1, or the stride is as long as a window, or longer.
     """
@@ -103,48 +95,47 @@ def predict_with_ray(
         if number is not None and number < 1:
             raise ValueError(f"{name} {number}, expected at least 1")
     require("ray", "ray", "pyarrow")
-    source, target = Path(input).absolute(), Path(output).absolute()
+    source, target = job.input.absolute(), job.output.absolute()
     path = find_onnx(onnx).absolute()
     model = open_model(path)
     model.file.close()
-    manifest = model.manifest
     reading = Reading(
         path=source,
         bad=refuse,
-        text_column=text_column,
-        text_pair_column=text_pair_column,
-        text_pair=manifest.text_pair,
-        added=tuple(predicted_columns([], manifest, prefix=prefix)),
+        text_column=job.text_column,
+        text_pair_column=job.text_pair_column,
+        text_pair=model.manifest.text_pair,
+        added=tuple(predicted_columns([], model.manifest, prefix=job.prefix)),
         form="table",
         plain_cells=False,
-        chunk_rows=CHUNK_ROWS,
-        chunk_bytes=CHUNK_BYTES,
+        chunk_rows=job.chunk_rows,
+        chunk_bytes=job.chunk_bytes,
     )
     files = find_files(source)
     with closing(chunks_of(*files[0], reading)) as chunks:  # errors in the first chunk are found before Ray starts
         next(chunks)
-    with staged_folder(target, kind=KIND, overwrite=overwrite) as part:
+    with staged_folder(target, kind=KIND, overwrite=job.overwrite) as part:
         (part / CHUNKS).mkdir()
-        job = RayJob(
+        work = RayJob(
             onnx=path,
             sha256=model.sha256,
             files=files,
             reading=reading,
             part=part,
-            prefix=prefix,
+            prefix=job.prefix,
             settings=replace(settings or PredictSettings(), intra_op_num_threads=1, mode="latency"),
         )
         # A model that can't be opened is reported once, here, not by every worker.
-        with open_predictor(job) as predictor:
+        with open_predictor(work) as predictor:
             notice = predictor.notice
         with cluster(address, workers) as (ray, count):
-            chunks_done = in_order(job, run(ray, job, workers=count, fixed=address is None))
-        shards = join(job, chunks_done, rows_per_shard)
+            done = in_order(work, run(ray, work, workers=count, fixed=address is None))
+        shards = join(work, done, rows_per_shard)
     return RayReport(
         output=target,
-        rows=sum(chunk.rows for chunk in chunks_done),
-        truncated=sum(chunk.truncated for chunk in chunks_done),
-        windowed=sum(chunk.windowed for chunk in chunks_done),
+        rows=sum(chunk.rows for chunk in done),
+        truncated=sum(chunk.truncated for chunk in done),
+        windowed=sum(chunk.windowed for chunk in done),
         shards=shards,
         workers=count,
         notice=notice,
@@ -193,7 +184,6 @@ def run(ray: Any, job: RayJob, *, workers: int, fixed: bool) -> list[ChunkReport
         ray.data.ActorPoolStrategy(size=workers) if fixed else ray.data.ActorPoolStrategy(min_size=1, max_size=workers)
     )
     reports: list[ChunkReport] = []
-    failure: FtxError | None = None
     try:
         # By default Ray Data restarts actors whenever they die (max_restarts -1), and redoes their chunks
         # (max_task_retries -1).
@@ -204,13 +194,12 @@ def run(ray: Any, job: RayJob, *, workers: int, fixed: bool) -> list[ChunkReport
         for row in done.iter_rows():
             result = pickle.loads(row["result"])
             if isinstance(result, FtxError):
-                failure = result
-                break  # which ends the tasks that are left
+                raise result  # closing the rows' iterator ends the other tasks
             reports.append(result)
+    except FtxError:
+        raise
     except Exception as error:  # Ray's own, and what workers raised besides, wrapped several deep
         raise FtxError(f"Ray could not finish: {type(error).__name__}: {last_line(error)}") from error
-    if failure is not None:
-        raise failure
     return reports
 
 

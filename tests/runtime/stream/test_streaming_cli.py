@@ -15,8 +15,12 @@ from click.testing import CliRunner, Result
 
 from ftx.cli import ftx
 from ftx.cli.group import ExplainingGroup
-from ftx.cli.streaming import INPUT_FORMATS, OUTPUT_FORMATS, done, job_options, run_job, show_progress
-from ftx.runtime.stream import Progress, formats
+from ftx.cli.options import SETTINGS
+from ftx.cli.streaming import INPUT_FORMATS, OUTPUT_FORMATS, PREFIX, done, job_options, run_job, show_progress
+from ftx.runtime.long_text import POOLINGS
+from ftx.runtime.session import PROVIDERS
+from ftx.runtime.settings import LONG_TEXTS, PredictSettings
+from ftx.runtime.stream import Progress, columns, formats
 
 Run = Callable[..., Result]
 
@@ -91,6 +95,8 @@ def test_wrong_usage(tmp_path: Path, run: Run) -> None:
         ["--input", "in.csv", "--json"],
         ["--resume"],
         ["--prefix", "x"],
+        ["--prefix", PREFIX],  # given, although it is the default
+        ["--skip-bad-rows", "0"],
     ):
         assert run(*arguments).exit_code == 2, arguments
     assert run("--input", tmp_path / "none.csv").exit_code == 1
@@ -98,6 +104,16 @@ def test_wrong_usage(tmp_path: Path, run: Run) -> None:
 
 def test_formats_are_those_of_the_library() -> None:
     assert (INPUT_FORMATS, OUTPUT_FORMATS) == (formats.INPUT_FORMATS, formats.OUTPUT_FORMATS)
+    assert PREFIX == columns.PREFIX
+
+
+def test_options_and_defaults_are_those_of_the_library() -> None:
+    command = ftx.commands["predict"]
+    options = {option.name: option for option in command.params}
+    values = command.make_context("predict", ["--onnx", "model.onnx", "a text"]).params
+    assert PredictSettings(**{name: values[name] for name in SETTINGS}) == PredictSettings()
+    choices = {"long_text": LONG_TEXTS, "pooling": POOLINGS, "provider": tuple(PROVIDERS)}
+    assert {name: tuple(options[name].type.choices) for name in choices} == choices  # type: ignore[attr-defined]
 
 
 def test_progress(capsys: pytest.CaptureFixture[str]) -> None:

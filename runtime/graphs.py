@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ftx.errors import OnnxFileError, out_of_memory
 from ftx.manifest import Manifest
-from ftx.runtime.ending import Native
 from ftx.runtime.session import first_line, open_session, raised_in
+from ftx.runtime.shutdown import Native
 from ftx.runtime.tokenization import Batch
 from ftx.snapshot import Snapshot
 

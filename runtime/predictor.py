@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ftx.errors import DataError, OnnxFileError
 from ftx.machine import usable_cores
 from ftx.manifest import Manifest
-from ftx.runtime.ending import share
 from ftx.runtime.exact_kernel import NOTICE, needs_exact_kernel
 from ftx.runtime.graphs import Graphs, check_graph
 from ftx.runtime.heads import Prediction, decode_probabilities, probabilities
@@ -21,6 +20,7 @@ from ftx.runtime.inputs import checked_texts, whole_number
 from ftx.runtime.long_text import pool
 from ftx.runtime.model_file import ModelFile, find_onnx, open_model
 from ftx.runtime.settings import PredictSettings
+from ftx.runtime.shutdown import share
 from ftx.runtime.tokenization import Encoding, encode, load_tokenizer, pad, windows
 from ftx.text import Text
 

@@ -159,7 +159,9 @@ def manifest_of(config: dict[str, Any], length: int | None) -> Manifest:
     if pad_token_id is None:  # the architecture's default; position ids that are offset by it start after it
         pad_token_id = max(0, longest_input(None, positions, None) - longest - 1)
     return Manifest(
-        problem_type=config.get("problem_type") or problem_type_by_columns(len(labels)),
+        # transformers' default if config.json names none.
+        problem_type=config.get("problem_type")
+        or ("regression" if len(labels) == 1 else "single_label_classification"),
         id2label=labels,
         max_length=longest if length is None else min(length, longest),
         input_names=(),
@@ -174,11 +176,6 @@ def cut_left(tokenizer_json: str) -> str:
     values = typed.read_object(tokenizer_json)
     values["truncation"] = {"direction": "Left", "max_length": LONGEST, "strategy": "LongestFirst", "stride": 0}
     return json.dumps(values)
-
-
-def problem_type_by_columns(columns: int) -> str:
-    """Choose a problem_type as transformers does if config.json has none."""
-    return "regression" if columns == 1 else "single_label_classification"
 
 
 def read_json(path: Path, content: bytes) -> dict[str, Any]:

@@ -109,10 +109,9 @@ def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -
         report = {"passed": passed, "probes": asdict(probes), "against": comparison and comparison.to_dict()}
         answer(json.dumps(report))
     else:
-        answer(
-            f"{said(probes.passed)}  {probes.probes} golden probes, max |Δlogit| {probes.max_abs_diff:.2g} "
-            f"(at most {probes.atol:g})"
-        )
+        verdict = "passed" if probes.passed else "FAILED"
+        difference = f"max |Δlogit| {probes.max_abs_diff:.2g} (at most {probes.atol:g})"
+        answer(f"{verdict}  {probes.probes} golden probes, {difference}")
         if probes.renamed:
             answer(f"FAILED  {probes.renamed} of them have another label now: labels were renamed after the export")
         if comparison:
@@ -124,11 +123,6 @@ def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -
             answer(f"required: {comparison.gate}{near}")
     if not passed:
         raise click.exceptions.Exit(1)
-
-
-def said(passed: bool) -> str:
-    """Format a verdict."""
-    return "passed" if passed else "FAILED"
 
 
 @click.command(epilog="Example: ftx bench --onnx runs/starter/onnx --against runs/starter --output report")

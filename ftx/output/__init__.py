@@ -35,14 +35,9 @@ class FinishedError(OutputError):
     """What should be resumed is finished."""
 
 
-def nothing(staging: Path) -> int:
-    """Find nothing to resume in a staging folder."""
-    return 0
-
-
 @contextmanager
 def staged_folder(
-    output: Path, *, kind: Kind, overwrite: bool, resume: bool = False, resumable: Resumable = nothing
+    output: Path, *, kind: Kind, overwrite: bool, resume: bool = False, resumable: Resumable = lambda staging: 0
 ) -> Iterator[Path]:
     """Yield a folder beside `output`, and move it to `output` when the block ends without an exception.
 
@@ -64,7 +59,7 @@ def staged_folder(
     with ExitStack() as held:
         with explained(output):
             target = located(output, kind.what)
-            held.enter_context(locked(target, output))
+            held.enter_context(locked_place(beside(target, "lock"), output))
             recovered = recover(target, kind, output, overwrite=overwrite)
             if overwrite and is_occupied(target):
                 for name, inner in kind.inner.items():
@@ -113,10 +108,10 @@ def recover(target: Path, kind: Kind, output: Path, *, overwrite: bool) -> bool:
 
 def claim_inner(target: Path, kind: Kind, output: Path, held: ExitStack) -> None:
     """Lock a folder within the one that is overwritten, and clear what a killed process left there."""
-    staging = staging_of(target)
-    if not any(path.exists() for path in (target / kind.record, staging, beside(target, "lock"))):
+    staging, lock = staging_of(target), beside(target, "lock")
+    if not any(path.exists() for path in (target / kind.record, staging, lock)):
         return
-    held.enter_context(locked(target, output))
+    held.enter_context(locked_place(lock, output))
     recover(target, kind, output, overwrite=True)
     if staging.exists():
         shutil.rmtree(staging)
@@ -191,10 +186,3 @@ def leave(staging: Path, output: Path, resumable: Resumable, *, told: bool) -> N
             print(f"{output}: {steps} steps are done and kept: continue with --resume", file=sys.stderr)
     else:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def locked(target: Path, output: Path) -> Iterator[None]:
-    """Hold the lock of an output folder."""
-    with locked_place(beside(target, "lock"), output):
-        yield

@@ -194,16 +194,8 @@ class JobRun:
             except BaseException:
                 self._discard()
                 raise
-        journal = self._journal
-        return JobReport(
-            rows=journal.rows,
-            bad_rows=journal.bad_rows,
-            truncated=journal.truncated,
-            windowed=journal.windowed,
-            rows_before=self._rows_before,
-            sec=self._sec,
-            output=job.output,
-        )
+        counts = {name: getattr(self._journal, name) for name in ("rows", "bad_rows", "truncated", "windowed")}
+        return JobReport(**counts, rows_before=self._rows_before, sec=self._sec, output=job.output)
 
     def _claim(self, held: ExitStack) -> None:
         """Lock the unfinished output, so that no other process writes there."""

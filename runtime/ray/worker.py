@@ -92,7 +92,7 @@ class ChunkWorker:
         self.predictor: Predictor | None = None  # opened with the first chunk, so that what it raises is a result
 
     def __call__(self, batch: Any) -> Any:
-        """Predict a chunk, and write it."""
+        """Turn a chunk, or an error in place of one, into a result."""
         import pyarrow
 
         (row,) = batch.to_pylist()
@@ -105,11 +105,7 @@ class ChunkWorker:
         return pyarrow.table({"result": [pickle.dumps(result)]})
 
     def predict(self, chunk: Chunk, file: int, number: int, last: bool) -> ChunkReport:
-        """Predict a chunk, and write it.
-
-        Raises:
-            FtxError: It can't be predicted.
-        """
+        """Predict a chunk, write it, and report it."""
         self.predictor = self.predictor or open_predictor(self.job)
         predictions = self.predictor(chunk.texts) if chunk.texts else []
         data = encode_parquet(chunk, predictions, self.predictor.manifest, self.job.prefix)

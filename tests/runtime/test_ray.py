@@ -254,9 +254,7 @@ class TestOnOneRay:
     def test_what_a_worker_meets_late_ends_the_job_as_it_is(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
         source = tmp_path / "rows.jsonl"
         source.write_text('{"text": "fine"}\n' * 5000 + '{"text": ["a list"]}\n' + '{"text": "fine"}\n' * 5000)
-        with pytest.raises(
-            DataError, match=r"^\S+rows.jsonl:5001: the text is a list; expected a string; correct"
-        ) as caught:
+        with pytest.raises(DataError, match=r"^\S+rows.jsonl:5001: .* list; expected .*; correct or remove") as caught:
             predict(graph("single_label_classification"), source, tmp_path / "out", workers=1)
         assert caught.value.__cause__ is None
         assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]

@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ftx.errors import FetchError, require
-from ftx.finetune.data.lines import exists
 from ftx.machine import cache_home
+from ftx.tables.lines import exists
 
 __all__ = ["Package", "fetch"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import RecipeError
-from ftx.finetune.data.cells import LONGEST_LABEL, listed
-from ftx.finetune.data.lines import exists
-from ftx.finetune.data.records import is_delimiter
 from ftx.finetune.starter import STARTER
+from ftx.tables.cells import LONGEST_LABEL, listed
+from ftx.tables.columns import is_delimiter
+from ftx.tables.lines import exists
 
 __all__ = [
     "BEST_METRICS",

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ftx.errors import DataError
-from ftx.finetune.data.table import Row
 from ftx.finetune.packages import Package, fetch
+from ftx.tables.labelled import Row
 
 __all__ = ["STARTER", "starter_model", "starter_rows"]
 

@@ -11,9 +11,9 @@ from functools import cached_property
 import numpy as np
 
 from ftx.errors import DataError
-from ftx.finetune.data.cells import listed
-from ftx.finetune.data.table import Row
 from ftx.heldout import Label
+from ftx.tables.cells import listed
+from ftx.tables.labelled import Row
 from ftx.text import Text
 
 __all__ = ["MULTI_LABEL", "REGRESSION", "SINGLE_LABEL", "Example", "Head", "Target", "find_head", "strata"]

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import FtxError, ModelError, chain, out_of_memory, write_failed
-from ftx.finetune.data.lines import exists
 from ftx.finetune.model.head import Head
 from ftx.finetune.starter import STARTER, starter_model
 from ftx.lengths import longest_input
+from ftx.tables.lines import exists
 
 __all__ = ["NO_HUB", "load_checkpoint", "load_model", "load_tokenizer", "positions", "split_revision", "unloadable"]
 

@@ -12,8 +12,17 @@ import click
 
 from ftx.advice import advice
 from ftx.cli.answering import answer, working
+from ftx.cli.data_options import (
+    COLUMN_FIELDS,
+    delimiter,
+    label_column,
+    label_columns,
+    skip_bad_rows,
+    text_column,
+    text_pair_column,
+)
 from ftx.cli.options import against, as_json, onnx, output, threads
-from ftx.cli.parameters import AT_LEAST_ONE, CHARACTER, COUNT, FILES, NAMES, TEXT
+from ftx.cli.parameters import AT_LEAST_ONE, FILES
 from ftx.errors import OutputError
 
 __all__ = ["bench", "evaluate", "metric_lines", "verify"]
@@ -23,16 +32,12 @@ __all__ = ["bench", "evaluate", "metric_lines", "verify"]
 @click.option("--run", type=FILES, help="A run or checkpoint folder.")
 @onnx(help="Or an .onnx file, or a folder with one.", required=False)
 @click.option("--data", type=FILES, help="Labelled rows.  [default: the run's held-out ones]")
-@click.option("--text-column", "text", type=TEXT, help="The column of the texts.  [default: the run's]")
-@click.option("--text-pair-column", "text_pair", type=TEXT, help="The column of the second texts.")
-@click.option("--label-column", "label", type=TEXT, help="The column of the labels, or of lists of them.")
-@click.option(
-    "--label-columns", "indicators", type=NAMES, help="For multi-label, instead: columns with 1 or 0, by commas."
-)
-@click.option(
-    "--delimiter", type=CHARACTER, help="What separates the cells of a .csv, .tsv or .txt file; else found out."
-)
-@click.option("--skip-bad-rows", type=COUNT, default=0, help="Rows that may be unusable.")
+@text_column("the run's, else text")
+@text_pair_column()
+@label_column("the run's, else label")
+@label_columns()
+@delimiter()
+@skip_bad_rows()
 @as_json(help="Print everything as JSON, including the confusion matrix.")
 def evaluate(
     run: Path | None,
@@ -45,7 +50,7 @@ def evaluate(
     """Score a checkpoint or an ONNX file on labelled rows, as training scores its held-out ones."""
     if (run is None) == (onnx is None):
         raise click.UsageError("give either --run or --onnx")
-    given = {name: value for name, value in columns.items() if value is not None}
+    given = {COLUMN_FIELDS[name]: value for name, value in columns.items() if value is not None}
     with working():
         from ftx import finetune
         from ftx.runtime import Predictor

@@ -150,13 +150,13 @@ def pair(numbered_line: tuple[int, str]) -> tuple[str, str]:
 
 def stdin_lines() -> Iterator[tuple[int, str]]:
     """Read standard input, a numbered text a line; only line feeds (and CR LF) end a line."""
-    from ftx.runtime.stream.reading import open_lines
+    from ftx.tables.lines import STDIO, open_lines, without_end
 
-    lines = open_lines(Path("-"), gz=False)
-    for line in lines:
-        if lines.take_spoilt():
-            raise DataError(f"standard input, line {lines.number} is not UTF-8: convert it, with iconv for example")
-        yield lines.number, line.rstrip("\r\n")
+    with open_lines(Path(STDIO)) as lines:
+        for line in lines:
+            if lines.take_undecodable():
+                raise DataError(f"standard input, line {lines.number} is not UTF-8: convert it, with iconv for example")
+            yield lines.number, without_end(line)
 
 
 def readable(prediction: Prediction) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ftx.cli.data_options import skip_bad_rows, text_column, text_pair_column
 from ftx.cli.options import Option, given, output, overwrite, resume, together
-from ftx.cli.parameters import ANY_TEXT, COUNT, PATH, TEXT
+from ftx.cli.parameters import ANY_TEXT, PATH
 
 if TYPE_CHECKING:
     from ftx.runtime import Predictor, PredictSettings
@@ -36,16 +37,12 @@ JOB: dict[str, Option] = {
     "output_format": click.option(
         "--output-format", type=click.Choice(OUTPUT_FORMATS), help="The output's, likewise.  [default for -: jsonl]"
     ),
-    "text_column": click.option(
-        "--text-column", type=TEXT, help="Column of the texts.  [default: text, or the only one]"
-    ),
-    "text_pair_column": click.option(
-        "--text-pair-column", type=TEXT, help="Column of the second texts, for a model that reads pairs."
-    ),
+    "text_column": text_column("text, else the only one"),
+    "text_pair_column": text_pair_column(),
     "prefix": click.option(
         "--prefix", type=ANY_TEXT, default=PREFIX, show_default=True, help="Prefix of the added columns' names."
     ),
-    "skip_bad_rows": click.option("--skip-bad-rows", type=COUNT, default=0, help="Skip up to this many bad rows."),
+    "skip_bad_rows": skip_bad_rows(),
     "rejects": click.option("--rejects", type=PATH, help="Skip all bad rows, and write them to this file."),
     "resume": resume(help="Resume an interrupted job."),
     "overwrite": overwrite(help="Replace the output, or restart an unfinished job."),
@@ -94,6 +91,8 @@ def run_job(predictor: Predictor, job: Job) -> None:
     if report.finished_before:
         click.echo(f"{report.output} already exists, and there is no unfinished job: nothing to do", err=True)
         return
+    if report.notice:
+        click.echo(report.notice, err=True)
     said = done(report.rows, report.sec, report.rows_before)
     click.echo(f"{said}, {report.bad_rows:,} bad rows, {long_texts(report)}", err=True)
 

@@ -9,13 +9,20 @@ from typing import Any
 import click
 
 from ftx.cli.answering import answer, working
+from ftx.cli.data_options import (
+    delimiter,
+    label_column,
+    label_columns,
+    skip_bad_rows,
+    text_column,
+    text_pair_column,
+)
 from ftx.cli.measuring import metric_lines
 from ftx.cli.options import as_json, given, output, overwrite, resume
 from ftx.cli.parameters import (
     ABOVE_ZERO,
     AT_LEAST_ONE,
     BATCH,
-    CHARACTER,
     COUNT,
     DATA_SET,
     FILES,
@@ -50,22 +57,20 @@ __all__ = ["export", "train"]
     help="'starter' (with the recipe's values for it), a hub id or NAME@REVISION, or a folder.",
 )
 @click.option(
-    "--dataset", type=DATA_SET, help="'starter', a .csv .tsv .txt .jsonl .parquet, a folder of them, or a hub id."
+    "--dataset",
+    type=DATA_SET,
+    help="'starter', a .csv, .tsv, .txt, .jsonl (.gz) or .parquet file, a folder of them, or a hub id.",
 )
-@click.option("--text-column", type=TEXT, help="The column of the texts.")
-@click.option("--text-pair-column", type=TEXT, help="The column of the second texts, for pairs.")
-@click.option("--label-column", type=TEXT, help="The column of the labels, or of lists of them.")
-@click.option(
-    "--label-columns", type=NAMES, help="For multi-label, instead: columns with 1 or 0, a column a label, by commas."
-)
+@text_column("the recipe's")
+@text_pair_column()
+@label_column("the recipe's")
+@label_columns()
 @click.option(
     "--problem-type", type=TEXT, help="auto, single_label_classification, multi_label_classification or regression."
 )
 @click.option("--labels", type=NAMES, help="Label names in order, separated by commas; else found in the data.")
-@click.option(
-    "--delimiter", type=CHARACTER, help="What separates the cells of a .csv, .tsv or .txt file; else found out."
-)
-@click.option("--skip-bad-rows", type=COUNT, help="Rows that may be unusable; they go to RUN/bad_rows.jsonl.")
+@delimiter()
+@skip_bad_rows(", listed in RUN/bad_rows.jsonl", default=None)
 @click.option(
     "--validation", type=DATA_SET, help="What is held out: a share of the sentences of each label, or a file."
 )

@@ -17,9 +17,9 @@ from ftx.runtime.ray.shards import in_order, join
 from ftx.runtime.ray.worker import CHUNKS, ChunkReport, ChunkWorker, RayJob, chunks_of, open_predictor, read_chunks
 from ftx.runtime.settings import PredictSettings
 from ftx.runtime.stream.columns import predicted_columns
-from ftx.runtime.stream.formats import Format, input_format
 from ftx.runtime.stream.job import Job
 from ftx.runtime.stream.reading import Reading
+from ftx.tables.formats import Format, input_format, table_files
 
 __all__ = ["RayReport", "predict_with_ray"]
 
@@ -151,12 +151,7 @@ def find_files(source: Path) -> list[tuple[Path, Format]]:
     """
     if not source.exists():
         raise DataError(f"{source} does not exist; expected a file, or a folder of files")
-    files = [source]
-    if source.is_dir():
-        files = sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith((".", "_")))
-    if not files:
-        raise DataError(f"{source} holds no files; expected some with rows to predict")
-    return [(path, input_format(path, None)) for path in files]
+    return [(path, input_format(path, option="")) for path in table_files(source)]
 
 
 def refuse(where: str, reason: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Generator, Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,10 @@ from typing import Any
 from ftx.errors import FtxError
 from ftx.runtime.predictor import Predictor
 from ftx.runtime.settings import PredictSettings
-from ftx.runtime.stream.delimited import table_chunks
-from ftx.runtime.stream.formats import Format
-from ftx.runtime.stream.json_lines import json_chunks
-from ftx.runtime.stream.parquet import encode_parquet, parquet_chunks
-from ftx.runtime.stream.reading import Chunk, Reading, open_lines
+from ftx.runtime.stream import chunks
+from ftx.runtime.stream.parquet import encode_parquet
+from ftx.runtime.stream.reading import Chunk, Reading
+from ftx.tables.formats import Format
 
 __all__ = ["CHUNKS", "ChunkReport", "ChunkWorker", "RayJob", "chunks_of", "open_predictor", "read_chunks"]
 
@@ -143,13 +141,7 @@ def read_chunks(batch: Any, job: RayJob) -> Iterator[Any]:
 
 def chunks_of(path: Path, form: Format, reading: Reading) -> Generator[Chunk, None, None]:
     """Read a file chunk by chunk."""
-    reading = replace(reading, path=path)
-    if form.kind == "parquet":
-        with closing(parquet_chunks(reading)) as chunks:
-            yield from chunks
-        return
-    with closing(open_lines(path, form.gz)) as lines:
-        yield from json_chunks(reading, lines) if form.kind == "jsonl" else table_chunks(reading, lines, form.kind)
+    return chunks.chunks_of(replace(reading, path=path), form)
 
 
 def with_last(chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, bool]]:

@@ -11,7 +11,8 @@ from ftx.manifest import Manifest
 from ftx.runtime.heads import Prediction
 from ftx.runtime.settings import PredictSettings
 from ftx.runtime.stream.columns import PREFIX
-from ftx.runtime.stream.formats import Format, input_format, is_stream, output_format
+from ftx.runtime.stream.formats import output_format
+from ftx.tables.formats import Format, input_format, is_stream
 from ftx.text import Text
 
 __all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "Classifier", "Job"]

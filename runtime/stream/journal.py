@@ -11,9 +11,9 @@ from typing import Any
 from ftx import typed
 from ftx.advice import advice
 from ftx.errors import OutputError
-from ftx.runtime.stream.formats import is_stream
 from ftx.runtime.stream.job import Classifier, Job
 from ftx.runtime.stream.writing import write_whole
+from ftx.tables.formats import is_stream
 
 __all__ = [
     "DONE",

@@ -8,11 +8,12 @@ from pathlib import Path
 from ftx.errors import DataError, OutputError
 from ftx.manifest import Manifest
 from ftx.runtime.stream.columns import predicted_columns
-from ftx.runtime.stream.formats import is_closed_stdout, is_stream
+from ftx.runtime.stream.formats import is_closed_stdout
 from ftx.runtime.stream.job import Classifier, Job
 from ftx.runtime.stream.journal import Journal, read_journal
-from ftx.runtime.stream.parquet import check_parquet
 from ftx.runtime.stream.reading import breaks
+from ftx.tables.formats import is_stream
+from ftx.tables.parquet import check_parquet
 
 __all__ = ["check_job", "check_label_names", "check_newer", "is_finished"]
 

@@ -10,15 +10,12 @@ from pathlib import Path
 
 from ftx.advice import advice, remedy
 from ftx.errors import DataError
+from ftx.runtime.stream.chunks import chunks_of
 from ftx.runtime.stream.columns import PREFIX, predicted_columns
-from ftx.runtime.stream.delimited import table_chunks
-from ftx.runtime.stream.formats import is_stream
 from ftx.runtime.stream.job import CHUNK_BYTES, CHUNK_ROWS, Classifier, Job
 from ftx.runtime.stream.journal import DONE, PUBLISHED, RUNNING, Journal, new_journal, unchanged, write_journal
-from ftx.runtime.stream.json_lines import json_chunks
-from ftx.runtime.stream.parquet import parquet_chunks
 from ftx.runtime.stream.preflight import check_job, check_label_names, check_newer, is_finished
-from ftx.runtime.stream.reading import Chunk, Reading, open_lines
+from ftx.runtime.stream.reading import Chunk, Reading
 from ftx.runtime.stream.rejects import Rejects
 from ftx.runtime.stream.writing import (
     FilePlace,
@@ -30,6 +27,7 @@ from ftx.runtime.stream.writing import (
     locked,
     remove,
 )
+from ftx.tables.formats import is_stream
 
 __all__ = ["JobReport", "Progress", "do_job", "predict_file"]
 
@@ -58,6 +56,7 @@ class JobReport:
     rows_before: int = 0
     sec: float = 0.0
     finished_before: bool = False
+    notice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +167,7 @@ class JobRun:
         self._predictor = predictor
         self._journal = journal
         self._rows_before, self._sec = journal.rows, 0.0
+        self._notice = ""
         self._on_chunk = on_chunk
         self._rejects = Rejects(job.skip_bad_rows, job.rejects)
         self._read, self._written = job.formats
@@ -195,7 +195,7 @@ class JobRun:
                 self._discard()
                 raise
         counts = {name: getattr(self._journal, name) for name in ("rows", "bad_rows", "truncated", "windowed")}
-        return JobReport(**counts, rows_before=self._rows_before, sec=self._sec, output=job.output)
+        return JobReport(**counts, rows_before=self._rows_before, sec=self._sec, output=job.output, notice=self._notice)
 
     def _claim(self, held: ExitStack) -> None:
         """Lock the unfinished output, so that no other process writes there."""
@@ -220,6 +220,7 @@ class JobRun:
         self._rejects.muted = before.chunks > 0
         started = time.perf_counter()
         for number, chunk in enumerate(self._chunks(held), 1):
+            self._notice = chunk.notice
             if number <= before.chunks:
                 self._rejects.muted = number < before.chunks
                 started = time.perf_counter()  # the speed is that of predicting, not of skipping finished rows
@@ -266,12 +267,7 @@ class JobRun:
             chunk_rows=job.chunk_rows,
             chunk_bytes=job.chunk_bytes,
         )
-        if self._read.kind == "parquet":
-            return held.enter_context(closing(parquet_chunks(reading)))
-        lines = held.enter_context(closing(open_lines(job.input, self._read.gz)))
-        if self._read.kind == "jsonl":
-            return json_chunks(reading, lines)
-        return table_chunks(reading, lines, self._read.kind)
+        return held.enter_context(closing(chunks_of(reading, self._read)))
 
     def _tell(self, chunk: Chunk) -> None:
         """Report progress."""

@@ -19,9 +19,10 @@ from ftx.manifest import Manifest
 from ftx.output.record import sync
 from ftx.runtime.heads import Prediction
 from ftx.runtime.stream.columns import predicted_columns
-from ftx.runtime.stream.formats import STDIO, Format
 from ftx.runtime.stream.parquet import encode_parquet, join_parquet
 from ftx.runtime.stream.reading import Chunk
+from ftx.tables.formats import Format
+from ftx.tables.lines import STDIO
 from ftx.text import clean
 
 __all__ = [

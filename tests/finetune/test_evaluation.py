@@ -52,7 +52,7 @@ def test_the_command_reads_any_labelled_table(tiny_run: Path, tiny_export: Path,
         ("text,label\n", [], "is empty"),
         ("text,label\na,neutral\n", [], "test.csv:2: label 'neutral' is not in the list; expected negative, positive"),
         ("review,label\na,positive\n", [], "there is no column 'text'"),
-        ("text,other,label\na,b,positive\n", ["--text-pair-column", "other"], "judges one text at a time"),
+        ("text,other,label\na,b,positive\n", ["--text-pair-column", "other"], "reads one text at a time"),
     ],
 )
 def test_data_that_does_not_fit_is_one_line(

@@ -116,7 +116,7 @@ def test_predict_shows_a_text_on_one_line(tiny_export: Path) -> None:
 
 
 def test_a_line_without_end_does_not_fill_the_memory(tiny_export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftx.runtime.stream.reading.LONGEST_LINE_BYTES", 2**20)
+    monkeypatch.setattr("ftx.tables.lines.LONGEST_LINE_BYTES", 2**20)
     result = run("predict", "--onnx", tiny_export, stdin="a\n" + "b " * 2**20)
     assert "standard input:2: a line of more than 1 MiB" in error_line(result)
 

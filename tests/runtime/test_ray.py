@@ -247,7 +247,7 @@ class TestOnOneRay:
     ) -> None:
         source = tmp_path / "rows.jsonl"
         source.write_text('{"text": "fine"}\n{"text": null}\n')
-        with pytest.raises(DataError, match=r"rows.jsonl:2: the text is null; expected a string"):
+        with pytest.raises(DataError, match=r"rows.jsonl:2: the text is missing; expected a value"):
             predict(graph("single_label_classification"), source, tmp_path / "out", workers=1)
         assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 

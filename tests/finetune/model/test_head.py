@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftx.errors import DataError
-from ftx.finetune.data.table import Row
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head, find_head, strata
 from ftx.finetune.scoring.thresholds import tune_thresholds
+from ftx.tables.labelled import Row
 
 
 def rows_of(*labels: str | list[str]) -> list[Row]:

@@ -15,22 +15,22 @@ from typing import Any
 import pytest
 
 from ftx.errors import FtxError, ModelError
-from ftx.finetune.data.bad_rows import BadRows
 from ftx.finetune.data.hub import hub_rows
-from ftx.finetune.data.table import Columns
 from ftx.finetune.model import hub
 from ftx.finetune.model.head import SINGLE_LABEL, Head
+from ftx.tables.bad_rows import BadRows
+from ftx.tables.columns import Columns
 from tests.finetune.model.hub_server import COMMIT, commit_of, serve_hub
 
 # One process for many cases: loading transformers takes most of the time.
 SCRIPT = """
 import json, sys
 from ftx.errors import FtxError
-from ftx.finetune.data.bad_rows import BadRows
+from ftx.tables.bad_rows import BadRows
 from ftx.finetune.model.head import SINGLE_LABEL, Head
 from ftx.finetune.data.hub import hub_rows
 from ftx.finetune.model.hub import load_model, load_tokenizer
-from ftx.finetune.data.table import Columns
+from ftx.tables.columns import Columns
 
 def attempt(kind, name):
     try:

@@ -20,7 +20,9 @@ from ftx.cli.streaming import INPUT_FORMATS, OUTPUT_FORMATS, PREFIX, done, job_o
 from ftx.runtime.long_text import POOLINGS
 from ftx.runtime.session import PROVIDERS
 from ftx.runtime.settings import LONG_TEXTS, PredictSettings
-from ftx.runtime.stream import Progress, columns, formats
+from ftx.runtime.stream import Progress, columns
+from ftx.runtime.stream import formats as output_formats
+from ftx.tables import formats
 
 Run = Callable[..., Result]
 
@@ -51,7 +53,7 @@ def test_a_job(tmp_path: Path, run: Run) -> None:
     arguments = ["--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv", "--text-column", "review"]
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"Error: {tmp_path}/in.csv:4: 1 cells, expected 2 as in the header\n"
+    assert result.stderr == f"Error: {tmp_path}/in.csv:4: 1 cells separated by ',', expected 2 as in the header\n"
     result = run(*arguments, "--skip-bad-rows", "1", "--prefix", "p_")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("2 rows in ")
@@ -88,6 +90,25 @@ def test_standard_streams_are_json_lines_unless_said_otherwise(run: Run) -> None
     assert result.stdout.startswith("text\tpredicted_label")
 
 
+@pytest.mark.parametrize(
+    ("content", "options", "said", "header"),
+    [
+        ("id;text\n1;a\n", [], "is read as a table: its first line is a header with a column 'text'", "id,text,"),
+        ("a; b\n", [], "is read as one text a line: its first line is no header with a column 'text'", "text,"),
+        ("id;review\n1;a\n", ["--text-column", "review"], "", "id,review,"),
+    ],
+)
+def test_how_plain_text_was_read_is_said_where_its_first_line_decided(
+    tmp_path: Path, run: Run, content: str, options: list[str], said: str, header: str
+) -> None:
+    (tmp_path / "in.txt").write_text(content)
+    result = run("--input", tmp_path / "in.txt", "--output", tmp_path / "out.csv", *options)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "out.csv").read_text().startswith(f"{header}predicted_label")
+    *notices, _ = result.stderr.splitlines()
+    assert notices == ([f"{tmp_path}/in.txt {said}"] if said else [])
+
+
 def test_wrong_usage(tmp_path: Path, run: Run) -> None:
     assert run().stdout == "no job\n"
     for arguments in (
@@ -103,7 +124,7 @@ def test_wrong_usage(tmp_path: Path, run: Run) -> None:
 
 
 def test_formats_are_those_of_the_library() -> None:
-    assert (INPUT_FORMATS, OUTPUT_FORMATS) == (formats.INPUT_FORMATS, formats.OUTPUT_FORMATS)
+    assert (INPUT_FORMATS, OUTPUT_FORMATS) == (formats.INPUT_FORMATS, output_formats.OUTPUT_FORMATS)
     assert PREFIX == columns.PREFIX
 
 

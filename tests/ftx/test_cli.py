@@ -14,7 +14,7 @@ from ftx import __version__
 from ftx.cli import ftx
 from ftx.cli.predicting import readable
 from ftx.runtime import Prediction
-from ftx.runtime.portability import NOTICE
+from ftx.runtime.exact_kernel import NOTICE
 
 COMMANDS = ["train", "evaluate", "export", "verify", "predict", "bench", "inspect", "doctor"]
 
@@ -151,7 +151,7 @@ def test_the_report_s_place_is_looked_at_before_anything_is_measured(
     denied = PermissionError(errno.EACCES, "Permission denied")
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **options: (_ for _ in ()).throw(denied))
     line = error_line(run(*bench, tmp_path / "folder"))
-    assert "Permission denied: allow it (chmod, chown), or choose another place" in line
+    assert "Permission denied: change the permissions (chmod, chown), or choose another place" in line
 
 
 def test_a_megabyte_of_text_predicts(tiny_export: Path) -> None:

@@ -167,7 +167,7 @@ def test_an_interrupted_run_resumes_within_and_between_epochs(
     output = tmp_path / "run"
     interrupted(recipe, output, monkeypatch, after)
     assert unfinished_steps(beside(output, "partial")) == (after - 1) // 2 * 2
-    with pytest.raises(OutputError, match=r"begun and not finished, .* steps are done: go on with --resume"):
+    with pytest.raises(OutputError, match=r"unfinished, with .* steps done: continue with --resume"):
         train(recipe, output)
     with pytest.raises(RecipeError, match=r"unfinished run has epochs = 6\.0"):
         train(replace(recipe, epochs=7.0), output, resume=True)
@@ -213,7 +213,7 @@ def test_a_finished_run_killed_before_its_rename_is_put_into_place(
     shutil.copytree(unbroken, beside(tmp_path / "run", "partial"))
     report = train(recipe, tmp_path / "run", resume=True)
     assert report.steps == 54
-    assert "finished by an earlier command, which did not come to put it into its place" in capsys.readouterr().err
+    assert "finished by an earlier command, which was ended before it could publish it" in capsys.readouterr().err
     assert_same_end(tmp_path / "run", unbroken)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -336,7 +336,7 @@ def test_a_disk_that_is_full_at_the_end_loses_no_work(
     shutil.copytree(after_all_steps, staging)
     (staging / name).parent.mkdir(exist_ok=True)
     (staging / name).symlink_to("/dev/full")
-    words = "No space left on device.*; make room and go on with --resume: 54 steps are done and kept"
+    words = "No space left on device.*; free some space and continue with --resume: 54 steps are done and kept"
     with pytest.raises(OutputError, match=words):
         train(recipe, output, resume=True)
     (staging / name).unlink()

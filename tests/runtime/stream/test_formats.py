@@ -300,7 +300,7 @@ def test_chunks_end_by_bytes(tmp_path: Path, fake: Any) -> None:
     sizes: list[int] = []
 
     class Counting:
-        manifest, path, sha256 = fake.manifest, fake.path, fake.sha256
+        manifest, path, sha256, settings = fake.manifest, fake.path, fake.sha256, fake.settings
 
         def __call__(self, texts: Any) -> Any:
             sizes.append(len(texts))

@@ -150,12 +150,7 @@ def load_onnx(spec: EngineSpec) -> Infer:
     from ftx.runtime import Predictor
 
     predictor = Predictor(spec.path, intra_op_num_threads=spec.threads)
-
-    def infer(texts: list[Text], batch_size: int) -> NDArray[np.float32]:
-        predictor.batch_size = batch_size
-        return predictor.logits(texts)
-
-    return infer
+    return lambda texts, batch_size: predictor.logits(texts, batch_size=batch_size)
 
 
 def load_pytorch(spec: EngineSpec) -> Infer:

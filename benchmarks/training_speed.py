@@ -68,7 +68,7 @@ def measure(
 
     from ftx.finetune import Recipe
     from ftx.finetune.data.labelled_text import load_labelled_text
-    from ftx.finetune.model.hub import load_model, load_tokenizer
+    from ftx.finetune.model.hub import Pretrained, load_model, load_tokenizer
     from ftx.finetune.model.tokens import tokenise
     from ftx.finetune.trainer.setup import build_trainer
 
@@ -93,14 +93,11 @@ def measure(
         seconds = time.perf_counter() - began
         trainer = build_trainer(
             recipe,
-            head=data.head,
-            model=deepcopy(weights),
-            tokenizer=tokenizer,
-            train_set=train_set,
-            eval_set=train_set.select([0]),
+            Pretrained(model=deepcopy(weights), tokenizer=tokenizer, head=data.head),
+            train_set,
+            train_set.select([0]),
             precision="fp32",
-            scratch=scratch,
-            history_file=scratch / "history.jsonl",
+            staging=scratch,
         )
         return trainer, seconds
 

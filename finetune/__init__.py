@@ -1,14 +1,15 @@
 """Turn labelled text into a fine-tuned checkpoint."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ftx.errors import require
+from ftx.finetune.evaluation import Evaluation, evaluate
 
-# First, so that a missing package is a clear line and no ImportError.
-require("train", "torch", "transformers", "datasets", "evaluate", "accelerate", "sklearn", "matplotlib", "tomli_w")
-
-from ftx.finetune.evaluation import Evaluation, evaluate  # noqa: E402
-from ftx.finetune.recipe import Recipe, load_recipe, recipe_path, recipes  # noqa: E402
-from ftx.finetune.trainer.processes import is_first_process  # noqa: E402
-from ftx.finetune.training import TrainingReport, train  # noqa: E402
+if TYPE_CHECKING:
+    from ftx.finetune.recipe import Recipe, load_recipe, recipe_path, recipes
+    from ftx.finetune.trainer.processes import is_first_process
+    from ftx.finetune.training import TrainingReport, train
 
 __all__ = [
     "Evaluation",
@@ -21,3 +22,28 @@ __all__ = [
     "recipes",
     "train",
 ]
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "datasets",
+    "evaluate",
+    "accelerate",
+    "sklearn",
+    "matplotlib",
+    "tomli_w",
+    "msgspec",
+)
+MODULES = {
+    **dict.fromkeys(("Recipe", "load_recipe", "recipe_path", "recipes"), "recipe"),
+    "is_first_process": "trainer.processes",
+    **dict.fromkeys(("TrainingReport", "train"), "training"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: evaluating an ONNX file needs no PyTorch.
+    if name not in MODULES:
+        raise AttributeError(f"module 'ftx.finetune' has no attribute {name!r}")
+    require("train", *PACKAGES)  # so that a missing package is a clear line and no ImportError
+    return getattr(importlib.import_module(f"ftx.finetune.{MODULES[name]}"), name)

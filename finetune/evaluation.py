@@ -1,4 +1,4 @@
-"""Score a checkpoint, or anything else that gives logits, on labelled rows, as training scores its held-out ones."""
+"""Score a checkpoint, or anything else that returns logits, on labelled rows, as training scores its held-out ones."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.errors import DataError, ModelError
-from ftx.finetune.data.bad_rows import BadRows
-from ftx.finetune.data.labelled_text import columns_of, examples
-from ftx.finetune.data.table import Columns, read_tables
+from ftx.errors import DataError, ModelError, require
+from ftx.finetune.data.targets import examples
 from ftx.finetune.model.head import MULTI_LABEL, Head
-from ftx.finetune.recipe import load_recipe
-from ftx.finetune.scoring.metrics import measure_of
-from ftx.finetune.scoring.scores import Scores, score
 from ftx.heldout import find_held_out
 from ftx.manifest import Manifest
 from ftx.run_folder import find_checkpoint
+from ftx.tables.bad_rows import BadRows
+from ftx.tables.columns import Columns
+from ftx.tables.labelled import read_tables
 from ftx.text import Text
+
+if TYPE_CHECKING:
+    from ftx.finetune.scoring.scores import Scores
 
 __all__ = ["Classifier", "Evaluation", "evaluate"]
 
@@ -42,17 +43,17 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How a model does on labelled rows.
+    """The metrics of a model on labelled rows.
 
     Attributes:
         model: The checkpoint or the file.
-        data: The rows' file or folder.
-        rows: How many.
-        bad_rows: How many were skipped.
+        data: The file or folder of the rows.
+        rows: Number of rows.
+        bad_rows: Bad rows that were skipped.
         problem_type: The kind of head.
         metrics: By the names in `metrics.METRICS`.
-        scores: What stands behind them.
-        thresholds: For multi-label: the probability from which each label is given, as the model carries them.
+        scores: Details behind the metrics.
+        thresholds: For multi-label: the probability from which each label is predicted, as stored with the model.
     """
 
     model: str
@@ -65,7 +66,7 @@ class Evaluation:
     thresholds: dict[str, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as JSON values, the metrics beside the rest."""
+        """Return everything as JSON values, the metrics beside the rest."""
         values = asdict(self)
         return {**values, **values.pop("metrics")}
 
@@ -77,18 +78,23 @@ def evaluate(
     columns: dict[str, Any] | None = None,
     skip_bad_rows: int = 0,
 ) -> Evaluation:
-    """Score a model on labelled rows.
+    """Score a model on labelled rows. For a `Classifier`, neither PyTorch nor transformers nor datasets is needed.
 
     Args:
         model: A run folder, a checkpoint folder, or a `Classifier` such as `ftx.Predictor("model.onnx")`.
-        data: A file (CSV, TSV, JSON lines, Parquet) or a folder of them; default: the run's held-out rows.
+        data: A table (CSV, TSV, JSON lines, Parquet), or a folder of them; default: the run's held-out rows.
         columns: Fields of `Columns` that differ from the run's own, or, without a run, from `text` and `label`.
         skip_bad_rows: Rows that may be unusable without being an error.
 
     Raises:
         ModelError, DataError, OnnxFileError: See there.
+        MissingExtraError: scikit-learn is not installed, or for a checkpoint another package of training.
     """
+    require("train", "scipy", "sklearn")
+    from ftx.finetune.scoring.scores import compute_scores
+
     if isinstance(model, (str, Path)):
+        require("train", "torch", "transformers", "datasets", "evaluate", "accelerate")
         asked = checkpoint_model(find_checkpoint(Path(model)))
         own = HELD_OUT_COLUMNS if data is None else columns_of_run(asked.path)
         data = find_held_out(asked.path) if data is None else data
@@ -100,8 +106,8 @@ def evaluate(
         own = replace(own, text_pair="text_pair")
     where = replace(own, **(columns or {}), lists=asked.head.problem_type == MULTI_LABEL)
     if asked.text_pair is not None and asked.text_pair != bool(where.text_pair):
-        asks = "two texts together: name" if asked.text_pair else "one text at a time: leave out"
-        raise DataError(f"{asked.path} judges {asks} the second's column, --text-pair-column")
+        asks = "pairs of texts: name" if asked.text_pair else "one text at a time: omit"
+        raise DataError(f"{asked.path} reads {asks} the second's column, --text-pair-column")
     if str(data) == "":
         raise DataError("data is '', expected a file or folder of labelled rows")
     bad_rows = BadRows(limit=skip_bad_rows)
@@ -122,25 +128,28 @@ def evaluate(
         rows=len(rows),
         bad_rows=len(bad_rows.rows),
         problem_type=asked.head.problem_type,
-        metrics=measure_of(asked.head, asked.thresholds)(logits, targets),
-        scores=score(logits, targets, asked.head, SEED, asked.thresholds),
+        metrics=asked.measure(logits, targets, asked.head, asked.thresholds),
+        scores=compute_scores(logits, targets, asked.head, SEED, asked.thresholds),
         thresholds=asked.thresholds,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What is asked of a model, whether PyTorch or ONNX answers."""
+    """A model to evaluate, in PyTorch or ONNX."""
 
     path: Path
     head: Head
     thresholds: dict[str, float]
     text_pair: bool | None  # None: its maker did not say
     logits: Callable[[list[Text]], NDArray[np.float32]]
+    measure: Callable[[NDArray[np.float32], NDArray[Any], Head, dict[str, float]], dict[str, float]]
 
 
 def classifier_model(classifier: Classifier) -> Model:
-    """Take what is asked from a predictor."""
+    """Wrap a predictor."""
+    from ftx.finetune.scoring.measures import measured
+
     manifest = classifier.manifest
     return Model(
         path=classifier.path,
@@ -148,6 +157,7 @@ def classifier_model(classifier: Classifier) -> Model:
         thresholds=manifest.thresholds,
         text_pair=manifest.text_pair,
         logits=classifier.logits,
+        measure=measured,
     )
 
 
@@ -155,9 +165,10 @@ def checkpoint_model(checkpoint: Path) -> Model:
     """Load a checkpoint.
 
     Raises:
-        ModelError: It can't be loaded, or its files don't say what its answers mean.
+        ModelError: It can't be loaded, or its files don't say what its predictions mean.
     """
     from ftx.finetune.model.hub import load_checkpoint, load_tokenizer, positions
+    from ftx.finetune.scoring.metrics import measure_of
 
     tokenizer, model = load_tokenizer(str(checkpoint)), load_checkpoint(checkpoint)
     config = model.config
@@ -180,6 +191,7 @@ def checkpoint_model(checkpoint: Path) -> Model:
         thresholds=thresholds,
         text_pair=getattr(config, "text_pair", None),
         logits=lambda texts: trainer_logits(model, tokenizer, texts, max_length),
+        measure=lambda logits, targets, head, thresholds: measure_of(head, thresholds)(logits, targets),
     )
 
 
@@ -194,7 +206,10 @@ def are_shares(thresholds: Any) -> bool:
 
 
 def columns_of_run(checkpoint: Path) -> Columns:
-    """Give the columns of the data that a run was trained on; other data of its owner is likely to have them too."""
+    """Return the columns that a run was trained on, which other data of its owner is likely to have, too."""
+    from ftx.finetune.data.labelled_text import columns_of
+    from ftx.finetune.recipe import load_recipe
+
     recipe = checkpoint.resolve().parent / "recipe.toml"
     return columns_of(load_recipe(str(recipe))) if recipe.is_file() else HELD_OUT_COLUMNS
 
@@ -203,8 +218,9 @@ def trainer_logits(model: Any, tokenizer: Any, texts: list[Text], max_length: in
     """Compute logits with the Trainer, on a GPU if there is one. *Shape:* `(len(texts), num_labels)`."""
     import transformers
 
+    from ftx.finetune.model.precision import on_cpu
     from ftx.finetune.model.tokens import tokenise
-    from ftx.finetune.trainer.setup import forget_earlier_runs, on_cpu
+    from ftx.finetune.trainer.setup import forget_earlier_runs
 
     transformers.logging.set_verbosity_error()
     forget_earlier_runs()

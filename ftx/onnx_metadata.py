@@ -1,9 +1,8 @@
 """Read and write the metadata of an ONNX file without the onnx package, and seal it with a checksum.
 
-An ONNX file is one protobuf message, `ModelProto`. Protobuf lets a repeated field be continued by appending bytes to
-the message, so ftx adds its `metadata_props` at the end, after the graph, and last of all the SHA-256 of every byte
-before it. Any ONNX reader sees ordinary metadata. Field numbers: onnx/onnx.proto; wire format: protobuf's
-"Encoding" page.
+An ONNX file is one protobuf message, `ModelProto`. In protobuf a repeated field can be extended by appending bytes to
+the message, so ftx appends its `metadata_props` after the graph, and last the SHA-256 of all bytes before it. Other
+ONNX readers see ordinary metadata. Field numbers: onnx/onnx.proto; wire format: protobuf's "Encoding" page.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ SEAL = "ftx.sha256"
 # Field numbers of onnx.proto.
 MODEL_IR_VERSION, MODEL_GRAPH, MODEL_METADATA = 1, 7, 14
 ENTRY_KEY, ENTRY_VALUE = 1, 2
-# By message: which of its fields hold messages, an operator's name, or the place of numbers in another file.
+# By message: which of its fields hold messages, an operator's name, or a reference to data in another file.
 PARTS: dict[str, dict[int, str]] = {
     "model": {MODEL_GRAPH: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -33,31 +32,31 @@ PARTS: dict[str, dict[int, str]] = {
     "sparse tensor": {1: "tensor", 2: "tensor"},
     "tensor": {13: "external data", 14: "data location"},
 }
-# What no text classifier needs: operators that go on as long as they like, or that read files themselves.
+# Operators that no text classifier needs: those that may run indefinitely, or read files themselves.
 # (`If` runs once; exporters write it for DeBERTa.)
 REFUSED_OPERATORS = {
     b"Loop", b"Scan", b"SequenceMap", b"BeamSearch", b"GreedySearch", b"Sampling", b"WhisperBeamSearch", b"EPContext",
 }  # fmt: skip
-# A hundred times what a large model has: a file of nothing but fields would keep Python busy for an hour.
+# A hundred times as many as a large model has: a malicious file would keep Python busy for an hour.
 MAX_FIELDS = 5_000_000
 MAX_TAG = 2**32 - 1
 
-Field = tuple[int, int, int]  # number, then where its content begins and ends
+Field = tuple[int, int, int]  # number, and where its content begins and ends
 
 
 def read_model(path: Path, view: memoryview) -> tuple[dict[str, str], str]:
-    """Read an ONNX file's metadata and check that the file is whole.
+    """Read an ONNX file's metadata, and check that the file is complete.
 
     Args:
         path: The `.onnx` file, for messages.
         view: Its bytes.
 
     Returns:
-        `metadata_props`, the later of two equal keys winning, as in any protobuf map; and the SHA-256 of all bytes.
+        `metadata_props`, in which the last of equal keys wins, as in any protobuf map; and the SHA-256 of all bytes.
 
     Raises:
-        OnnxFileError: The file is truncated, not ONNX, keeps weights in other files (a path that a stranger's file
-            could point anywhere), holds loops, or was changed after it was sealed.
+        OnnxFileError: The file is truncated, not ONNX, keeps weights in other files (an untrusted file could name any
+            path), has loops, or was changed after it was sealed.
     """
     entries: dict[str, str] = {}
     seal_start, numbers, position = -1, set(), 0
@@ -76,7 +75,7 @@ def read_model(path: Path, view: memoryview) -> tuple[dict[str, str], str]:
             position = end
     except (IndexError, UnicodeDecodeError, RecursionError) as error:
         raise OnnxFileError(
-            f"{path} is not an ONNX file, or is cut short or damaged; copy or export it again"
+            f"{path} is not an ONNX file, or is truncated or damaged; copy or export it again"
         ) from error
     if not {MODEL_IR_VERSION, MODEL_GRAPH} <= numbers:
         raise OnnxFileError(f"{path} is not an ONNX file: it holds no graph; expected a model exported to ONNX")
@@ -88,7 +87,7 @@ def read_model(path: Path, view: memoryview) -> tuple[dict[str, str], str]:
 
 
 def check_seal(path: Path, found: str, expected: str, seal_bytes: int) -> None:
-    """Compare the SHA-256 of everything before the seal with what the seal says, and allow nothing after it."""
+    """Compare the SHA-256 of everything before the seal with the seal, and allow nothing after it."""
     if found != expected or seal_bytes != len(metadata_entry(SEAL, expected)):
         raise OnnxFileError(
             f"{path} was damaged or changed after ftx exported it: SHA-256 {found[:12]}..., "
@@ -97,7 +96,7 @@ def check_seal(path: Path, found: str, expected: str, seal_bytes: int) -> None:
 
 
 class Walk:
-    """The way through the messages of one model.
+    """Walks the messages of one model.
 
     Args:
         path: The file, for messages.
@@ -108,7 +107,7 @@ class Walk:
         self._path, self._view, self._fields = path, view, 0
 
     def check(self, kind: str, start: int, end: int) -> None:
-        """Refuse, in a message of this kind and all that it holds, weights in other files and unwanted operators."""
+        """Refuse weights in other files and unwanted operators in a message of this kind and those inside."""
         parts = PARTS[kind]
         for number, begin, stop in fields(self._view, start, end):
             self.count()
@@ -118,15 +117,15 @@ class Walk:
             if part == "operator":
                 if (name := bytes(self._view[begin:stop])) in REFUSED_OPERATORS:
                     raise OnnxFileError(
-                        f"{self._path} holds the operator {name.decode()}, which ftx does not run: a text classifier "
-                        "needs no loops and reads no files; export the model anew without it"
+                        f"{self._path} has the operator {name.decode()}, which ftx does not run: a text classifier "
+                        "needs no loops and reads no files; export the model again without it"
                     )
             elif part in PARTS:
                 self.check(part, begin, stop)
-            # A data location is 0 where the numbers are in the file; protobuf has many ways to write 1.
+            # A data location of 0 means this file; protobuf has many encodings of 1.
             elif part == "external data" or bytes(self._view[begin:stop]) != b"\0":
                 raise OnnxFileError(
-                    f"{self._path} keeps weights in other files, which ftx does not follow; "
+                    f"{self._path} keeps weights in other files, which ftx does not read; "
                     "save it as one file (onnx.save without external data) and try again"
                 )
 
@@ -143,7 +142,7 @@ class Walk:
         """Count a field."""
         self._fields += 1
         if self._fields > MAX_FIELDS:
-            raise OnnxFileError(f"{self._path} has more than {MAX_FIELDS} parts, as no text classifier has")
+            raise OnnxFileError(f"{self._path} has more than {MAX_FIELDS} protobuf fields, as no text classifier has")
 
 
 def append_metadata(path: Path, entries: dict[str, str]) -> None:
@@ -188,7 +187,7 @@ def varint(value: int) -> bytes:
 
 
 def read_varint(view: memoryview, position: int) -> tuple[int, int]:
-    """Decode a variable-length integer; give it and the position behind it. IndexError where it does not end."""
+    """Decode a variable-length integer; return it and the position after it. IndexError if it does not end."""
     value = shift = 0
     while True:
         byte = view[position]
@@ -202,10 +201,10 @@ def read_varint(view: memoryview, position: int) -> tuple[int, int]:
 
 
 def fields(view: memoryview, position: int, end: int) -> Iterator[Field]:
-    """Walk the fields of one message. IndexError where the message breaks off or is no protobuf."""
+    """Walk the fields of one message. IndexError if the message is truncated or not protobuf."""
     while position < end:
         tag, position = read_varint(view, position)
-        if tag > MAX_TAG:  # protobuf's own readers drop the bits above, and would see another field
+        if tag > MAX_TAG:  # protobuf's own readers ignore higher bits, and would see another field
             raise IndexError(f"a tag of more than 32 bits: {tag}")
         number, wire_type = tag >> 3, tag & 7
         if wire_type == 2:

@@ -1,7 +1,7 @@
-"""The process of a command: its standard streams, the signals that end it, and the line and status it ends with.
+"""The process of a command: its standard streams, signals, last line and exit status.
 
-Exit status: 0 success, 1 a failure explained in one line, 2 wrong usage, 70 a failure that nothing foresaw, 130 after
-Ctrl-C, 141 when nobody reads standard output any more, 143 after SIGTERM.
+Exit status: 0 success, 1 a failure explained in one line, 2 wrong usage, 70 an unexpected failure, 130 after Ctrl-C,
+141 if standard output is a pipe without a reader, 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ TRACEBACK = "FTX_TRACEBACK"
 RETRY_SEC = 0.05
 LONGEST_LINE = 1000
 
-# The signals that this process received, which belong to the process as the handlers do.
+# The signals that this process received: like signal handlers, they belong to the process.
 received: list[int] = []
 
 
 def open_streams() -> None:
-    """Open the standard streams that are closed, so that no other file takes their place, and let them write any text.
+    """Open closed standard streams, so that no other file gets their descriptors, and make them accept any text.
 
-    Writing to a standard output that was closed fails, as does reading such an input; such an error stream swallows
-    what is written. Characters that the encoding lacks are written as escapes.
+    Writing to a standard output that was closed fails, as does reading from such an input; such an error stream
+    discards what is written. Characters that the encoding lacks are escaped.
     """
     for name, flags in (("stdin", os.O_WRONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
-            descriptor = os.open(os.devnull, flags)  # the lowest that is free, which is that of the stream
+            descriptor = os.open(os.devnull, flags)  # the lowest that is free: the stream's own
             os.set_inheritable(descriptor, True)
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
@@ -46,11 +46,11 @@ def open_streams() -> None:
 
 
 def watch_signals() -> None:
-    """Have SIGINT and SIGTERM raise KeyboardInterrupt, so that a command clears up, and remember them."""
+    """Make SIGINT and SIGTERM raise KeyboardInterrupt, so that a command cleans up, and record them."""
     owner = os.getpid()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != owner:  # a fork, which some library ends like this
+        if os.getpid() != owner:  # a fork, which a library terminates this way
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
@@ -58,13 +58,13 @@ def watch_signals() -> None:
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as it is under nohup
             signal.signal(number, on_signal)
     sys.unraisablehook = on_unraisable
 
 
 def on_unraisable(unraisable: Any) -> None:
-    """Send a signal again that struck where Python drops exceptions: in a destructor, say, or a weak reference."""
+    """Resend a signal that arrived where Python drops exceptions, such as in a destructor."""
     if not (received and isinstance(unraisable.exc_value, KeyboardInterrupt)):
         sys.__unraisablehook__(unraisable)
         return
@@ -76,9 +76,9 @@ def on_unraisable(unraisable: Any) -> None:
 
 
 def explain(error: BaseException) -> int:
-    """Say in one line on standard error why a command fails; give its exit status.
+    """Explain in one line on standard error why a command failed; return its exit status.
 
-    After a signal it was that, whatever a library made of it.
+    After a signal, that is the reason, whatever exception a library turned it into.
     """
     close_bars()
     if received or isinstance(error, KeyboardInterrupt):
@@ -98,32 +98,32 @@ def explain(error: BaseException) -> int:
 
 
 def one_line(text: str) -> str:
-    """Put a message on one line, without the middle of what is longer than anybody reads: a value that it quotes."""
+    """Put a message on one line, and drop the middle of one that is very long because it quotes a value."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
 
 
 def foreseen(error: BaseException) -> str | None:
-    """Explain an error that any command may meet; None for one that is a defect."""
+    """Explain an error that any command may run into; None if it is a bug."""
     if isinstance(error, FtxError):
         return str(error)
     if out_of_memory(error):
         return "Out of memory: use a smaller batch, shorter texts, or a larger machine"
     if isinstance(error, OSError):
         return refused(error)
-    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib's, up to Python 3.12
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib's, before Python 3.13
         return f"{error}: name the file itself"
     if isinstance(error, RecursionError):
-        return "A file or value is nested too deeply to be read: make it flatter"
+        return "A file or value is nested too deeply to be read: flatten it"
     if isinstance(error, UnicodeDecodeError):
         return f"A file is not {error.encoding.upper()} (byte {error.start}): convert it, with iconv for example"
     if isinstance(error, UnicodeError):
-        return f"A text can't be written: {error}: leave out what is no character"
+        return f"A text can't be written: {error}: remove what is not a character"
     return None
 
 
 def close_bars() -> None:
-    """End the progress bars that a library left open, which would go on on the line that says why."""
+    """Close progress bars that a library left open, which would overwrite the error."""
     if tqdm := sys.modules.get("tqdm"):
         for bar in list(getattr(tqdm.tqdm, "_instances", ())):
             with contextlib.suppress(OSError, ValueError):
@@ -131,14 +131,14 @@ def close_bars() -> None:
 
 
 def say_signal() -> int:
-    """Say which signal ended the command; give the exit status."""
+    """Report the signal that ended the command; return the exit status."""
     number = received[0] if received else signal.SIGINT
     say("Terminated" if number == signal.SIGTERM else "Interrupted")
     return SIGNALLED + number
 
 
 def say(line: str) -> None:
-    """Write a line to standard error, if anybody takes it."""
+    """Write a line to standard error, if that is possible."""
     with contextlib.suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
 
@@ -146,22 +146,22 @@ def say(line: str) -> None:
 def leave(status: str | int | None) -> NoReturn:
     """Exit; after a signal with its status, whatever a library made of it.
 
-    An interrupt that passed through `exec` of a string (dataclasses and named tuples are made so) leaves a mark
-    by which `python -m` kills itself with SIGINT at the end, caught or not. The next `exec` clears it.
+    An interrupt during `exec` of a string, with which dataclasses and named tuples are made, sets a flag with which
+    `python -m` kills itself with SIGINT at exit, even if it was caught. The next `exec` clears it.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)  # nothing is left to clear up, and Python's end would only complain
+            signal.signal(number, signal.SIG_DFL)  # cleaned up already; Python would print a traceback at exit
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(ValueError):  # closed by a library
             try:
                 stream.flush()
             except OSError as error:
-                # What it holds would be written, and complained about, at Python's end.
+                # Otherwise Python would try again when it exits, and complain.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
                 status = status or explain(error)
     if received:
         exec("")
-        status = status or say_signal()  # a library kept it to itself, and the command went on
+        status = status or say_signal()  # a library swallowed the signal, and the command went on
         status = SIGNALLED + received[0]
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""A file from a stranger, opened once: what was checked is what is used, whatever becomes of its path."""
+"""An untrusted file, opened once: what was checked is what is used, whatever happens to its path."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from ftx.onnx_metadata import read_model
 
 __all__ = ["Snapshot", "read_small", "shortened"]
 
-# Protobuf's own bound for a message, and so for an ONNX file.
+# Protobuf's limit for a message, and so for an ONNX file.
 MAX_BYTES = 2**31 - 1
-# tokenizer.json, config.json: the largest in use are of some 30 MB.
+# tokenizer.json, config.json: the largest in use have some 30 MB.
 MAX_SMALL_BYTES = 2**28
-# Of a file that was written less than this before, the times do not tell whether it was written again: some file
-# systems count in seconds.
+# If a file was written less than this ago, its times do not tell whether it was written again: some file systems have
+# a resolution of seconds.
 COARSEST_SEC = 2.0
 
 
 class Snapshot:
     """An ONNX file as it was when it was opened.
 
-    Its descriptor stays open, so that a file that takes its place is not seen, and its SHA-256 is compared before and
-    after each further use, so that a change in place is. Bytes held in memory would do the same, and cost onnxruntime
-    twice the file's size (tried).
+    Its descriptor stays open, so that replacing the file has no effect, and its SHA-256 is compared before and after
+    each further use, which detects changes in place. Keeping the bytes in memory would do the same, but cost
+    onnxruntime twice the file's size (measured).
 
     Args:
         path: The `.onnx` file.
@@ -41,31 +41,31 @@ class Snapshot:
     Attributes:
         path: The file.
         metadata: Its `metadata_props`.
-        sha256: Of all its bytes, as `sha256sum` tells it.
+        sha256: Digest of the file, as `sha256sum` prints it.
 
     Raises:
-        OnnxFileError: The file can't be read, is no whole ONNX file, or one that ftx does not run; see `read_model`.
+        OnnxFileError: The file can't be read, is not a complete ONNX file, or not one that ftx runs; see `read_model`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor = open_regular(path, MAX_BYTES, "an .onnx file, or a folder with one")
         self._close = weakref.finalize(self, os.close, self._descriptor)
-        self._close.atexit = False  # calls go on to work until the end
+        self._close.atexit = False  # calls work until the process ends
         self._checked = self._state()
         with self._bytes() as view:
             self.metadata, self.sha256 = read_model(path, view)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._close()
 
     @contextmanager
     def source(self) -> Iterator[str | bytes]:
-        """Give what onnxruntime is to load: a name of the open file that no other can take, else its bytes.
+        """Yield what onnxruntime loads: a path of the open descriptor, which can't be replaced, else the bytes.
 
         Raises:
-            OnnxFileError: The file was changed since it was opened, or is changed meanwhile.
+            OnnxFileError: The file was changed since it was opened, or is changed in the meantime.
         """
         name = f"/proc/self/fd/{self._descriptor}"
         if not (sys.platform == "linux" and os.access(name, os.R_OK)):
@@ -77,7 +77,7 @@ class Snapshot:
         before = self._state()
         if before != self._checked:
             self._compare()
-        self._checked = ()  # is good for the first time only, right after opening
+        self._checked = ()  # valid only once, right after opening
         try:
             yield name
         finally:
@@ -86,12 +86,12 @@ class Snapshot:
                 self._compare()
 
     def _state(self) -> tuple[int, ...]:
-        """Tell by what most changes are noticed: size and times, of which nobody can set the last one."""
+        """Return size and times, which reveal most changes: the last one can't be set by a user."""
         found = os.fstat(self._descriptor)
         return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def _compare(self, view: memoryview | None = None) -> None:
-        """Compare the SHA-256 with that of the file as it was opened."""
+        """Compare the SHA-256 with that of the file when it was opened."""
         if view is None:
             with self._bytes() as view:
                 return self._compare(view)
@@ -105,15 +105,15 @@ class Snapshot:
 
     @contextmanager
     def _bytes(self) -> Iterator[memoryview]:
-        """Read the whole file, by its descriptor, into memory that is given back to the system at the end.
+        """Read the whole file, through its descriptor, into memory that is returned to the system at the end.
 
-        The file itself is not mapped: where it is cut short meanwhile, the process would die (SIGBUS).
+        The file itself is not mapped: if it were truncated in the meantime, the process would be killed (SIGBUS).
         """
         size = os.fstat(self._descriptor).st_size
         if not size:
             raise OnnxFileError(f"{self.path} can't be read: it is empty; expected an .onnx file")
         try:
-            # Not bytes: to free a large block makes glibc keep later ones of its size.
+            # Not bytes: after freeing a large block, glibc keeps later ones of that size.
             with (
                 mmap.mmap(-1, size) as memory,
                 memoryview(memory) as whole,
@@ -127,7 +127,7 @@ class Snapshot:
 
 
 def read_small(path: Path) -> bytes:
-    """Read a file that stands beside an ONNX file.
+    """Read a file beside an ONNX file.
 
     Raises:
         OnnxFileError: It can't be read, or is too large to be what it should be.
@@ -140,14 +140,14 @@ def read_small(path: Path) -> bytes:
 
 
 def open_regular(path: Path, max_bytes: int, expected: str) -> int:
-    """Open a regular file for reading, and give its descriptor. Whatever else has the name does not hold us up.
+    """Open a regular file for reading, and return its descriptor. Does not block on pipes or devices.
 
     Raises:
-        OnnxFileError: It can't be opened, is none, or holds more than so many bytes.
+        OnnxFileError: It can't be opened, is not a regular file, or is larger than `max_bytes`.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     try:
-        check_regular(path, path.stat(), max_bytes)  # to open a device may do things
+        check_regular(path, path.stat(), max_bytes)  # opening a device may have effects
         descriptor = os.open(path, flags)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = (error.strerror if isinstance(error, OSError) else "") or str(error)
@@ -161,7 +161,7 @@ def open_regular(path: Path, max_bytes: int, expected: str) -> int:
 
 
 def check_regular(path: Path, found: os.stat_result, max_bytes: int) -> None:
-    """Refuse what is no regular file, or too large."""
+    """Refuse a file that is not regular, or too large."""
     if not stat.S_ISREG(found.st_mode):
         kinds = {
             stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
@@ -176,7 +176,7 @@ def check_regular(path: Path, found: os.stat_result, max_bytes: int) -> None:
 
 
 def read_into(descriptor: int, view: memoryview) -> int:
-    """Fill memory from the beginning of a file; give how many bytes there were. The file's position stays."""
+    """Read the beginning of a file into memory, without moving its position; return the number of bytes."""
     done = 0
     while done < len(view):
         if hasattr(os, "preadv"):  # forked processes share the position
@@ -193,6 +193,6 @@ def read_into(descriptor: int, view: memoryview) -> int:
 
 
 def shortened(path: Path) -> str:
-    """Write a path, without the middle of one that is too long for a line."""
+    """Shorten a path that is too long for a line in the middle."""
     text = str(path)
     return text if len(text) <= 200 else f"{text[:100]}...{text[-50:]}"

@@ -1,4 +1,4 @@
-"""Read JSON from strangers into values of a known type and range, or say what is wrong with them."""
+"""Check values from untrusted JSON: their type and range, or what is wrong with them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def read_object(text: str | bytes) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        ValueError: It is not one, or nested too deep.
+        ValueError: It is not one, or nested too deeply.
     """
     try:
         values = json.loads(text)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(values, dict):
         raise ValueError(f"it is {told(values)}, expected a JSON object")
     return values
@@ -48,7 +48,7 @@ def number(value: Any, name: str, *, least: float = -math.inf, most: float = mat
 
 
 def boolean(value: Any, name: str) -> bool:
-    """Check a yes or no."""
+    """Check a boolean."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} is {told(value)}, expected true or false")
     return value
@@ -62,7 +62,7 @@ def string(value: Any, name: str) -> str:
 
 
 def listed(value: Any, name: str) -> list[Any]:
-    """Check a list; a tuple, which JSON does not know, is one too."""
+    """Check a list, or a tuple, which JSON does not have."""
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{name} is {told(value)}, expected a list")
     return list(value)
@@ -76,7 +76,7 @@ def mapping(value: Any, name: str) -> dict[Any, Any]:
 
 
 def finite(value: Any) -> Any:
-    """Give JSON's null for each NaN and infinity, which JSON does not know, in lists and objects too."""
+    """Replace NaN and infinity, which JSON does not have, by null, also in lists and objects."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -87,7 +87,7 @@ def finite(value: Any) -> Any:
 
 
 def told(value: Any) -> str:
-    """Name a value in an error, in a few words."""
+    """Describe a value in an error message."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -98,6 +98,6 @@ def told(value: Any) -> str:
         return "an object"
     try:
         text = repr(value)
-    except ValueError:  # Python writes no number of more than 4300 digits
+    except ValueError:  # Python does not print integers of more than 4300 digits
         return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:60]}..."

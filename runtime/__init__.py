@@ -2,6 +2,7 @@
 
 from ftx.runtime.heads import Prediction
 from ftx.runtime.predictor import Predictor
+from ftx.runtime.settings import PredictSettings
 from ftx.runtime.verify import ProbeReport, verify
 
-__all__ = ["Prediction", "Predictor", "ProbeReport", "verify"]
+__all__ = ["PredictSettings", "Prediction", "Predictor", "ProbeReport", "verify"]

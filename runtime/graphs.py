@@ -1,4 +1,4 @@
-"""The graph of one ONNX file, opened in onnxruntime as often as threads and processes need."""
+"""The onnxruntime sessions of one ONNX file: one for each number of threads, in each process."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from ftx.errors import OnnxFileError, out_of_memory
 from ftx.manifest import Manifest
-from ftx.runtime.ending import Native
-from ftx.runtime.session import first_line, open_session
+from ftx.runtime.session import first_line, open_session, raised_in
+from ftx.runtime.shutdown import Native
 from ftx.runtime.tokenization import Batch
 from ftx.snapshot import Snapshot
 
 __all__ = ["Graphs", "check_graph"]
 
 INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
-# Of logits; they are answered in float32.
+# Of logits; they are returned as float32.
 OUTPUT_TYPES = ("tensor(float)", "tensor(float16)", "tensor(double)")
 
 
@@ -29,8 +29,8 @@ class Opened:
 
     Attributes:
         native: Guards its calls of native code.
-        lock: Held while a session is opened or let go.
-        sessions: By the threads that share a batch.
+        lock: Held while a session is opened or released.
+        sessions: By the number of threads that share a batch.
     """
 
     def __init__(self) -> None:
@@ -43,25 +43,25 @@ class Graphs:
 
     Args:
         file: The file.
-        exact_kernel: Whether to ask for onnxruntime's exact, slower int8 kernel; None: where this CPU needs it.
-        provider: What computes.
-        spinning: Whether idle threads wait busily.
+        exact_kernel: Whether to use onnxruntime's exact, slower int8 kernel; None: where this CPU needs it.
+        provider: Where to run.
+        spinning: Whether idle threads busy-wait.
     """
 
     def __init__(self, file: Snapshot, *, exact_kernel: bool | None, provider: str, spinning: bool) -> None:
         self._file, self._exact_kernel, self._provider, self._spinning = file, exact_kernel, provider, spinning
         self._closed = False
         self._by_process: dict[int, Opened] = {}
-        # At the end of the process, too.
+        # Also called when the process ends.
         weakref.finalize(self, let_go, self._by_process)
 
     @property
     def native(self) -> Native:
-        """The guard of native code in this process."""
+        """The guard of native calls in this process."""
         return self._here().native
 
     def session(self, threads: int) -> Any:
-        """Give the session in which so many threads share a batch.
+        """Return the session in which this many threads share a batch.
 
         Raises:
             ValueError: The graphs are closed.
@@ -86,14 +86,16 @@ class Graphs:
             *Shape:* `(batch_size, num_labels)`.
 
         Raises:
-            OnnxFileError: The graph fails on it, or gives something else.
+            OnnxFileError: The graph fails, or its output has another shape.
             MemoryError: It needs more memory than there is.
         """
         rows, tokens = batch["input_ids"].shape
         try:
             with self.native:
                 found = session.run(None, batch)[0]
-        except Exception as error:  # onnxruntime raises a dozen kinds, RuntimeError among them
+        except Exception as error:
+            if not raised_in("onnxruntime", error):
+                raise
             if out_of_memory(error):
                 raise MemoryError(
                     f"{self._file.path} needs more memory than there is for {rows} texts of {tokens} tokens: "
@@ -105,14 +107,14 @@ class Graphs:
             ) from error
         if getattr(found, "shape", None) != (rows, len(manifest.id2label)):
             raise OnnxFileError(
-                f"{self._file.path} answers {rows} texts with an array of shape {getattr(found, 'shape', None)}, "
+                f"{self._file.path} gives an array of shape {getattr(found, 'shape', None)} for {rows} texts, "
                 f"expected {(rows, len(manifest.id2label))}: a logit for each text and label"
             )
-        with np.errstate(over="ignore"):  # whoever reads the answers looks for infinity
+        with np.errstate(over="ignore"):  # the predictor checks for infinities
             return np.asarray(found, dtype=np.float32)
 
     def close(self) -> None:
-        """Let go of the sessions; calls that are under way end as they should."""
+        """Release the sessions; calls in progress finish normally."""
         here = self._here()
         with here.lock:
             self._closed = True
@@ -120,18 +122,18 @@ class Graphs:
             self._file.close()
 
     def _here(self) -> Opened:
-        """Give what belongs to this process: after a fork, the sessions' threads are gone."""
+        """Return what belongs to this process: a fork does not inherit the sessions' threads."""
         process = os.getpid()
         return self._by_process.get(process) or self._by_process.setdefault(process, Opened())
 
 
 def let_go(by_process: dict[int, Opened]) -> None:
-    """Make ready for the end of the graphs, or of the process."""
+    """Wait for native calls to end, before the sessions are destroyed or the process ends."""
     for process, opened in [*by_process.items()]:
         if process == os.getpid():
             opened.native.end()
         else:
-            # To destroy a session without its threads crashes the process, so that nobody ever must.
+            # Destroying a session without its threads crashes the process: these are never destroyed.
             import ctypes
 
             for session in opened.sessions.values():
@@ -139,17 +141,20 @@ def let_go(by_process: dict[int, Opened]) -> None:
 
 
 def check_graph(session: Any, file: Snapshot, manifest: Manifest) -> list[str]:
-    """Check that a graph is a text classifier with as many labels as its manifest; give the names of its inputs.
+    """Check that a graph is a text classifier with as many labels as its manifest; return the names of its inputs.
 
-    Its inputs are `input_ids`, and perhaps `attention_mask` and `token_type_ids`, of int64; its one output, of any
-    name, has a row a text and a column a label, of float32, float16 or float64.
+    The inputs are `input_ids`, and optionally `attention_mask` and `token_type_ids`, of int64. The one output, of any
+    name, has a row per text and a column per label, of float32, float16 or float64.
+
+    Raises:
+        OnnxFileError: It is not.
     """
     inputs, outputs = session.get_inputs(), session.get_outputs()
     names = [node.name for node in inputs]
     if "input_ids" not in names or not INPUTS.issuperset(names) or len(outputs) != 1:
         raise OnnxFileError(
             f"{file.path} is not a text classifier: inputs {', '.join(names)!s:.200}, {len(outputs)} outputs; "
-            "expected input_ids, attention_mask, perhaps token_type_ids, and one output, logits"
+            "expected input_ids, optionally attention_mask and token_type_ids, and one output, logits"
         )
     for node in inputs:
         if node.type != "tensor(int64)":

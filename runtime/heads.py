@@ -18,7 +18,7 @@ DEFAULT_THRESHOLD = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What the model says of one text.
+    """The model's prediction for one text.
 
     Attributes:
         text: The text, or the pair.
@@ -27,9 +27,9 @@ class Prediction:
         labels: Multi-label: those whose probability reaches their threshold.
         value: Regression: the value.
         scores: Probability by label name; empty for regression.
-        truncated: Whether the text was longer than the model reads, and cut.
+        truncated: Whether the text was longer than the model reads, and was truncated.
         windows: In how many windows it was read.
-        pooling: How the windows' answers became one, `mean` or `max`; None for one window.
+        pooling: How the windows were pooled, `mean` or `max`; None for one window.
     """
 
     text: Text
@@ -43,9 +43,9 @@ class Prediction:
     pooling: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the fields that this kind of prediction has, as `ftx predict --json` prints them.
+        """Return the fields of this kind of prediction, as `ftx predict --json` prints them.
 
-        What a long text met with is there for long texts only.
+        `truncated`, `windows` and `pooling` are there only for long texts.
         """
         text = {"text": self.text} if isinstance(self.text, str) else {"text": self.text[0], "text_pair": self.text[1]}
         long: dict[str, Any] = {"truncated": True} if self.truncated else {}
@@ -73,18 +73,18 @@ def probabilities(logits: NDArray[np.float32], problem_type: str) -> NDArray[np.
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
     if problem_type == "multi_label_classification":
-        # Written with tanh, the sigmoid does not overflow.
+        # The sigmoid, written with tanh so that it does not overflow.
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
     return logits
 
 
 def decode(texts: list[Text], logits: NDArray[np.float32], manifest: Manifest) -> list[Prediction]:
-    """Name what the logits say. *Shape of the logits:* `(num_texts, num_labels)`."""
+    """Turn logits into predictions. *Shape of the logits:* `(num_texts, num_labels)`."""
     return decode_probabilities(texts, probabilities(logits, manifest.problem_type), manifest)
 
 
 def decode_probabilities(texts: list[Text], rows: NDArray[np.float32], manifest: Manifest) -> list[Prediction]:
-    """Name what the probabilities say.
+    """Turn probabilities into predictions.
 
     Args:
         texts: The texts, or pairs.

@@ -1,4 +1,4 @@
-"""Check what a caller gives before anything is answered: no guess, and no answer to something else than was meant."""
+"""Check texts and settings at the door: nothing is guessed, and nothing else than what was meant is predicted."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def checked_texts(texts: Iterable[Text], text_pair: bool | None) -> list[Text]:
 
     Args:
         texts: What the caller gave.
-        text_pair: Whether the model judges two texts together; None: it does not say, so that all are of one kind.
+        text_pair: Whether the model reads pairs of texts; None if unknown: then all must be of one kind.
 
     Raises:
-        TypeError: It is not a sequence of texts, or one of them is none.
+        TypeError: It is not a sequence of texts, or one of them is not a text.
     """
     if isinstance(texts, str):
         raise TypeError("expected a sequence of texts, got one string: write predictor([text])")
     if isinstance(texts, (bytes, bytearray, memoryview, Mapping, Set)):
         raise TypeError(f"expected a sequence of texts, got a {type(texts).__name__}: write predictor([text, ...])")
-    if hasattr(texts, "columns"):  # of pandas, Polars, Arrow; iterated it gives columns, or their names
+    if hasattr(texts, "columns"):  # of pandas, Polars, Arrow: iterating yields columns, or their names
         raise TypeError(f"expected a sequence of texts, got a {type(texts).__name__}: write predictor(table['text'])")
     try:
         given = list(texts)
@@ -46,12 +46,12 @@ def checked_texts(texts: Iterable[Text], text_pair: bool | None) -> list[Text]:
             expected = "pairs of texts, as tuples" if pairs else "one text at a time, as strings"
             why = "this model was trained on them" if text_pair is not None else "texts[0] is of that kind"
             raise TypeError(f"texts[{place}] is {text!r:.60}, expected {expected}: {why}")
-    # NumPy's strings are strings of another class.
+    # NumPy's strings are a subclass of str.
     return [plain(text) if isinstance(text, str) else (plain(text[0]), plain(text[1])) for text in given]
 
 
 def plain(text: str) -> str:
-    """Give a string of a class of its own as a plain one."""
+    """Convert an instance of a subclass of str to a plain string."""
     return text if type(text) is str else "".join(text)
 
 
@@ -59,7 +59,7 @@ def whole_number(value: Any, name: str, *, least: int) -> int:
     """Check a whole number, of Python or NumPy.
 
     Raises:
-        ValueError: It is none, or too small.
+        ValueError: It is not a whole number, or too small.
     """
     try:
         number = operator.index(value)
@@ -71,10 +71,10 @@ def whole_number(value: Any, name: str, *, least: int) -> int:
 
 
 def check_choice(value: Any, name: str, known: tuple[Any, ...]) -> None:
-    """Check that a value is one of those known, and of their kind: 1 is not True.
+    """Check that a value is one of those known, and of their type: 1 is not True.
 
     Raises:
-        ValueError: It is none of them.
+        ValueError: It is not.
     """
     if not (isinstance(value, type(known[0])) and value in known):
         raise ValueError(f"{name} {value!r:.60}, expected one of {', '.join(map(str, known))}")

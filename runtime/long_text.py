@@ -1,4 +1,4 @@
-"""Make one answer of the windows of a long text."""
+"""Pool the windows of a long text into one prediction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pool(
         rows: Probabilities (for regression, values) of each window, text after text. *Shape:* `(windows, num_labels)`.
         counts: How many windows each text has. *Shape:* `(num_texts,)`.
         pooling: `mean` or `max`.
-        single_label: Whether a row is to sum to 1.
+        single_label: Whether a row must sum to 1.
 
     Returns:
         *Shape:* `(num_texts, num_labels)`.

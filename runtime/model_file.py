@@ -1,4 +1,4 @@
-"""Find an ONNX file and what it needs: the manifest and tokenizer it carries, or the siblings that Optimum writes."""
+"""Find an ONNX file with its manifest and tokenizer, from the file itself or from the siblings that Optimum writes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ftx.snapshot import Snapshot, read_small, shortened
 
 __all__ = ["ModelFile", "describe", "find_onnx", "open_model"]
 
-# What transformers takes where config.json does not say.
+# transformers' default if config.json does not say.
 DEFAULT_LABELS = 2
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """An ONNX file that is open, and what it says of itself.
+    """An open ONNX file, and what it needs.
 
     Attributes:
         file: The file.
-        manifest: What it says of itself, or its siblings say.
+        manifest: The manifest in the file, or made from its siblings.
         tokenizer_json: The text of its tokenizer.json.
-        sha256: Of the file as `sha256sum` tells it, where it carries the rest; else of the lines that `sha256sum`
-            writes for it and the siblings that were read.
+        sha256: Digest of the file as `sha256sum` prints it, if it has a manifest; else of the lines that `sha256sum`
+            prints for it and the siblings that were read.
     """
 
     file: Snapshot
@@ -43,12 +43,12 @@ def find_onnx(path: str | Path) -> Path:
     """Resolve `--onnx`: a file, or a folder: its `model_quantized.onnx`, else `model_fp16.onnx`, else `model.onnx`.
 
     Raises:
-        OnnxFileError: Neither is there.
+        OnnxFileError: There is none.
     """
     if not os.fspath(path):
         raise OnnxFileError("the path of the model is empty; expected an .onnx file, or a folder with one")
     path = Path(path)
-    if os.path.isdir(path):  # noqa: PTH112 - Path's own raises where the name is too long, or not allowed to be seen
+    if os.path.isdir(path):  # noqa: PTH112 - Path's own raises if the name is too long, or hidden by permissions
         for name in ("model_quantized.onnx", "model_fp16.onnx", "model.onnx"):
             if os.path.isfile(path / name):  # noqa: PTH113
                 return path / name
@@ -60,7 +60,7 @@ def find_onnx(path: str | Path) -> Path:
             f"{shortened(path)} does not exist; expected an .onnx file, or a folder with one"
         ) from error
     except (OSError, ValueError):
-        pass  # whoever opens it says why it can't be read
+        pass  # opening it raises a better error
     return path
 
 
@@ -68,12 +68,12 @@ def open_model(path: Path) -> ModelFile:
     """Open an ONNX file, and read its manifest and tokenizer.json, from the file itself or from the files beside it.
 
     Raises:
-        OnnxFileError: The file can't be read, is damaged, or has neither a manifest nor siblings that can be used.
+        OnnxFileError: The file can't be read, is damaged, or has neither a manifest nor usable siblings.
     """
     file = Snapshot(path)
     try:
         found = carried(file)
-        file.metadata.clear()  # megabytes of tokenizer.json, which nobody asks for again
+        file.metadata.clear()  # frees megabytes of tokenizer.json, which is not needed again
         return ModelFile(file, *found, file.sha256) if found else with_siblings(file)
     except OnnxFileError:
         file.close()
@@ -92,12 +92,12 @@ def describe(path: Path) -> tuple[Manifest, str]:
 
 
 def with_siblings(file: Snapshot) -> ModelFile:
-    """Make a manifest for an ONNX file of another maker from `config.json` and `tokenizer.json` beside it."""
+    """Make a manifest for another tool's ONNX file from `config.json` and `tokenizer.json` beside it."""
     folder = file.path.parent
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
     if missing:
         raise OnnxFileError(
-            f"{file.path} carries no ftx.manifest and has no {' and no '.join(missing)} beside it: "
+            f"{file.path} has no ftx.manifest inside and no {' and no '.join(missing)} beside it: "
             "make it with ftx export, or put those files there"
         )
     content = {name: read_small(folder / name) for name in ("config.json", "tokenizer.json")}
@@ -129,8 +129,8 @@ def manifest_of(config: dict[str, Any], length: int | None) -> Manifest:
     """Make a manifest from a config.json as transformers reads it.
 
     Args:
-        config: What it holds.
-        length: Tokens that the tokenizer allows; None: any number.
+        config: Its content.
+        length: Maximum tokens of the tokenizer; None: no limit.
 
     Raises:
         ValueError: It does not describe a text classifier.
@@ -140,7 +140,7 @@ def manifest_of(config: dict[str, Any], length: int | None) -> Manifest:
         columns = config.get("num_labels")
         columns = DEFAULT_LABELS if columns is None else typed.whole(columns, "num_labels", least=1, most=100_000)
         id2label = {str(column): f"LABEL_{column}" for column in range(columns)}
-    # Some write the numbers of the classes for their names.
+    # Some tools write class numbers as names.
     named = {
         column: str(label) if isinstance(label, int) and not isinstance(label, bool) else label
         for column, label in typed.mapping(id2label, "id2label").items()
@@ -156,10 +156,12 @@ def manifest_of(config: dict[str, Any], length: int | None) -> Manifest:
     if pad_token_id is not None:
         typed.whole(pad_token_id, "pad_token_id")
     longest = longest_input(model_type, positions, pad_token_id)
-    if pad_token_id is None:  # the architecture's own: where positions are counted from it, they begin behind it
+    if pad_token_id is None:  # the architecture's default; position ids that are offset by it start after it
         pad_token_id = max(0, longest_input(None, positions, None) - longest - 1)
     return Manifest(
-        problem_type=config.get("problem_type") or problem_type_by_columns(len(labels)),
+        # transformers' default if config.json names none.
+        problem_type=config.get("problem_type")
+        or ("regression" if len(labels) == 1 else "single_label_classification"),
         id2label=labels,
         max_length=longest if length is None else min(length, longest),
         input_names=(),
@@ -170,15 +172,10 @@ def manifest_of(config: dict[str, Any], length: int | None) -> Manifest:
 
 
 def cut_left(tokenizer_json: str) -> str:
-    """Write into a tokenizer.json that too long a text loses its beginning, as tokenizer_config.json says."""
+    """Set a tokenizer.json to truncate long texts on the left, as tokenizer_config.json says."""
     values = typed.read_object(tokenizer_json)
     values["truncation"] = {"direction": "Left", "max_length": LONGEST, "strategy": "LongestFirst", "stride": 0}
     return json.dumps(values)
-
-
-def problem_type_by_columns(columns: int) -> str:
-    """Guess as transformers does where config.json names no problem_type."""
-    return "regression" if columns == 1 else "single_label_classification"
 
 
 def read_json(path: Path, content: bytes) -> dict[str, Any]:

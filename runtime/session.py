@@ -1,8 +1,9 @@
-"""Open an ONNX file in onnxruntime with the threads and safety settings that suit it."""
+"""Open an ONNX file in onnxruntime, with threads and an int8 kernel that suit the file and the machine."""
 
 from __future__ import annotations
 
 import re
+import traceback
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
@@ -12,17 +13,17 @@ from ftx.errors import OnnxFileError, ProviderError, out_of_memory, require
 from ftx.machine import int8_can_saturate, usable_cores
 from ftx.snapshot import Snapshot
 
-__all__ = ["EXACT_SETTING", "PROVIDERS", "first_line", "open_session"]
+__all__ = ["EXACT_SETTING", "PROVIDERS", "first_line", "open_session", "raised_in"]
 
-# Makes onnxruntime turn s8 weights to u8, whose kernel is exact on every CPU (its Avx2WeightS8ToU8Transformer).
+# Makes onnxruntime convert s8 weights to u8, whose kernel is exact on every CPU (its Avx2WeightS8ToU8Transformer).
 EXACT_SETTING = "session.x64quantprecision=1"
-# onnxruntime's name for each provider, and what brings it.
+# onnxruntime's name for each provider, and the package that has it.
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider", "onnxruntime"),
     "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu (the extra gpu)"),
     "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
     "coreml": ("CoreMLExecutionProvider", "onnxruntime on macOS"),
-    "xnnpack": ("XnnpackExecutionProvider", "an onnxruntime that was built with it"),
+    "xnnpack": ("XnnpackExecutionProvider", "an onnxruntime built with it"),
 }
 
 
@@ -38,14 +39,14 @@ def open_session(
     """Open an inference session.
 
     Args:
-        file: The `.onnx` file: one of our own making, or one of a stranger that was opened and checked.
+        file: The `.onnx` file: a path for one that ftx has just written, a snapshot for an untrusted one.
         intra_op_num_threads: Threads that share one batch; default: the cores this process may use.
-        exact_kernel: Whether to ask for onnxruntime's exact, slower int8 kernel; default: where this CPU's fast one can
-            saturate. Not everywhere: it cost a fifth of the throughput on a CPU with VNNI.
-        provider: What computes, one of `PROVIDERS`. What it can't do, such as the arithmetic of shapes, the CPU does.
-        spinning: Whether idle threads wait busily for the next batch: faster, but it takes the cores from others.
-        arena: Whether onnxruntime keeps memory for the next batch in an arena. Callers that share a session wait for
-            each other there: without it two of them answered 5 % more texts a second.
+        exact_kernel: Whether to use onnxruntime's exact, slower int8 kernel; default: where this CPU's fast one can
+            saturate, and not elsewhere: it cost a fifth of the throughput on a CPU with VNNI.
+        provider: Where to run, one of `PROVIDERS`. Operators that it lacks, such as shape arithmetic, run on the CPU.
+        spinning: Whether idle threads busy-wait for the next batch: faster, but it takes the cores from others.
+        arena: Whether onnxruntime keeps memory for the next batch in an arena. Callers that share a session contend
+            for it: without it two of them had 5 % more throughput.
 
     Returns:
         An `onnxruntime.InferenceSession`.
@@ -54,7 +55,7 @@ def open_session(
         MissingExtraError: onnxruntime is not installed.
         OnnxFileError: onnxruntime can't load the file, or it was changed since it was opened.
         MemoryError: It needs more memory than there is.
-        ProviderError: The provider is not there, or does not start.
+        ProviderError: The provider is not available, or does not start.
     """
     require("cpu", "onnxruntime")
     import onnxruntime
@@ -69,7 +70,7 @@ def open_session(
         raise ProviderError(f"provider {provider}: this onnxruntime has {has}; install {package} in its place")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = intra_op_num_threads or usable_cores()
-    # On the CPU errors come as exceptions, too; what hinders another provider is only logged.
+    # On the CPU every error is raised as well; why another provider fails is only logged.
     options.log_severity_level = 4 if provider == "cpu" else 3
     if int8_can_saturate() if exact_kernel is None else exact_kernel:
         options.add_session_config_entry(*EXACT_SETTING.split("="))
@@ -80,29 +81,39 @@ def open_session(
     try:
         with nullcontext(str(path)) if isinstance(file, Path) else file.source() as source:
             session = strict(onnxruntime.InferenceSession)(source, options, providers=[name])
-    except (OnnxFileError, MemoryError):
-        raise
-    except Exception as error:  # onnxruntime raises a dozen kinds, RuntimeError among them
+    except Exception as error:
+        if not raised_in("onnxruntime", error):
+            raise
         if out_of_memory(error):
             raise MemoryError(f"{path} needs more memory than there is") from error
         reason = re.sub(r"/proc/self/fd/\d+", path.name, first_line(error))
         raise OnnxFileError(
             f"onnxruntime {onnxruntime.__version__} can't load {path}: {reason}; export it again, or update onnxruntime"
         ) from error
-    if session.get_providers()[0] != name:  # onnxruntime only logs that it takes another
+    if session.get_providers()[0] != name:  # onnxruntime only logs that it falls back
         raise ProviderError(
-            f"provider {provider} is installed and does not start; onnxruntime would take "
-            f"{session.get_providers()[0]} in its place: check its driver, or choose --provider cpu"
+            f"provider {provider} is installed and does not start; onnxruntime would fall back to "
+            f"{session.get_providers()[0]}: check its driver, or choose --provider cpu"
         )
     return session
 
 
 @cache
 def strict(session: Any) -> Any:
-    """Make of onnxruntime's session one that never tries another provider, which it would say on standard output."""
+    """Derive a session class that never falls back to another provider, which onnxruntime reports on stdout."""
     return type("StrictSession", (session,), {"_enable_fallback": property(lambda _: False, lambda _, given: None)})
 
 
+def raised_in(module: str, error: BaseException) -> bool:
+    """Tell whether an exception was raised in a module, or by native code that it called.
+
+    onnxruntime raises a dozen types, RuntimeError among them, so that the type does not tell its errors from one that
+    the caller's signal handler raised during the call, and that must reach the caller as it is.
+    """
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith(module)
+
+
 def first_line(error: Exception) -> str:
-    """Cut an exception to its first line."""
+    """Return the first line of an exception's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -22,30 +22,30 @@ Batch = dict[str, NDArray[np.int64]]
 def load_tokenizer(
     tokenizer_json: str, manifest: Manifest, path: Path, *, stride: int | None = None, windows: bool = False
 ) -> Tokenizer:
-    """Build the tokenizer, cut to the manifest's `max_length` and never padded, whatever the file says of that.
+    """Build a tokenizer that truncates to the manifest's `max_length` and never pads, whatever the file says.
+
+    Truncation is set once: changing it while another thread encodes raises "Already borrowed" in tokenizers. Its side
+    is the file's: some truncate at the beginning of a text.
 
     Args:
         tokenizer_json: The text of the file.
-        manifest: What the ONNX file says of itself.
+        manifest: The ONNX file's manifest.
         path: The ONNX file, for messages.
         stride: Tokens that the windows of a long text share; default: a quarter of `max_length`.
-        windows: Whether there are windows.
-
-    Truncation is set once: changing it while another thread encodes raises "Already borrowed" in tokenizers. A file
-    that says that long texts lose their beginning, not their end, is followed.
+        windows: Whether long texts are read in windows.
 
     Raises:
-        OnnxFileError: The text is not a tokenizer.json, or leaves no room for a text.
-        ValueError: The stride leaves a window nothing new.
+        OnnxFileError: The text is not a tokenizer.json, or special tokens fill `max_length`.
+        ValueError: The stride is as long as a window, or longer.
     """
     with explained(f"The tokenizer of {path} can't be used"):
         tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.no_padding()
     own = tokenizer.num_special_tokens_to_add(is_pair=manifest.text_pair is not False)
     room = manifest.max_length - tokenizer.num_special_tokens_to_add(is_pair=False)
-    if room < 1 or manifest.max_length - own < 1:  # what is set to less is not cut at all
+    if room < 1 or manifest.max_length - own < 1:  # tokenizers does not truncate to less than that
         raise OnnxFileError(
-            f"{path} reads {manifest.max_length} tokens, of which its tokenizer adds {own}: none is left"
+            f"{path} reads {manifest.max_length} tokens, of which its tokenizer adds {own}: none is left for a text"
         )
     if stride is None:
         stride = min(manifest.max_length // 4, room - 1)
@@ -64,40 +64,38 @@ def encode(tokenizer: Tokenizer, texts: list[Text]) -> list[Encoding]:
     """
     whole = [clean(text) if isinstance(text, str) else (clean(text[0]), clean(text[1])) for text in texts]
     with explained("The model's tokenizer fails on a text"):
-        # The fast one leaves out where each token stood in the text, which nobody asks here.
+        # The fast variant does not compute character offsets, which are not needed here.
         encodings: list[Encoding] = tokenizer.encode_batch_fast(whole)
     return encodings
 
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Say in a line what went wrong in tokenizers, which raises Exception itself, and panics outside of it."""
+    """Turn an error of tokenizers into one line: it raises Exception itself, and PanicException, a BaseException."""
     try:
         yield
-    except MemoryError:
-        raise
     except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
             raise
         reason = " ".join(str(error).split())[:200]
         if out_of_memory(error):
-            raise MemoryError(f"{what}: neither memory nor threads are left: {reason}") from error
+            raise MemoryError(f"{what}: memory or threads ran out: {reason}") from error
         raise OnnxFileError(f"{what}: {reason}") from error
 
 
 def windows(encoding: Encoding) -> list[Encoding]:
-    """Give the windows of a text: one, or for a longer one as many as it takes."""
+    """Return the windows of a text: one, or as many as a long text takes."""
     return [encoding, *encoding.overflowing]
 
 
 def pad(encodings: list[Encoding], manifest: Manifest, input_names: list[str]) -> Batch:
-    """Fill token ids into arrays as long as the longest text.
+    """Pad token ids to the longest text.
 
     Returns:
         The graph's inputs among `input_ids`, `attention_mask` and `token_type_ids`. *Shape of each:*
         `(len(encodings), longest)`.
     """
-    # Without special tokens an empty text has no token at all, and no graph takes an empty row.
+    # Without special tokens an empty text has no tokens, and graphs fail on rows of length 0.
     shape = (len(encodings), max(1, *(len(encoding) for encoding in encodings)))
     batch = {name: np.zeros(shape, dtype=np.int64) for name in input_names}
     batch["input_ids"].fill(manifest.pad_token_id)
@@ -105,7 +103,7 @@ def pad(encodings: list[Encoding], manifest: Manifest, input_names: list[str]) -
         length = len(encoding)
         batch["input_ids"][row, :length] = encoding.ids
         if "attention_mask" in batch:
-            batch["attention_mask"][row, :length] = 1  # nothing was padded
+            batch["attention_mask"][row, :length] = 1  # the tokenizer does not pad
         if "token_type_ids" in batch:
             batch["token_type_ids"][row, :length] = encoding.type_ids
     return batch

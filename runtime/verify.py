@@ -1,4 +1,4 @@
-"""Replay the golden probes of an ONNX file: does it say here what it said where it was exported?"""
+"""Replay the golden probes of an ONNX file: does it give the same logits here as where it was exported?"""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["ProbeReport", "verify"]
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeReport:
-    """How the golden probes came out.
+    """The result of replaying golden probes.
 
     Attributes:
         path: The file.
         probes: How many were replayed.
-        max_abs_diff: Largest |difference| to the logits recorded at export.
-        atol: Largest one that is allowed.
+        max_abs_diff: Maximum absolute difference from the logits recorded at export.
+        atol: Maximum that is allowed.
         renamed: How many have another name now for the label with the largest logit.
-        passed: Whether every probe came out as recorded.
-        notice: A line for the user where this CPU needs onnxruntime's slower int8 kernel; else None.
+        passed: Whether every probe gave what was recorded.
+        notice: A line for the user if this CPU needs onnxruntime's slower int8 kernel; else None.
     """
 
     path: str
@@ -38,15 +38,15 @@ class ProbeReport:
 
 
 def verify(path: str | Path) -> ProbeReport:
-    """Replay the golden probes that an ONNX file carries, each alone, without PyTorch.
+    """Replay the golden probes in an ONNX file, one at a time, without PyTorch.
 
     Raises:
-        OnnxFileError: The file can't be used, was changed after export, or carries no probes.
+        OnnxFileError: The file can't be used, was changed after export, or has no probes.
     """
     with Predictor(path, batch_size=1) as predictor:
         probes, atol = predictor.manifest.probes, predictor.manifest.probe_atol
         if not probes:
-            raise OnnxFileError(f"{predictor.path} carries no golden probes ({MANIFEST_KEY}): make it with ftx export")
+            raise OnnxFileError(f"{predictor.path} has no golden probes ({MANIFEST_KEY}): make it with ftx export")
         found = predictor.logits([probe.text for probe in probes])
     recorded = np.asarray([probe.logits for probe in probes], dtype=np.float32)
     max_abs_diff = float(np.abs(found - recorded).max())

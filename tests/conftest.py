@@ -25,6 +25,8 @@ hypothesis.settings.load_profile("any machine")
 # Tests never ask a hub; the ones about that set their own.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# The steps of a tiny model are too short to share among PyTorch's threads, which on a busy machine wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The gate installs every extra: there a test that skips for want of one is a test that nobody runs, so it fails.
 EXTRAS_REQUIRED = bool(os.environ.get("FTX_REQUIRE_EXTRAS"))

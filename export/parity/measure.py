@@ -101,10 +101,7 @@ def measure(path: Path, reference_logits: NDArray[np.float32], held_out: HeldOut
         The proof, and the file's logits in batches. *Shape:* `(len(held_out), num_labels)`.
     """
     predictor = Predictor(path)
-    found = {}
-    for batch_size in GATE_BATCH_SIZES:
-        predictor.batch_size = batch_size
-        found[batch_size] = predictor.logits(held_out.texts)
+    found = {size: predictor.logits(held_out.texts, batch_size=size) for size in GATE_BATCH_SIZES}
     parity = [
         compare_logits(logits, reference_logits, held_out, predictor.manifest, batch_size)
         for batch_size, logits in found.items()

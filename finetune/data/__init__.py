@@ -1,1 +1,1 @@
-"""In go tables, hub data sets and packages, out comes labelled text, split into two sides."""
+"""Read tables, hub data sets and packages; return labelled text, split into training and held-out rows."""

@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 from ftx.errors import DataError
-from ftx.finetune.data.bad_rows import BadRows
-from ftx.finetune.data.records import check_columns
-from ftx.finetune.data.table import Columns, Row, read_row
 from ftx.finetune.model.hub import NO_HUB, split_revision, unloadable
+from ftx.tables.bad_rows import BadRows
+from ftx.tables.columns import Columns
+from ftx.tables.labelled import Row, read_row
 
 __all__ = ["hub_rows"]
 
@@ -18,10 +18,10 @@ def hub_rows(dataset: str, columns: Columns, bad_rows: BadRows) -> tuple[list[Ro
     """Load a hub data set, `NAME`, `NAME:CONFIG`, and either with `@REVISION`.
 
     Returns:
-        Its train rows and its validation rows (none where it has no such split). Numbered labels come by name.
+        Its train rows and its validation rows (none if it has no such split), with numbered labels by name.
 
     Raises:
-        DataError: There is no such file and no such data set, or it lacks a column.
+        DataError: There is no such file or data set, or it lacks a column.
     """
     import datasets
 
@@ -41,7 +41,7 @@ def hub_rows(dataset: str, columns: Columns, bad_rows: BadRows) -> tuple[list[Ro
         if side not in loaded:
             continue
         features = loaded[side].features
-        check_columns(f"Data set {dataset!r}, split {side}", list(features), columns.all)
+        columns.find(f"Data set {dataset!r}, split {side}", list(features))
         names = label_names(features.get(columns.label))
         for number, record in enumerate(loaded[side].select_columns(list(columns.all)), 1):
             row = read_row(f"{dataset} {side} row {number}", named(record, columns.label, names), columns, bad_rows)
@@ -51,7 +51,7 @@ def hub_rows(dataset: str, columns: Columns, bad_rows: BadRows) -> tuple[list[Ro
 
 
 def check_revision(loaded: Any, name: str, revision: str) -> None:
-    """Check that a pinned revision was loaded: where the hub does not answer, datasets takes what its cache has of any.
+    """Check that a pinned revision was loaded: if the hub does not answer, datasets takes any revision from its cache.
 
     Raises:
         DataError: It was another one.
@@ -67,12 +67,12 @@ def check_revision(loaded: Any, name: str, revision: str) -> None:
 
 
 def label_names(feature: Any) -> list[str]:
-    """Give the names of a column of numbered labels, or of lists of them; empty where it has none."""
+    """Return the names of a column of numbered labels, or of lists of them; empty: it has none."""
     return getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None) or []
 
 
 def named(record: dict[str, Any], column: str, names: list[str]) -> dict[str, Any]:
-    """Write a row's numbered label, or labels, by name; a number without a name (-1: not known) is no label."""
+    """Replace a row's label numbers by names; a number without a name (-1: unknown) is no label."""
     if not names:
         return record
     label = record[column]

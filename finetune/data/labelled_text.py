@@ -1,4 +1,4 @@
-"""From rows to what training needs: targets, and a held-out side that shares no sentence with the other."""
+"""From rows to training data: targets, and a held-out split that shares no sentence with the training split."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ftx.errors import DataError
-from ftx.finetune.data.bad_rows import BadRows
-from ftx.finetune.data.cells import listed
 from ftx.finetune.data.hub import hub_rows
-from ftx.finetune.data.lines import exists
-from ftx.finetune.data.records import SUFFIXES
 from ftx.finetune.data.sentence_split import sample, sentence_key, split
-from ftx.finetune.data.table import Columns, Row, read_tables
+from ftx.finetune.data.targets import examples
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, Example, Head, find_head, strata
 from ftx.finetune.recipe import Recipe
 from ftx.finetune.starter import STARTER, starter_rows
+from ftx.tables.bad_rows import BadRows
+from ftx.tables.cells import listed
+from ftx.tables.columns import Columns
+from ftx.tables.formats import is_table
+from ftx.tables.labelled import Row, read_tables
+from ftx.tables.lines import exists
 
-__all__ = ["LabelledText", "columns_of", "examples", "load_labelled_text"]
+__all__ = ["LabelledText", "columns_of", "load_labelled_text"]
 
 
 VALUES_FOUND = ", as most labels are numbers with fractions; for classes add --problem-type single_label_classification"
@@ -26,15 +28,15 @@ VALUES_FOUND = ", as most labels are numbers with fractions; for classes add --p
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledText:
-    """Texts with targets, in two sides that share no sentence.
+    """Texts with targets, in two splits that share no sentence.
 
     Attributes:
-        head: The kind of head that the labels ask for, and their names.
-        train: (text, target) to learn from.
-        held_out: (text, target) to prove on.
-        duplicates: Rows whose sentence stood in an earlier row of their side.
-        two_labels: Sentences that carry two labels or more, in different rows.
-        leaks: Training rows left out because their sentence is in the validation file or split.
+        head: The kind of head that the labels need, and their names.
+        train: (text, target) to train on.
+        held_out: (text, target) to evaluate on.
+        duplicates: Rows whose sentence is in another row, too.
+        two_labels: Sentences with two labels or more, in different rows.
+        leaks: Training rows excluded because their sentence is in the validation file or split.
         bad_rows: Rows that could not be used.
     """
 
@@ -48,10 +50,10 @@ class LabelledText:
 
 
 def load_labelled_text(recipe: Recipe) -> LabelledText:
-    """Read a recipe's data set, turn its labels into targets and hold rows out.
+    """Read a recipe's data set, turn its labels into targets, and hold rows out.
 
     Raises:
-        DataError: There is no such data set, it is empty or of one class, or a row is not usable.
+        DataError: There is no such data set, it is empty or has one class only, or a row is not usable.
         FetchError: The starter's text could not be fetched.
     """
     bad_rows = BadRows(limit=recipe.skip_bad_rows)
@@ -99,7 +101,7 @@ def load_labelled_text(recipe: Recipe) -> LabelledText:
 
 
 def columns_of(recipe: Recipe) -> Columns:
-    """Say where a recipe's texts and labels stand."""
+    """Return the columns that a recipe names."""
     return Columns(
         text=recipe.text_column,
         label=recipe.label_column,
@@ -127,23 +129,12 @@ def read_rows(recipe: Recipe, columns: Columns, bad_rows: BadRows) -> tuple[list
 
 
 def is_path(dataset: str) -> bool:
-    """Tell a file that is not there from a hub id, which has no suffix of a table: no hub need be asked for it."""
-    return dataset.startswith(("/", "./", "../", "~")) or Path(dataset).suffix.lower() in (*SUFFIXES, ".gz")
-
-
-def examples(rows: list[Row], head: Head, bad_rows: BadRows, hint: str = "") -> list[Example]:
-    """Turn rows into texts with targets; rows with a label that the head does not have are bad rows, hint says why."""
-    kept: list[Example] = []
-    for row in rows:
-        try:
-            kept.append((row.text, head.target(row.label)))
-        except ValueError as error:
-            bad_rows.add(row.where, f"{error}{hint}")
-    return kept
+    """Tell a missing file from a hub id, which has no suffix of a table, so that no hub is asked for it."""
+    return dataset.startswith(("/", "./", "../", "~")) or is_table(Path(dataset))
 
 
 def check_variety(dataset: str, rows: list[Example], head: Head) -> None:
-    """Check that there is something to tell apart.
+    """Check that there are different labels to learn.
 
     Raises:
         DataError: Every row has the same label or value.
@@ -159,7 +150,7 @@ def check_variety(dataset: str, rows: list[Example], head: Head) -> None:
 
 
 def labels_found(rows: list[Example], head: Head) -> set[str]:
-    """Give the labels that some row has; for regression there are none to look for."""
+    """Return the labels that some row has; for regression, none."""
     found: set[str] = set()
     if head.problem_type != REGRESSION:
         for _, target in rows:

@@ -1,4 +1,4 @@
-"""A look at the data before training: what a person would want to know before they spend the time."""
+"""Statistics of the data, shown before training."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["DataProfile", "profile"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataProfile:
-    """What the data is like; `data` in `RUN/metrics.json`.
+    """Statistics of the data; `data` in `RUN/metrics.json`.
 
     Attributes:
-        train_rows: Rows to learn from.
-        eval_rows: Rows held out.
-        problem_type: The kind of head that the labels ask for.
-        train_label_counts: Rows to learn from, by label; empty for regression.
-        eval_label_counts: Rows held out, by label; empty for regression.
-        value_range: For regression: smallest, mean and largest value to learn from; else empty.
-        token_percentiles: Tokens of a text, special ones included: p50, p90, p99, max.
-        truncated_share: Share of the texts longer than max_length, of which the end is not read.
-        duplicates: Rows whose sentence, ignoring case and punctuation, stands in another row.
-        two_labels: Sentences that carry two labels or more.
-        leaks: Training rows left out because their sentence is in the validation file or split.
-        bad_rows: Rows skipped.
+        train_rows: Training rows.
+        eval_rows: Held-out rows.
+        problem_type: The kind of head.
+        train_label_counts: Training rows per label; empty for regression.
+        eval_label_counts: Held-out rows per label; empty for regression.
+        value_range: For regression: smallest, mean and largest training value; else empty.
+        token_percentiles: Tokens per text, special tokens included: p50, p90, p99, max.
+        truncated_share: Share of the texts that are truncated to max_length.
+        duplicates: Rows that repeat the sentence of another row, ignoring case and punctuation.
+        two_labels: Sentences with conflicting labels in different rows.
+        leaks: Training rows discarded because their sentence is in the validation file or split.
+        bad_rows: Unusable rows that were skipped.
     """
 
     train_rows: int
@@ -46,32 +46,34 @@ class DataProfile:
     bad_rows: int
 
     def to_text(self) -> str:
-        """Write it for a person."""
+        """Format the statistics for the terminal."""
         counts = ", ".join(f"{label} {count}" for label, count in self.train_label_counts.items())
         if self.value_range:
             counts = "values, " + ", ".join(f"{name} {value:.3g}" for name, value in self.value_range.items())
         lengths = ", ".join(f"{name} {count}" for name, count in self.token_percentiles.items())
         lines = [
-            f"Data: {self.train_rows} rows to learn from, {self.eval_rows} held out",
+            f"Data: {self.train_rows} training rows, {self.eval_rows} held-out rows",
             f"  head       {self.problem_type.replace('_', ' ')}",
             f"  labels     {counts}",
-            f"  tokens     {lengths}; {self.truncated_share:.1%} of the texts are cut to max_length",
-            f"  sentences  {self.duplicates} rows repeat one, {self.two_labels} carry two labels",
+            f"  tokens     {lengths}; {self.truncated_share:.1%} of the texts are truncated to max_length",
+            f"  sentences  {self.duplicates} duplicate rows, {self.two_labels} sentences with conflicting labels",
         ]
         if self.leaks:
-            lines.append(f"  leaks      {self.leaks} training rows left out: their sentence is in the validation data")
+            lines.append(
+                f"  leakage    {self.leaks} training rows discarded, as their sentence is in the validation data"
+            )
         if self.bad_rows:
             lines.append(f"  bad rows   {self.bad_rows} skipped, see bad_rows.jsonl in the run folder")
         return "\n".join(lines)
 
 
 def profile(data: LabelledText, token_counts: list[int], max_length: int) -> DataProfile:
-    """Look at the data.
+    """Compute the statistics of a data set.
 
     Args:
-        data: Both sides.
-        token_counts: Tokens of each text before it is cut, both sides.
-        max_length: Tokens a text is cut to.
+        data: Training and held-out rows.
+        token_counts: Tokens of each text of either, before truncation.
+        max_length: Tokens to truncate a text to.
     """
     counts = np.asarray(token_counts)
     percentiles = {f"p{p}": int(np.percentile(counts, p)) for p in (50, 90, 99)}
@@ -92,7 +94,7 @@ def profile(data: LabelledText, token_counts: list[int], max_length: int) -> Dat
 
 
 def label_counts(rows: list[Example], head: Head) -> dict[str, int]:
-    """Count rows by label name, in the order of the labels."""
+    """Count the rows per label, in the order of the labels."""
     if head.problem_type == REGRESSION:
         return {}
     counts: Counter[str] = Counter()
@@ -103,7 +105,7 @@ def label_counts(rows: list[Example], head: Head) -> dict[str, int]:
 
 
 def value_range(rows: list[Example], head: Head) -> dict[str, float]:
-    """Give the smallest, mean and largest value of a regression."""
+    """Return the smallest, mean and largest value of a regression; empty for classification."""
     if head.problem_type != REGRESSION:
         return {}
     values = np.asarray([target for _, target in rows])

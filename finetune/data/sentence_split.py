@@ -1,4 +1,4 @@
-"""Hold sentences out, so that no sentence stands on both sides."""
+"""Hold sentences out, so that no sentence is in both splits."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ __all__ = ["sample", "sentence_key", "split"]
 
 
 def sentence_key(text: Text) -> str:
-    """Reduce a text to what makes it the same sentence: its letters and digits, ignoring case and punctuation.
+    """Reduce a text to what identifies its sentence: letters and digits, ignoring case and punctuation.
 
-    Pairs are the same where both texts are.
+    Pairs are the same if both texts are.
     """
     if isinstance(text, tuple):
         return "\n".join(map(sentence_key, text))
     folded = unicodedata.normalize("NFKD", text).casefold()
     key = "".join(character for character in folded if character.isalnum())
-    return key or text.strip()  # "?!" and "..." are different texts all the same
+    return key or text.strip()  # "?!" and "..." are different texts
 
 
 def split(rows: list[Example], strata: list[str], share: float, seed: int) -> tuple[list[Example], list[Example]]:
     """Hold out a share of the sentences of each stratum.
 
-    Rows with the same sentence go to the same side. The sentences of a stratum are put in the order of the SHA-256 of
-    seed and sentence, and the first ones are held out: the same on every machine, whatever the order of the rows.
+    Rows with the same sentence go to the same split. The sentences of a stratum are sorted by the SHA-256 of seed and
+    sentence, and the first ones are held out: the same on every machine, whatever the order of the rows.
 
     Args:
         rows: Texts and targets.
-        strata: What each row is like, as `head.strata` says.
-        share: How much to hold out.
-        seed: Another one holds others out.
+        strata: The stratum of each row, from `head.strata`.
+        share: The share to hold out.
+        seed: Another seed holds other sentences out.
 
     Returns:
-        The rows to learn from and the rows held out, each in the order given.
+        The training rows and the held-out rows, each in the order given.
     """
     keys = [sentence_key(text) for text, _ in rows]
     counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -58,7 +58,7 @@ def split(rows: list[Example], strata: list[str], share: float, seed: int) -> tu
 
 
 def sample(rows: list[Example], count: int, seed: int) -> list[Example]:
-    """Take so many rows by the same kind of order, 0 for all; they stay in the order given."""
+    """Sample rows by the same kind of hash, 0 for all; they keep the order given."""
     if not count or count >= len(rows):
         return rows
     chosen = sorted(range(len(rows)), key=lambda place: digest(seed, f"{place}:{rows[place][0]}"))[:count]
@@ -66,5 +66,5 @@ def sample(rows: list[Example], count: int, seed: int) -> list[Example]:
 
 
 def digest(seed: int, key: str) -> bytes:
-    """Hash a key with the seed: an order without pattern that every machine agrees on."""
+    """Hash a key with the seed: a random order that is the same on every machine."""
     return hashlib.sha256(f"{seed}:{key}".encode("utf-8", "surrogatepass")).digest()

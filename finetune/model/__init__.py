@@ -1,1 +1,1 @@
-"""In go a model name and a recipe, out come a model, its head, its tokens and its objective."""
+"""Take a model name and a recipe; return the model under its head, tokenised texts, the loss and the precision."""

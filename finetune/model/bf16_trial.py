@@ -1,8 +1,7 @@
-"""Find out by a few steps whether a CPU trains faster in bf16, and whether the gradients stay the same.
+"""Time a few steps in bf16 on a CPU against fp32, and compare their gradients.
 
-The clock takes part in a choice here, never in a verdict. Whether the gradients stay the same does not hang on it, and
-either format trains; which of them it is may differ between a busy machine and an idle one, so what was found is kept,
-the run's recipe.toml names the format that was taken, and a run made again from that takes the same one.
+The timing only chooses between two formats that both train. As a busy machine may choose differently from an idle one,
+the result is cached, and the run's recipe.toml records the format, so that a repeated run uses the same one.
 """
 
 from __future__ import annotations
@@ -11,30 +10,33 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
+import transformers
 
 from ftx.machine import cache_home, cpu_model
+from ftx.output.record import replace_text
 
-__all__ = ["Bf16Trial", "remembered", "try_bf16"]
+__all__ = ["Bf16Trial", "first_batches", "remembered", "try_bf16"]
 
-STEPS = 4  # pairs that are timed, after one that is not
-SHORTEST_SEC = 1e-9  # a coarse clock may say that a step took no time at all
+STEPS = 4  # timed pairs of steps, after one for warmup
+SHORTEST_SEC = 1e-9  # a coarse clock may measure no time at all
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bf16Trial:
-    """bf16 against fp32 on the same batches.
+    """bf16 compared with fp32 on the same batches.
 
     Attributes:
         step_sec: Seconds of the shortest fp32 step.
-        speedup: fp32's time over bf16's, forward and backward, in the step where it was least: bf16 must be faster in
-            every step, so that a busy machine does not choose another format in the next run.
-        loss_change: Largest |difference| of a batch's loss, as a share of it.
-        gradient_cosine: Smallest cosine between the two gradients of a batch, over all weights.
+        speedup: fp32's time over bf16's, forward and backward, in the step where the ratio is smallest: bf16 must be
+            faster in every step, so that a busy machine does not choose another format in the next run.
+        loss_change: Largest relative change of a batch's loss.
+        gradient_cosine: Smallest cosine similarity of the two gradients of a batch, over all weights.
     """
 
     step_sec: float
@@ -44,16 +46,16 @@ class Bf16Trial:
 
 
 def try_bf16(model: Any, batches: list[Any]) -> Bf16Trial:
-    """Run forward and backward in both formats, in turn. Weights and random states stay as they are.
+    """Run forward and backward in both formats by turns; weights and random states are left unchanged.
 
     Args:
         model: The model to be trained, on the CPU.
-        batches: Collated batches with labels; `STEPS` + 1 of them are enough.
+        batches: Collated batches with labels, of which the first `STEPS` + 1 are used.
     """
     training = model.training
     seconds, speedups, changes, cosines = [], [], [], []
     with torch.random.fork_rng(devices=[]):
-        model.eval()  # dropout would differ between the two
+        model.eval()  # without dropout, which would differ between the two
         for batch in batches[: STEPS + 1]:
             exact_sec, exact_loss, exact = step(model, batch, bf16=False)
             bf16_sec, bf16_loss, rounded = step(model, batch, bf16=True)
@@ -71,7 +73,7 @@ def try_bf16(model: Any, batches: list[Any]) -> Bf16Trial:
 
 
 def step(model: Any, batch: Any, *, bf16: bool) -> tuple[float, float, torch.Tensor]:
-    """Take one step without moving the weights: seconds, loss and the gradient of all weights in a row."""
+    """Run a step without updating the weights: seconds, loss, and the gradient of all weights as one vector."""
     began = time.perf_counter()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
         loss = model(**batch).loss
@@ -82,43 +84,38 @@ def step(model: Any, batch: Any, *, bf16: bool) -> tuple[float, float, torch.Ten
     return seconds, loss.item(), gradient
 
 
-def remembered(model: Any, batch_size: int, trial: Callable[[], Bf16Trial]) -> Bf16Trial:
-    """Try once for each kind of model on a machine, so that a repeat of a run takes the format that the run took.
+def first_batches(rows: Any, tokenizer: Any, batch_size: int) -> list[Any]:
+    """Collate the first batches of a tokenised data set, as many as a trial takes."""
+    columns = [name for name in rows.column_names if name in {*tokenizer.model_input_names, "labels"}]
+    some = rows.select_columns(columns).select(range(min(len(rows), batch_size * (STEPS + 1))))
+    collate = transformers.DataCollatorWithPadding(tokenizer)
+    starts = range(0, len(some), batch_size)
+    return [collate([some[n] for n in range(start, min(start + batch_size, len(some)))]) for start in starts]
 
-    What was found is kept in `bf16_trials.json` in the cache folder; where that can't be written, it is found again.
+
+def remembered(model: Any, batch_size: int, trial: Callable[[], Bf16Trial]) -> Bf16Trial:
+    """Run a trial once per kind of model on a machine, so that a repeated run uses the same format.
+
+    The result is cached in `bf16_trials.json` in the cache folder; where that can't be written, the trial is run again.
 
     Args:
-        model: Its kind and sizes count, its weights do not.
-        batch_size: Texts a step.
-        trial: Finds out.
+        model: Identified by its type and sizes, not by its weights.
+        batch_size: Texts per step.
+        trial: Runs the trial.
     """
     config = model.config
     sizes = [getattr(config, name, None) for name in ("num_hidden_layers", "hidden_size", "vocab_size")]
     key = json.dumps([cpu_model(), torch.__version__, torch.get_num_threads(), config.model_type, *sizes, batch_size])
     path = cache_home() / "bf16_trials.json"
-    known = read(path)
     try:
-        return Bf16Trial(**{name: float(value) for name, value in known[key].items()})
-    except (AttributeError, KeyError, TypeError, ValueError):  # not tried yet, or the file is another version's
-        found = trial()
-    if not all(map(math.isfinite, asdict(found).values())):  # the model's own numbers are none: nothing to keep
-        return found
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(
-            json.dumps({**known, key: asdict(found)}, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
-        partial.replace(path)
-    except (OSError, ValueError):  # ValueError: the file holds a NaN of an earlier version's
-        pass
+        known = msgspec.json.decode(path.read_bytes(), type=dict[str, Bf16Trial])
+    except (OSError, msgspec.DecodeError, RecursionError):  # not there yet, damaged, or written by another version
+        known = {}
+    if key in known:
+        return known[key]
+    found = trial()
+    if all(map(math.isfinite, asdict(found).values())):  # else the model itself computes NaN
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(path, msgspec.json.format(msgspec.json.encode({**known, key: found})).decode())
     return found
-
-
-def read(path: Path) -> dict[str, Any]:
-    """Read what was found before; nothing where it can't be read."""
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return known if isinstance(known, dict) else {}

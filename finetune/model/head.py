@@ -1,4 +1,4 @@
-"""The kind of classification head, and how a label as written becomes what training compares with."""
+"""The head: the problem type with its labels, and the conversion between labels and training targets."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from functools import cached_property
 import numpy as np
 
 from ftx.errors import DataError
-from ftx.finetune.data.cells import listed
-from ftx.finetune.data.table import Row
 from ftx.heldout import Label
+from ftx.tables.cells import listed
+from ftx.tables.labelled import Row
 from ftx.text import Text
 
 __all__ = ["MULTI_LABEL", "REGRESSION", "SINGLE_LABEL", "Example", "Head", "Target", "find_head", "strata"]
 
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 
-# A label's number; a 0 or 1 for each label (multi-label); a value (regression).
+# A label id; a 0 or 1 for each label (multi-label); a value (regression).
 Target = int | list[float] | float
 Example = tuple[Text, Target]
 
-# Regression values are held out from each tenth of their range of ranks.
+# Regression values are stratified by decile.
 BINS = 10
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-INTEGER = re.compile(r"[+-]?\d{1,1000}", re.ASCII)  # Python refuses to compute with 4,300 digits
+INTEGER = re.compile(r"[+-]?\d{1,1000}", re.ASCII)  # Python converts no more than 4,300 digits
 CODE = re.compile(r"[+-]?0\d+", re.ASCII)
-LARGEST_VALUE = 1e18  # float32 holds its square, which the loss is made of
+LARGEST_VALUE = 1e18  # its square, which the loss sums, fits into float32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What the model tells of a text.
+    """What a model predicts.
 
     Attributes:
         problem_type: `single_label_classification`, `multi_label_classification` or `regression`.
-        labels: Label names; a label's number is its place. For regression one: what the value is called.
+        labels: Label names in the order of their ids; for regression, the one name of the value.
     """
 
     problem_type: str
@@ -46,31 +46,31 @@ class Head:
 
     @cached_property
     def numeric(self) -> bool:
-        """Whether a label's name is a number itself: then a number in the data is a name."""
+        """Whether a label name is itself a number; then numbers in the data are names, not ids."""
         return any(map(NUMBER.fullmatch, self.labels))
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """The number of each label as it may be written in the data: a name, or the number of one."""
-        numbers = {whole(name): number for number, name in enumerate(self.labels)}
+        """The id of each label by the ways to write it: its name or its id."""
+        numbers = {normalised(name): number for number, name in enumerate(self.labels)}
         numbers |= {name: number for number, name in enumerate(self.labels)}
         if not self.numeric:
             numbers |= {str(number): number for number in range(len(self.labels))}
         return numbers
 
     def number(self, name: str) -> int:
-        """Give the number of a label as written; a whole number may be written as a float, 1.0 for 1."""
-        number = self.numbers.get(name, self.numbers.get(whole(name)))
+        """Return the id of a label as written; an integer may be written as a float, 1.0 for 1."""
+        number = self.numbers.get(name, self.numbers.get(normalised(name)))
         if number is None:
             by_number = "" if self.numeric else f", or a number from 0 to {len(self.labels) - 1}"
             raise ValueError(f"label {name!r:.80} is not in the list; expected {listed(self.labels)}{by_number}")
         return number
 
     def target(self, label: str | list[str]) -> Target:
-        """Turn a label as written into what training compares with.
+        """Convert a label as written into a training target.
 
         Raises:
-            ValueError: It is no label of this head; says what was found and expected.
+            ValueError: It is no label of this head; the message says what was found and expected.
         """
         if self.problem_type == REGRESSION:
             return value_of(label)
@@ -82,17 +82,17 @@ class Head:
         return [float(number in given) for number in range(len(self.labels))]
 
     def label(self, target: Target) -> Label:
-        """Name a target: a label, a list of labels, or a value."""
+        """Convert a target back into a label, a list of labels, or a value."""
         if isinstance(target, list):
             return [name for name, given in zip(self.labels, target, strict=True) if given]
         return target if self.problem_type == REGRESSION else self.labels[int(target)]
 
 
 def value_of(label: str | list[str]) -> float:
-    """Read a value.
+    """Parse the value of a regression.
 
     Raises:
-        ValueError: It is no number, or none that float32 holds.
+        ValueError: It is not a number, or too large for training in float32.
     """
     value = number_of(label)
     if value is None:
@@ -105,18 +105,18 @@ def value_of(label: str | list[str]) -> float:
 
 
 def number_of(label: str | list[str]) -> float | None:
-    """Read a number, infinite where it is too large for one; None where it is none: inf, nan and 1_000 are words."""
+    """Parse a number (infinity on overflow); None for anything else, such as inf, nan and 1_000."""
     bare = label.strip() if isinstance(label, str) else ""
     return float(bare) if NUMBER.fullmatch(bare) else None
 
 
-def is_whole(name: str) -> bool:
-    """Tell whether a number is whole, as no value of a regression need be: 3, -1 or 2.0."""
+def is_integral(name: str) -> bool:
+    """Tell whether a number is an integer, such as 3, -1 or 2.0."""
     return bool(INTEGER.fullmatch(name)) or (number_of(name) or 0.0).is_integer()
 
 
-def whole(name: str) -> str:
-    """Write a whole number as the integer it is, 1.0 as 1; all else, 007 too, stays as it is written."""
+def normalised(name: str) -> str:
+    """Normalise a number with an integral value, 1.0 to 1; anything else, such as 007, is returned as it is."""
     if INTEGER.fullmatch(name):
         return name if CODE.fullmatch(name) else str(int(name))
     value = number_of(name)
@@ -124,17 +124,17 @@ def whole(name: str) -> str:
 
 
 def find_head(asked: str, names: list[str], rows: list[Row], label_column: str) -> Head:
-    """Find out which head suits the labels.
+    """Determine the head from the labels.
 
     Args:
-        asked: A problem type, or `auto`: lists of labels make multi-label. Where most labels are numbers and some have
-            fractions, it is a regression, in which the others are bad rows. All else is a single label.
-        names: The label names in order; empty: those found, sorted (numbers by size).
+        asked: A problem type, or `auto`: lists of labels mean multi-label; numbers, of which some have fractions, mean
+            regression if they are most of the labels (the others are bad rows); anything else means single label.
+        names: The label names in order; empty: those found, sorted (numbers by value).
         rows: Every row of the data set.
-        label_column: What a regression's value is called.
+        label_column: The name of a regression's value.
 
     Raises:
-        DataError: Some labels are of one kind and some of another.
+        DataError: The labels are of different kinds.
     """
     single = asked == SINGLE_LABEL
     lists = sum(not isinstance(row.label, str) for row in rows)
@@ -151,17 +151,17 @@ def find_head(asked: str, names: list[str], rows: list[Row], label_column: str) 
 
 
 def mostly_values(rows: list[Row]) -> bool:
-    """Tell whether most labels are numbers and some of these have fractions, as no label's number has."""
+    """Tell whether most labels are numbers, and some of these have fractions, which label ids never have."""
     values = [value for row in rows if (value := number_of(row.label)) is not None and math.isfinite(value)]
     return 2 * len(values) > len(rows) and any(not value.is_integer() for value in values)
 
 
 def found_names(rows: list[Row], *, single: bool) -> list[str]:
-    """Sort the labels found, numbers by size.
+    """Collect the label names of the rows, sorted (numbers by value).
 
     Args:
         rows: Every row.
-        single: Whether single labels were asked for by name: then numbers with fractions are names as any others.
+        single: Whether the user chose single labels; then numbers with fractions are ordinary names.
 
     Raises:
         DataError: Numbers and words are mixed.
@@ -172,28 +172,28 @@ def found_names(rows: list[Row], *, single: bool) -> list[str]:
             where.setdefault(name, row.where)
     numbers = [name for name in where if NUMBER.fullmatch(name)]
     words = sorted(name for name in where if not NUMBER.fullmatch(name))
-    fractions = not all(map(is_whole, numbers))
+    fractions = not all(map(is_integral, numbers))
     if words and numbers and not (single and fractions):
         odd = min(words, numbers, key=len)[0]
         raise DataError(
             f"{where[odd]}: label {odd!r:.80}: some labels are numbers and some are words; "
-            "expected one kind: mend it, or list the labels with --labels"
+            "expected one kind: correct them, or list the labels with --labels"
         )
-    # What is written in two ways, 1 and 1.0, is one label.
-    numbers = list({name if fractions and whole(name) not in where else whole(name) for name in numbers})
-    return [*sorted(numbers, key=size), *words]
+    # 1 and 1.0 are the same label.
+    numbers = list({name if fractions and normalised(name) not in where else normalised(name) for name in numbers})
+    return [*sorted(numbers, key=numeric_order), *words]
 
 
-def size(number: str) -> tuple[float, str]:
-    """Sort numbers by size; integers of hundreds of digits have one, too."""
+def numeric_order(number: str) -> tuple[float, str]:
+    """Make the key to sort numbers by value; integers of hundreds of digits have no float."""
     return int(number) if INTEGER.fullmatch(number) else float(number), number
 
 
 def strata(targets: list[Target], head: Head) -> list[str]:
-    """Say of each row which others it is like, so that a share of each kind is held out.
+    """Return the stratum of each row, for a stratified split.
 
-    Single label: the label. Multi-label: the rarest of its labels, so that a share of those, too, is held out.
-    Regression: the tenth of the rows, by value, in which it stands.
+    Single label: its label. Multi-label: its rarest label, so that rare labels are held out, too. Regression: the
+    decile of its value.
     """
     if head.problem_type == REGRESSION:
         values = np.asarray(targets, dtype=np.float64)

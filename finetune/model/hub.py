@@ -1,29 +1,60 @@
-"""Load models by hub id, with errors that say what to do. Never remote code, never pickled weights."""
+"""Load models from a folder or the hub, with errors that say what to do. No remote code, no pickled weights."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ftx.errors import FtxError, ModelError, chain, out_of_memory, write_failed
-from ftx.finetune.data.lines import exists
 from ftx.finetune.model.head import Head
+from ftx.finetune.recipe import Recipe
 from ftx.finetune.starter import STARTER, starter_model
 from ftx.lengths import longest_input
+from ftx.tables.lines import exists
 
-__all__ = ["NO_HUB", "load_checkpoint", "load_model", "load_tokenizer", "positions", "split_revision", "unloadable"]
+__all__ = [
+    "NO_HUB", "Pretrained", "load_checkpoint", "load_model", "load_pretrained", "load_tokenizer", "positions",
+    "split_revision", "unloadable",
+]  # fmt: skip
 
 NO_HUB = "use --model starter --dataset starter, which need no hub, or name a local folder or file"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """A pretrained model under the head to train, and its tokenizer."""
+
+    model: Any
+    tokenizer: Any
+    head: Head
+
+
+def load_pretrained(recipe: Recipe, head: Head) -> Pretrained:
+    """Load a recipe's model and tokenizer, with the settings that the checkpoint is to carry.
+
+    Raises:
+        ModelError: One of them can't be loaded.
+    """
+    from transformers import set_seed
+
+    tokenizer = load_tokenizer(recipe.model)
+    set_seed(recipe.seed)  # for the weights of the new head
+    model = load_model(recipe.model, head)
+    model.config.text_pair = bool(recipe.text_pair_column)
+    vars(model.config).pop("thresholds", None)  # those of an earlier head
+    tokenizer.model_max_length = recipe.max_length  # whoever loads the checkpoint truncates texts as training did
+    return Pretrained(model=model, tokenizer=tokenizer, head=head)
 
 
 def load_tokenizer(model: str) -> Any:
     """Load a model's fast tokenizer.
 
     Args:
-        model: `starter`, a folder, or a hub id, with `@REVISION` where one is meant.
+        model: `starter`, a folder, or a hub id, optionally with `@REVISION`.
 
     Raises:
-        ModelError: There is no such model, or it has no fast tokenizer (what the runtime needs).
+        ModelError: There is no such model, or it has no fast tokenizer, which the runtime needs.
     """
     from transformers import AutoTokenizer
 
@@ -32,7 +63,7 @@ def load_tokenizer(model: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, use_fast=True)
     except FtxError:
         raise
-    except Exception as error:  # a folder without tokenizer files ends in a TypeError deep inside
+    except Exception as error:  # a folder without tokenizer files raises a TypeError deep inside transformers
         raise unloadable(f"Model {model!r:.300} can't be loaded: ", error, f"; {advice(model)}") from error
     if not tokenizer.is_fast:
         raise ModelError(f"Model {model!r} has no tokenizer.json, which the runtime needs: choose a model with one")
@@ -44,7 +75,7 @@ def load_tokenizer(model: str) -> Any:
 def load_model(model: str, head: Head) -> Any:
     """Load pretrained weights under a classification head.
 
-    A head that the checkpoint brings is kept where its shape fits, and made anew where it does not.
+    The checkpoint's own head is kept where its shape fits, and newly initialised where it does not.
 
     Raises:
         ModelError: There is no such model, or it has no model.safetensors.
@@ -65,7 +96,7 @@ def load_model(model: str, head: Head) -> Any:
         )
     except FtxError:
         raise
-    except Exception as error:  # a damaged model.safetensors raises SafetensorError, no common base
+    except Exception as error:  # a damaged model.safetensors raises SafetensorError, which has no common base
         expected = "expected config.json and model.safetensors (pickled weights are never read)"
         raise unloadable(f"Model {model!r:.300} can't be loaded: ", error, f"; {expected}; {advice(model)}") from error
 
@@ -80,42 +111,42 @@ def load_checkpoint(checkpoint: Path) -> Any:
 
     try:
         return AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True)
-    except Exception as error:  # a damaged model.safetensors raises SafetensorError, no common base
+    except Exception as error:  # a damaged model.safetensors raises SafetensorError, which has no common base
         raise unloadable(f"Checkpoint {checkpoint} can't be loaded: ", error, f"; {advice(str(checkpoint))}") from error
 
 
 def positions(config: Any) -> int:
-    """Tell how many tokens a loaded model has positions for, special ones included."""
+    """Return how many tokens a model has positions for, special tokens included."""
     return longest_input(config.model_type, getattr(config, "max_position_embeddings", None), config.pad_token_id)
 
 
 def unloadable(what: str, error: Exception, advised: str) -> FtxError:
-    """Say why a model or a data set can't be loaded: too little memory and a full disk are no fault of its own.
+    """Explain why a model or a data set can't be loaded; lack of memory or disk space is not blamed on it.
 
     Returns:
-        A `ModelError`, with the advice that suits.
+        A `ModelError` with matching advice.
 
     Raises:
-        MemoryError: That is what it was.
+        MemoryError: Memory ran out.
     """
     if out_of_memory(error):
-        raise MemoryError(reason(error)) from error
+        raise MemoryError(first_line(error)) from error
     if write_failed(error):
         known = (f"{one.strerror} ({one.filename})" for one in chain(error) if isinstance(one, OSError) and one.errno)
-        said = next(known, reason(error))
-        return ModelError(f"{what}{said}; make room there, or name another cache folder with HF_HOME")
-    return ModelError(f"{what}{reason(error)}{advised}")
+        cause = next(known, first_line(error))
+        return ModelError(f"{what}{cause}; make room there, or name another cache folder with HF_HOME")
+    return ModelError(f"{what}{first_line(error)}{advised}")
 
 
 def advice(model: str) -> str:
     """Say what to do about a model that can't be loaded."""
     if exists(model):
-        return "put a whole config.json, model.safetensors and tokenizer.json into that folder"
+        return "put a complete config.json, model.safetensors and tokenizer.json into that folder"
     return NO_HUB
 
 
 def resolve(model: str) -> tuple[str, str | None]:
-    """Turn `starter` into the folder it is fetched to, and a hub id into its name and revision."""
+    """Resolve a model to a folder or a hub name, and a revision; `starter` is fetched."""
     if model == STARTER:
         return str(starter_model()), None
     if exists(model) and not Path(model).is_dir():
@@ -128,27 +159,27 @@ def resolve(model: str) -> tuple[str, str | None]:
 
 
 def check_folder(folder: Path) -> None:
-    """Check that a model's folder can be read, and holds nothing that would never end.
+    """Check that a model's folder can be read, and that reading it will end.
 
     Raises:
-        ModelError: It can't, or it holds a pipe, a socket or a device.
+        ModelError: It can't be read, or it holds a pipe, a socket or a device.
     """
     try:
         odd = [path.name for path in folder.iterdir() if path.exists() and not path.is_file() and not path.is_dir()]
     except OSError as error:
         raise ModelError(f"Model {str(folder)!r} can't be read: {error.strerror or error}") from error
     if odd:
-        raise ModelError(f"Model {str(folder)!r}: {odd[0]} is a pipe, a socket or a device; expected plain files")
+        raise ModelError(f"Model {str(folder)!r}: {odd[0]} is a pipe, a socket or a device; expected regular files")
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
-    """Split `NAME@REVISION`; a folder may have an @ in its name, a hub id has not."""
+    """Split `NAME@REVISION`; a folder may have an @ in its name, a hub id may not."""
     if exists(name) or "@" not in name:
         return name, None
     name, _, revision = name.rpartition("@")
     return name, revision
 
 
-def reason(error: Exception) -> str:
-    """Cut an exception to its first line."""
+def first_line(error: Exception) -> str:
+    """Return the first line of an exception's message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

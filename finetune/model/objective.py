@@ -1,4 +1,4 @@
-"""What training minimises, and which weights it may move."""
+"""The loss to minimise, and the weights to freeze."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ Loss = Callable[..., Any]
 
 
 def balanced_weights(label_numbers: list[int], labels: int) -> list[float]:
-    """Weigh each class so that all count the same in sum: n / (k * n_c) (King and Zeng, 2001), as scikit-learn does.
+    """Give all classes the same total weight: n / (k * n_c) per row (King and Zeng, 2001), as scikit-learn does.
 
     Args:
         label_numbers: The label of each training row.
-        labels: How many labels there are.
+        labels: Number of labels.
     """
     counts = np.bincount(label_numbers, minlength=labels)
     return [float(len(label_numbers) / (labels * count)) if count else 0.0 for count in counts]
 
 
 def positive_weights(targets: list[list[float]]) -> list[float]:
-    """Weigh, for each of several labels, the rows that have it so that they count as much as those that have it not."""
+    """Weight the positive rows of each label so that they count as much as its negative rows."""
     rows = np.asarray(targets)
     return [float((len(rows) - count) / count) if 0 < count < len(rows) else 1.0 for count in rows.sum(axis=0)]
 
 
 def loss_function(recipe: Recipe, targets: list[Target], head: Head) -> Loss | None:
-    """Make the cross entropy with the recipe's class weights and label smoothing; None: the model's own will do.
+    """Make the cross entropy with a recipe's class weights and label smoothing; None where the model's own loss serves.
 
     Args:
-        recipe: Asks for them.
-        targets: Those of the training rows.
-        head: For multi-label the cross entropy is that of each label by itself.
+        recipe: Sets class_weights and label_smoothing.
+        targets: The targets of the training rows.
+        head: For multi-label, the loss is the binary cross entropy of each label.
 
     Raises:
-        RecipeError: They are asked for in a regression.
+        RecipeError: They are set for a regression.
     """
     if recipe.class_weights == "none" and not recipe.label_smoothing:
         return None
     if head.problem_type == REGRESSION:
-        raise RecipeError("class_weights and label_smoothing need labels, and a regression has none: leave them out")
+        raise RecipeError("class_weights and label_smoothing need labels, and a regression has none: remove them")
     balanced, smoothing, labels = recipe.class_weights == "balanced", recipe.label_smoothing, len(head.labels)
     multi = head.problem_type == MULTI_LABEL
     weights = [1.0] * labels
@@ -63,17 +63,17 @@ def loss_function(recipe: Recipe, targets: list[Target], head: Head) -> Loss | N
             total = binary_cross_entropy_with_logits(logits, smooth, pos_weight=weight, reduction="sum")
         else:
             total = cross_entropy(logits, truth, weight=weight, label_smoothing=smoothing, reduction="sum")
-        # With gradient accumulation the Trainer gives the count of targets in all parts of the step.
+        # With gradient accumulation, the Trainer passes the number of targets in all batches of the step.
         return total / (num_items_in_batch if num_items_in_batch is not None else truth.numel())
 
     return loss
 
 
 def freeze_layers(model: Any, count: int) -> None:
-    """Keep the embeddings and the first `count` encoder layers as they are; 0: train everything.
+    """Freeze the embeddings and the first `count` encoder layers; 0: train everything.
 
     Raises:
-        ModelError: The model has fewer layers, or none that ftx finds.
+        ModelError: The model has fewer layers, or none where ftx looks for them.
     """
     if not count:
         return

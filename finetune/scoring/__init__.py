@@ -1,1 +1,1 @@
-"""In go logits and labels, out come metrics, intervals, thresholds and curves."""
+"""Take logits and labels; return metrics, confidence intervals, tuned thresholds and plots."""

@@ -1,4 +1,4 @@
-"""Draw a run: `RUN/training.svg`."""
+"""Plot a run: `RUN/training.svg`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ METRIC_NAMES = {
     "accuracy": "accuracy", "f1_macro": "macro F1", "f1_micro": "micro F1", "mcc": "MCC", "map": "mAP",
     "mae": "MAE", "rmse": "RMSE", "pearson": "Pearson", "spearman": "Spearman",
 }  # fmt: skip
-# Above this the numbers in the cells are no longer readable.
+# The numbers in the cells of a larger matrix would not be readable.
 MAX_CELLS_WITH_NUMBERS = 15
 
 
 def draw_run(history_file: Path, labels: list[str], scores: Scores, svg_file: Path) -> None:
-    """Draw loss, metrics and learning rate over the steps of `history.jsonl`, and the answers on the held-out rows.
+    """Plot loss, metrics and learning rate over the steps of `history.jsonl`, and the predictions on the held-out rows.
 
-    The answers are a confusion matrix, or F1 by label (multi-label), or values given against true ones (regression).
+    The predictions are shown as a confusion matrix, F1 per label (multi-label), or predicted against true values
+    (regression).
     """
     lines = [json.loads(line) for line in history_file.read_text(encoding="utf-8").splitlines()]
     figure = Figure(figsize=(11, 8), layout="constrained")
-    (loss, metrics), (rate, answers) = figure.subplots(2, 2)
+    (loss, metrics), (rate, predictions) = figure.subplots(2, 2)
 
     def curve(axes: Any, key: str, mark: str, name: str) -> None:
         points = [(line["step"], line[key]) for line in lines if key in line]
@@ -53,19 +54,19 @@ def draw_run(history_file: Path, labels: list[str], scores: Scores, svg_file: Pa
     for axes in (loss, metrics, rate):
         axes.grid(alpha=0.3)
     if isinstance(scores, SingleLabelScores):
-        draw_confusion(answers, labels, scores.confusion_matrix)
+        draw_confusion(predictions, labels, scores.confusion_matrix)
     elif isinstance(scores, MultiLabelScores):
-        draw_labels(answers, scores)
+        draw_labels(predictions, scores)
     else:
-        draw_values(answers, scores)
+        draw_values(predictions, scores)
     figure.savefig(svg_file, metadata={"Date": None})
 
 
 def draw_confusion(axes: Any, labels: list[str], matrix: list[list[int]]) -> None:
-    """Draw who is taken for whom: each row as shares of its true label, with counts in the cells."""
+    """Plot a confusion matrix, coloured by share of the true label, with counts in the cells."""
     shares = [[count / max(1, sum(row)) for count in row] for row in matrix]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(title="confusion matrix, held-out rows", xlabel="given label", ylabel="true label")
+    axes.set(title="confusion matrix, held-out rows", xlabel="predicted label", ylabel="true label")
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", fontsize="small")
     axes.set_yticks(range(len(labels)), labels, fontsize="small")
     if len(labels) > MAX_CELLS_WITH_NUMBERS:
@@ -77,20 +78,20 @@ def draw_confusion(axes: Any, labels: list[str], matrix: list[list[int]]) -> Non
 
 
 def draw_labels(axes: Any, scores: MultiLabelScores) -> None:
-    """Draw each label's F1, with the rows that have it and the threshold from which it is given."""
+    """Plot the F1 of each label, with its number of rows and its threshold."""
     names = list(scores.classes)
     axes.barh(names, [scores.classes[name].f1 for name in names], color="lightsteelblue")
     for place, name in enumerate(names):
         one = scores.classes[name]
-        said = f" {one.f1:.2f}, {one.support} rows, from {one.threshold:.2f}"
-        axes.text(0.01, place, said, va="center", fontsize="small")
+        caption = f" {one.f1:.2f}, {one.support} rows, threshold {one.threshold:.2f}"
+        axes.text(0.01, place, caption, va="center", fontsize="small")
     axes.invert_yaxis()
-    axes.set(title="F1 by label, held-out rows", xlim=(0, 1))
+    axes.set(title="F1 per label, held-out rows", xlim=(0, 1))
 
 
 def draw_values(axes: Any, scores: RegressionScores) -> None:
-    """Draw values given against true ones; on the line they are the same."""
-    true, given = zip(*scores.points, strict=True)
-    axes.plot(true, given, ".", alpha=0.5)
+    """Plot predicted against true values, with the line where they are equal."""
+    true, predicted = zip(*scores.points, strict=True)
+    axes.plot(true, predicted, ".", alpha=0.5)
     axes.axline((min(true), min(true)), slope=1, color="black", linewidth=0.8)
-    axes.set(title="held-out rows", xlabel="true value", ylabel="value given")
+    axes.set(title="held-out rows", xlabel="true value", ylabel="predicted value")

@@ -1,21 +1,19 @@
-"""Metrics of each head through `evaluate`, computed by scikit-learn, without the hub that `evaluate.load` would ask."""
+"""Metrics per problem type as `evaluate` modules; `evaluate.load` would need the hub."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import datasets
 import evaluate
 import numpy as np
-import scipy.stats
-import sklearn.metrics
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from ftx.errors import RecipeError
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head
+from ftx.finetune.scoring.measures import classification_metrics, multi_label_metrics, regression_metrics
 
 __all__ = ["METRICS", "SMALLER_IS_BETTER", "Measure", "check_best_metric", "measure_of"]
 
@@ -31,69 +29,39 @@ Measure = Callable[[NDArray[np.float32], NDArray[Any]], dict[str, float]]
 
 
 class ClassificationMetrics(evaluate.Metric):  # type: ignore[misc]
-    """Accuracy, macro F1 and Matthews correlation of predicted label numbers."""
+    """Accuracy, macro F1 and Matthews correlation of predicted label ids."""
 
     def _info(self) -> Any:
-        return info("label numbers", datasets.Value("int64"), datasets.Value("int64"))
+        return info("label ids", datasets.Value("int64"), datasets.Value("int64"))
 
     def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
-        varied = len({*predictions, *references}) > 1  # else scikit-learn warns, and says 0
-        return {
-            "accuracy": float(sklearn.metrics.accuracy_score(references, predictions)),
-            "f1_macro": float(sklearn.metrics.f1_score(references, predictions, average="macro", zero_division=0)),
-            "mcc": float(sklearn.metrics.matthews_corrcoef(references, predictions)) if varied else 0.0,
-        }
+        return classification_metrics(predictions, references)
 
 
 class MultiLabelMetrics(evaluate.Metric):  # type: ignore[misc]
-    """Micro and macro F1, mean average precision over the labels that occur, and the share of exactly right sets."""
+    """Micro and macro F1, mean average precision over the labels that occur, and subset accuracy."""
 
     def _info(self) -> Any:
-        return info("a probability, and a 0 or 1, for each label", one_for_each("float32"), one_for_each("int64"))
+        return info("a probability, and a 0 or 1, for each label", per_label("float32"), per_label("int64"))
 
     def _compute(
         self, predictions: list[list[float]], references: list[list[int]], thresholds: list[float]
     ) -> dict[str, float]:
-        scores, truth = np.asarray(predictions), np.asarray(references)
-        given = scores >= np.asarray(thresholds, dtype=scores.dtype)
-        occurring = truth.any(axis=0)
-        precisions = [
-            sklearn.metrics.average_precision_score(truth[:, n], scores[:, n]) for n in np.flatnonzero(occurring)
-        ]
-        return {
-            "f1_micro": float(sklearn.metrics.f1_score(truth, given, average="micro", zero_division=0)),
-            "f1_macro": float(sklearn.metrics.f1_score(truth, given, average="macro", zero_division=0)),
-            "map": float(np.mean(precisions)) if precisions else 0.0,
-            "accuracy": float((given == truth).all(axis=1).mean()),
-        }
+        return multi_label_metrics(predictions, references, thresholds)
 
 
 class RegressionMetrics(evaluate.Metric):  # type: ignore[misc]
-    """Mean absolute and root mean squared error, Pearson and Spearman correlation (0 where a side does not vary)."""
+    """Mean absolute and root mean squared error, Pearson and Spearman correlation."""
 
     def _info(self) -> Any:
         return info("values", datasets.Value("float64"), datasets.Value("float64"))
 
     def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
-        return {
-            "mae": float(sklearn.metrics.mean_absolute_error(references, predictions)),
-            "rmse": float(sklearn.metrics.root_mean_squared_error(references, predictions)),
-            "pearson": correlation(scipy.stats.pearsonr, references, predictions),
-            "spearman": correlation(scipy.stats.spearmanr, references, predictions),
-        }
-
-
-def correlation(of: Any, references: list[float], predictions: list[float]) -> float:
-    """Compute a correlation; 0 where a side does not vary."""
-    if len(set(predictions)) < 2 or len(set(references)) < 2:
-        return 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about a side that varies by very little
-        return float(of(references, predictions).statistic)
+        return regression_metrics(predictions, references)
 
 
 def info(what: str, predictions: Any, references: Any) -> Any:
-    """Describe a metric."""
+    """Make the description that `evaluate` requires of a metric."""
     return evaluate.MetricInfo(
         description=f"Predictions and references: {what}.",
         citation=CITATION,
@@ -102,21 +70,21 @@ def info(what: str, predictions: Any, references: Any) -> Any:
     )
 
 
-def one_for_each(kind: str) -> Any:
-    """Say that a row has as many values as there are labels."""
+def per_label(kind: str) -> Any:
+    """Make the feature of a row with one value per label."""
     return datasets.Sequence(datasets.Value(kind))
 
 
 def measure_of(head: Head, thresholds: dict[str, float] | None = None) -> Measure:
-    """Give the function that measures logits against targets.
+    """Make the function that computes the metrics of a head.
 
     Args:
         head: The kind of head.
-        thresholds: For multi-label: the probability from which a label is given, by name; where not named, 0.5.
+        thresholds: For multi-label: the probability from which a label is predicted, by name; 0.5 where not named.
 
     Returns:
         A function of logits, *shape:* `(num_rows, num_labels)`, and targets, *shape:* `(num_rows,)`, or
-        `(num_rows, num_labels)` for multi-label. It gives the metrics that `METRICS` names for the head.
+        `(num_rows, num_labels)` for multi-label. It returns the metrics that `METRICS` lists for the head.
     """
     if head.problem_type == REGRESSION:
         values = RegressionMetrics(keep_in_memory=True)
@@ -132,10 +100,10 @@ def measure_of(head: Head, thresholds: dict[str, float] | None = None) -> Measur
 
 
 def check_best_metric(name: str, head: Head) -> None:
-    """Check that a head has the metric that the best checkpoint is to be chosen by.
+    """Check that a recipe's best_metric suits its head.
 
     Raises:
-        RecipeError: It has not.
+        RecipeError: It does not.
     """
     known = (*METRICS[head.problem_type], "loss")
     if name and name not in known:

@@ -1,4 +1,4 @@
-"""What stands behind the metrics: intervals, each class by itself, who is taken for whom, and calibration."""
+"""The details behind the metrics: confidence intervals, scores per class, confusion matrix and calibration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
     "RegressionScores",
     "Scores",
     "SingleLabelScores",
-    "score",
+    "compute_scores",
     "scores_from",
 ]
 
@@ -31,13 +31,13 @@ MAX_POINTS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScores:
-    """One class by itself.
+    """Scores of one class.
 
     Attributes:
-        precision: Share of the rows given this label that have it; 0 where none is given it.
-        recall: Share of the rows with this label that are given it; 0 where there is none.
-        f1: Harmonic mean of the two.
-        support: Rows with this label.
+        precision: Share of the rows predicted as this class that belong to it; 0 where there are none.
+        recall: Share of the rows of this class that are predicted as it; 0 where there are none.
+        f1: Harmonic mean of precision and recall.
+        support: Rows of this class.
     """
 
     precision: float
@@ -48,11 +48,11 @@ class ClassScores:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelScores(ClassScores):
-    """One label of several by itself.
+    """Scores of one label of a multi-label classifier.
 
     Attributes:
-        threshold: The probability from which it is given.
-        average_precision: Area under its precision-recall curve; 0 where no row has it.
+        threshold: The probability from which it is predicted.
+        average_precision: Average precision; 0 where no row has the label.
     """
 
     threshold: float
@@ -61,16 +61,16 @@ class LabelScores(ClassScores):
 
 @dataclass(frozen=True, kw_only=True)
 class SingleLabelScores:
-    """How a single-label classifier does on labelled rows.
+    """Scores of a single-label classifier on labelled rows.
 
     Attributes:
-        accuracy_interval: 95 % bootstrap interval of the accuracy: 2.5th and 97.5th percentile of 1,000 samples of the
-            rows, drawn with replacement (Efron, 1979).
+        accuracy_interval: 95 % bootstrap interval of the accuracy: 2.5th and 97.5th percentile over 1,000 samples of
+            the rows, drawn with replacement (Efron, 1979).
         f1_weighted: F1 weighted by support.
         expected_calibration_error: Mean |accuracy - confidence| over 15 equal bins of confidence, weighted by rows.
         brier: Mean over the rows of the squared distance between probabilities and truth (Brier, 1950); 0 to 2.
-        classes: Each class by itself.
-        confusion_matrix: Rows by true label (first index) and given label (second).
+        classes: Scores per class.
+        confusion_matrix: Number of rows by true class (first index) and predicted class (second).
     """
 
     accuracy_interval: tuple[float, float]
@@ -83,13 +83,13 @@ class SingleLabelScores:
 
 @dataclass(frozen=True, kw_only=True)
 class MultiLabelScores:
-    """How a multi-label classifier does on labelled rows.
+    """Scores of a multi-label classifier on labelled rows.
 
     Attributes:
-        accuracy_interval: As in `SingleLabelScores`, of the share of rows whose set of labels is exactly right.
+        accuracy_interval: As in `SingleLabelScores`, for the share of rows whose set of labels is exactly right.
         f1_weighted: F1 weighted by support.
         brier: Mean over rows and labels of the squared distance between probability and truth; 0 to 1.
-        classes: Each label by itself.
+        classes: Scores per label.
     """
 
     accuracy_interval: tuple[float, float]
@@ -100,13 +100,13 @@ class MultiLabelScores:
 
 @dataclass(frozen=True, kw_only=True)
 class RegressionScores:
-    """How a regression does on labelled rows.
+    """Scores of a regression on labelled rows.
 
     Attributes:
         mae_interval: 95 % bootstrap interval of the mean absolute error.
-        bias: Mean of value given minus true value.
-        p90_abs_error: Nine rows of ten are nearer than this.
-        points: (true value, value given) of at most 1,000 rows, taken evenly, for a drawing.
+        bias: Mean of predicted minus true value.
+        p90_abs_error: 90th percentile of the absolute error.
+        points: (true value, predicted value) of at most 1,000 rows, evenly spaced, for a plot.
     """
 
     mae_interval: tuple[float, float]
@@ -119,91 +119,101 @@ Scores = SingleLabelScores | MultiLabelScores | RegressionScores
 
 
 def scores_from(values: dict[str, Any], problem_type: str) -> Scores:
-    """Read scores from JSON values, as `dataclasses.asdict` gives them."""
-    if problem_type == REGRESSION:
-        return RegressionScores(**values)
-    if problem_type == MULTI_LABEL:
-        labels = {name: LabelScores(**one) for name, one in values["classes"].items()}
-        return MultiLabelScores(**{**values, "classes": labels})
-    classes = {name: ClassScores(**one) for name, one in values["classes"].items()}
-    return SingleLabelScores(**{**values, "classes": classes})
+    """Restore scores from JSON values, as `dataclasses.asdict` returns them.
+
+    Raises:
+        ValueError: They are not the scores of this problem type.
+    """
+    import msgspec  # not needed to compute scores
+
+    kinds: dict[str, type[Scores]] = {REGRESSION: RegressionScores, MULTI_LABEL: MultiLabelScores}
+    try:
+        return msgspec.convert(values, kinds.get(problem_type, SingleLabelScores))
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
 
 
-def score(
+def compute_scores(
     logits: NDArray[np.float32], references: NDArray[Any], head: Head, seed: int, thresholds: dict[str, float]
 ) -> Scores:
-    """Score logits.
+    """Compute the scores of logits.
 
     Args:
         logits: *Shape:* `(num_rows, num_labels)`.
-        references: Targets: label numbers or values, *shape:* `(num_rows,)`; for multi-label 0 or 1 for each label,
+        references: Targets: label ids or values, *shape:* `(num_rows,)`; for multi-label 0 or 1 for each label,
             *shape:* `(num_rows, num_labels)`.
         head: The kind of head, and the label names.
-        seed: Of the bootstrap.
-        thresholds: For multi-label: the probability from which a label is given, by name; where not named, 0.5.
+        seed: Seed of the bootstrap.
+        thresholds: For multi-label: the probability from which a label is predicted, by name; 0.5 where not named.
     """
     if head.problem_type == REGRESSION:
-        return score_values(logits.reshape(-1).astype(np.float64), references.reshape(-1).astype(np.float64), seed)
+        return regression_scores(logits.reshape(-1).astype(np.float64), references.reshape(-1).astype(np.float64), seed)
     if head.problem_type == MULTI_LABEL:
         limits = [thresholds.get(name, 0.5) for name in head.labels]
-        return score_sets(expit(logits.astype(np.float64)), references.astype(np.int64), head.labels, limits, seed)
-    return score_classes(logits, references, head.labels, seed)
+        return multi_label_scores(logits, references.astype(np.int64), head.labels, limits, seed)
+    return single_label_scores(logits, references, head.labels, seed)
 
 
-def score_classes(
+def single_label_scores(
     logits: NDArray[np.float32], references: NDArray[np.int64], labels: list[str], seed: int
 ) -> SingleLabelScores:
-    """Score a single-label classifier."""
-    numbers = list(range(len(labels)))
-    rows = softmax(logits.astype(np.float64), axis=1)
+    """Compute the scores of a single-label classifier."""
+    probabilities = softmax(logits.astype(np.float64), axis=1)
     predictions = logits.argmax(axis=1)
-    precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(
-        references, predictions, labels=numbers, zero_division=0
-    )
     right = predictions == references
+    classes = class_scores(references, predictions, labels)
+    confusion = sklearn.metrics.confusion_matrix(references, predictions, labels=range(len(labels)))
     return SingleLabelScores(
         accuracy_interval=bootstrap_interval(right, seed),
-        f1_weighted=float(np.average(f1, weights=support)),
-        expected_calibration_error=calibration_error(rows.max(axis=1), right),
-        brier=float(np.square(rows - np.eye(len(labels))[references]).sum(axis=1).mean()),
-        classes={
-            name: ClassScores(
-                precision=float(precision[n]), recall=float(recall[n]), f1=float(f1[n]), support=int(support[n])
-            )
-            for n, name in enumerate(labels)
-        },
-        confusion_matrix=sklearn.metrics.confusion_matrix(references, predictions, labels=numbers).tolist(),
+        f1_weighted=weighted_f1(classes),
+        expected_calibration_error=calibration_error(probabilities.max(axis=1), right),
+        brier=float(np.square(probabilities - np.eye(len(labels))[references]).sum(axis=1).mean()),
+        classes=classes,
+        confusion_matrix=confusion.tolist(),
     )
 
 
-def score_sets(
-    rows: NDArray[np.float64], references: NDArray[np.int64], labels: list[str], limits: list[float], seed: int
+def multi_label_scores(
+    logits: NDArray[np.float32], references: NDArray[np.int64], labels: list[str], limits: list[float], seed: int
 ) -> MultiLabelScores:
-    """Score a multi-label classifier by its probabilities, *shape:* `(num_rows, num_labels)`."""
-    given = rows >= np.asarray(limits)
-    precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(references, given, zero_division=0)
+    """Compute the scores of a multi-label classifier."""
+    probabilities = expit(logits.astype(np.float64))
+    predictions = probabilities >= np.asarray(limits)
+    classes = class_scores(references, predictions, labels)
+    precisions = [
+        float(sklearn.metrics.average_precision_score(references[:, n], probabilities[:, n])) if one.support else 0.0
+        for n, one in enumerate(classes.values())
+    ]
     return MultiLabelScores(
-        accuracy_interval=bootstrap_interval((given == references).all(axis=1), seed),
-        f1_weighted=float(np.average(f1, weights=support)) if support.any() else 0.0,
-        brier=float(np.square(rows - references).mean()),
+        accuracy_interval=bootstrap_interval((predictions == references).all(axis=1), seed),
+        f1_weighted=weighted_f1(classes),
+        brier=float(np.square(probabilities - references).mean()),
         classes={
-            name: LabelScores(
-                precision=float(precision[n]),
-                recall=float(recall[n]),
-                f1=float(f1[n]),
-                support=int(support[n]),
-                threshold=limits[n],
-                average_precision=(
-                    float(sklearn.metrics.average_precision_score(references[:, n], rows[:, n])) if support[n] else 0.0
-                ),
-            )
-            for n, name in enumerate(labels)
+            name: LabelScores(**vars(one), threshold=threshold, average_precision=precision)
+            for (name, one), threshold, precision in zip(classes.items(), limits, precisions, strict=True)
         },
     )
 
 
-def score_values(values: NDArray[np.float64], references: NDArray[np.float64], seed: int) -> RegressionScores:
-    """Score a regression. *Shape of both:* `(num_rows,)`."""
+def class_scores(references: NDArray[Any], predictions: NDArray[Any], labels: list[str]) -> dict[str, ClassScores]:
+    """Compute the scores of each class, by name."""
+    columns = sklearn.metrics.precision_recall_fscore_support(
+        references, predictions, labels=range(len(labels)), zero_division=0
+    )
+    return {
+        name: ClassScores(precision=float(precision), recall=float(recall), f1=float(f1), support=int(support))
+        for name, precision, recall, f1, support in zip(labels, *columns, strict=True)
+    }
+
+
+def weighted_f1(classes: dict[str, ClassScores]) -> float:
+    """Average the F1 of classes, weighted by support."""
+    support = [one.support for one in classes.values()]
+    return float(np.average([one.f1 for one in classes.values()], weights=support)) if any(support) else 0.0
+
+
+def regression_scores(values: NDArray[np.float64], references: NDArray[np.float64], seed: int) -> RegressionScores:
+    """Compute the scores of a regression. *Shape of both:* `(num_rows,)`."""
     errors = np.abs(values - references)
     chance = np.random.default_rng(seed)
     means = [chance.choice(errors, len(errors)).mean() for _ in range(BOOTSTRAP_SAMPLES)]
@@ -217,14 +227,14 @@ def score_values(values: NDArray[np.float64], references: NDArray[np.float64], s
 
 
 def bootstrap_interval(right: NDArray[np.bool_], seed: int) -> tuple[float, float]:
-    """Give the 95 % bootstrap interval of a share; a sample's count of right rows is binomial."""
+    """Compute the 95 % bootstrap interval of a share; the number of correct rows in a sample is binomial."""
     draws = np.random.default_rng(seed).binomial(len(right), right.mean(), size=BOOTSTRAP_SAMPLES) / len(right)
     low, high = np.percentile(draws, [2.5, 97.5])
     return float(low), float(high)
 
 
 def calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
-    """Give the expected calibration error. *Shape of both:* `(num_rows,)`."""
+    """Compute the expected calibration error. *Shape of both:* `(num_rows,)`."""
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     gaps = [abs(float(right[bins == b].mean() - confidence[bins == b].mean())) * (bins == b).mean() for b in set(bins)]
     return float(sum(gaps))

@@ -1,4 +1,4 @@
-"""For multi-label: the probability from which each label is given, tuned on held-out rows."""
+"""Tune the thresholds of a multi-label classifier on held-out rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT = 0.5
 def tune_thresholds(
     probabilities: NDArray[np.floating], references: NDArray[np.floating], labels: list[str]
 ) -> dict[str, float]:
-    """Find each label's threshold of the best F1 (Lipton et al., 2014); between equals, the one nearest to 0.5.
+    """Find the threshold of the best F1 for each label (Lipton et al., 2014); among ties, the one closest to 0.5.
 
     Args:
         probabilities: *Shape:* `(num_rows, num_labels)`.
@@ -22,8 +22,8 @@ def tune_thresholds(
         labels: Label names by column.
 
     Returns:
-        The thresholds by label name. Each lies half-way between two probabilities that were seen, so that the last
-        digit of one does not decide. 0.5 where no row has the label, or all have it.
+        The thresholds by label name. Each lies half-way between two observed probabilities, so that rounding does not
+        change a prediction. 0.5 where no row has the label, or all have it.
     """
     return {name: best_threshold(probabilities[:, n], references[:, n]) for n, name in enumerate(labels)}
 

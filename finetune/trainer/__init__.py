@@ -1,1 +1,1 @@
-"""The Hugging Face Trainer, checkpoints that a kill can not break, several processes."""
+"""Take a model and tokenised rows; train with the Hugging Face Trainer, which can be resumed after a kill."""

@@ -1,4 +1,4 @@
-"""Checkpoints that a kill can't break: written beside, marked complete, renamed into place."""
+"""Write checkpoints safely: into a folder of their own, marked as complete, then renamed into place."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import transformers
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from ftx.errors import OutputError
-from ftx.finetune.trainer.unfinished import COMPLETE, damage, steps
+from ftx.finetune.trainer.unfinished import COMPLETE, damage, step_of
 from ftx.output.record import sync, write_record
 
 __all__ = ["CrashSafeTrainer"]
 
-# The newest, and one more in case its disk block goes bad.
+# The newest one, and one more in case the newest gets damaged.
 KEPT = 2
 
 
 class CrashSafeTrainer(transformers.Trainer):  # type: ignore[misc]
-    """The Hugging Face Trainer with checkpoints that are whole or not there, and rows in an order that can be repeated.
+    """The Hugging Face Trainer with atomic checkpoints and a reproducible order of the rows.
 
-    The Trainer writes a checkpoint file by file into its place, so that a kill leaves a broken newest one; and it draws
-    the order of the rows from the global random state, so that a resumed epoch would see them in another order.
+    The Trainer writes the files of a checkpoint in place, so that a kill leaves a broken one; and it draws the order of
+    the rows from the global random state, so that a resumed epoch would see them in another order.
     """
 
     saving_to: Path | None = None
@@ -39,7 +39,7 @@ class CrashSafeTrainer(transformers.Trainer):  # type: ignore[misc]
         try:
             if self.args.should_save:
                 shutil.rmtree(self.saving_to, ignore_errors=True)
-            # Each process writes its random state into the folder: not before it is clear, and all before it is moved.
+            # Each process writes its random state into the folder, after it is cleared and before it is moved.
             self.accelerator.wait_for_everyone()
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()
@@ -55,22 +55,22 @@ class CrashSafeTrainer(transformers.Trainer):  # type: ignore[misc]
             self.saving_to = None
 
     def _load_best_model(self) -> None:
-        # It was recorded where it was written, before it was renamed; or by a run that stood elsewhere.
+        # The recorded path is that before the rename, or that of a run that has been moved since.
         best = Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}"
         if found := damage(best):
-            raise OutputError(f"The best checkpoint is damaged: {found}; begin anew with --overwrite")
+            raise OutputError(f"The best checkpoint is damaged: {found}; start over with --overwrite")
         self.state.best_model_checkpoint = str(best)
         super()._load_best_model()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        # The set that comes as an argument has lost the columns that the model does not take.
-        # Rows of like length for a whole step, on all devices: as many processes as there are see one process's order.
+        # The train_dataset passed here lacks `length`, which is no input of the model.
+        # Rows are grouped by length per optimiser step, over all devices, whose number then does not change the order.
         batch_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         return EpochSampler(batch_size, self.train_dataset["length"], self.args.seed)
 
 
 class EpochSampler(LengthGroupedSampler):  # type: ignore[misc]
-    """Rows of like length together, in an order that depends on the seed and the epoch alone."""
+    """Group rows of similar length, in an order that depends only on the seed and the epoch."""
 
     def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
         super().__init__(batch_size, lengths=list(lengths), generator=torch.Generator())
@@ -78,17 +78,17 @@ class EpochSampler(LengthGroupedSampler):  # type: ignore[misc]
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, as the Trainer does before it iterates."""
+        """Set the epoch; the Trainer calls this before it iterates."""
         self.epoch = epoch
 
     def __iter__(self) -> Any:
-        # Seeds of neighbouring runs and epochs must not meet: seed 1, epoch 0 is not seed 0, epoch 1.
+        # Seed 1 in epoch 0 must differ from seed 0 in epoch 1.
         self.generator.manual_seed((self.seed << 20) + self.epoch)
         return super().__iter__()
 
 
 def drop_older(home: Path, best_step: int | None) -> None:
     """Keep the newest checkpoints and the best one."""
-    for path in sorted(home.glob("checkpoint-*"), key=steps)[:-KEPT]:
-        if steps(path) != best_step:
+    for path in sorted(home.glob("checkpoint-*"), key=step_of)[:-KEPT]:
+        if step_of(path) != best_step:
             shutil.rmtree(path, ignore_errors=True)

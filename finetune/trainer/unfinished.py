@@ -1,15 +1,19 @@
-"""Find what an unfinished run left, without loading anything heavy."""
+"""Find the checkpoints of an unfinished run, without heavy imports."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
+from ftx.finetune.trainer.processes import say
+from ftx.output import KeptError
 from ftx.output.record import is_intact, read_record
 
 __all__ = [
-    "COMPLETE", "TRAINER_FOLDER", "damage", "newest_checkpoint", "newest_sound_checkpoint", "steps", "unfinished_steps",
+    "COMPLETE", "TRAINER_FOLDER", "checkpoint_to_resume", "complete_checkpoints", "damage", "newest_intact", "step_of",
+    "unfinished_steps",
 ]  # fmt: skip
 
 # Lists a checkpoint's files with their digests, and is written last.
@@ -17,21 +21,43 @@ COMPLETE = "COMPLETE"
 TRAINER_FOLDER = "trainer"
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Give the complete checkpoint of the most steps in a Trainer's folder; None where there is none."""
-    complete = [mark.parent for mark in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(complete, key=steps, default=None)
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """Return the complete checkpoints in a Trainer's folder, newest first."""
+    return sorted((mark.parent for mark in folder.glob(f"checkpoint-*/{COMPLETE}")), key=step_of, reverse=True)
 
 
-def newest_sound_checkpoint(folder: Path) -> tuple[Path | None, dict[str, str]]:
-    """Find the checkpoint to go on from: the newest one that is as it was written.
+def unfinished_steps(staging: Path) -> int:
+    """Return the step at which an unfinished run can be resumed; 0: none."""
+    return next(map(step_of, complete_checkpoints(staging / TRAINER_FOLDER)), 0)
+
+
+def checkpoint_to_resume(output: Path, staging: Path) -> Path | None:
+    """Find the checkpoint to resume from, and remove newer ones that are damaged.
+
+    Raises:
+        OutputError: All are damaged.
+    """
+    scratch = staging / TRAINER_FOLDER
+    found, damaged = newest_intact(scratch)
+    if damaged and not found:
+        raise KeptError(
+            f"{output} can't be resumed, as every checkpoint is damaged: {'; '.join(damaged.values())}; "
+            "start over with --overwrite"
+        )
+    for name, what in damaged.items():
+        say(f"{name} is discarded, as it is damaged: {what}")
+        shutil.rmtree(scratch / name)
+    return found
+
+
+def newest_intact(folder: Path) -> tuple[Path | None, dict[str, str]]:
+    """Find the newest checkpoint in a Trainer's folder whose files are as they were written.
 
     Returns:
-        It, or None where there is none; and what is damaged of those that are newer: by name, what is wrong.
+        The checkpoint, or None; and what is damaged in each newer one, by its name.
     """
     damaged: dict[str, str] = {}
-    complete = [mark.parent for mark in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    for checkpoint in sorted(complete, key=steps, reverse=True):
+    for checkpoint in complete_checkpoints(folder):
         found = damage(checkpoint) or damage_of_best(checkpoint)
         if not found:
             return checkpoint, damaged
@@ -40,7 +66,7 @@ def newest_sound_checkpoint(folder: Path) -> tuple[Path | None, dict[str, str]]:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """Say what is damaged of a checkpoint; None: nothing is."""
+    """Say which files of a checkpoint are damaged; None: none."""
     files = read_record(checkpoint / COMPLETE)
     names = [name for name, digest in files.items() if not is_intact(checkpoint, name, digest)]
     if not files:
@@ -49,18 +75,12 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def damage_of_best(checkpoint: Path) -> str | None:
-    """Say what is damaged of the best checkpoint up to then, from which the run takes its weights at the end."""
+    """Say what is damaged in the best checkpoint so far, from which the run takes its weights at the end."""
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     best = state.get("best_global_step")
     return damage(checkpoint.with_name(f"checkpoint-{best}")) if best else None
 
 
-def steps(checkpoint: Path) -> int:
+def step_of(checkpoint: Path) -> int:
     """Read a checkpoint's step from its name."""
     return int(re.sub(r"\D", "", checkpoint.name) or 0)
-
-
-def unfinished_steps(staging: Path) -> int:
-    """Tell how many steps an unfinished run can be resumed after; 0: none."""
-    newest = newest_checkpoint(staging / TRAINER_FOLDER)
-    return steps(newest) if newest else 0

@@ -9,20 +9,20 @@ import click
 
 from ftx import __version__
 from ftx.cli.group import ExplainingGroup
+from ftx.cli.inspecting import doctor, inspect
 from ftx.cli.measuring import bench, evaluate, verify
 from ftx.cli.predicting import predict
 from ftx.cli.serving import serve
-from ftx.cli.telling import doctor, inspect
 from ftx.cli.training import export, train
 
 __all__ = ["ftx"]
 
 
-HELP = """Fine-tune BERT text classifiers, export and quantise them, and prove that the result still says the same.
+HELP = """Fine-tune BERT text classifiers, export and quantise them, and verify the result against PyTorch.
 
 \b
 ftx train                           labelled text -> runs/starter/checkpoint
-ftx export runs/starter             checkpoint -> runs/starter/onnx/model_quantized.onnx, proven
+ftx export runs/starter             checkpoint -> runs/starter/onnx/model_quantized.onnx, verified
 ftx predict --onnx model.onnx TEXT  one file, no PyTorch
 """
 
@@ -35,7 +35,7 @@ ftx predict --onnx model.onnx TEXT  one file, no PyTorch
 )
 @click.version_option(__version__, prog_name="ftx")
 def ftx() -> None:
-    """Hold the commands; `HELP` is what the user reads."""
+    """Group the commands; `HELP` is what the user reads."""
 
 
 for command in (train, evaluate, export, verify, predict, serve, bench, inspect, doctor):

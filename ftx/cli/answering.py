@@ -1,4 +1,4 @@
-"""Standard output, which is for the result alone."""
+"""Standard output, which is for results only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def answer(text: str, *, nl: bool = True) -> None:
     """Write a result, or a line of it, to standard output.
 
     Raises:
-        OutputError: It can't be written. A pipe that nobody reads any more stays a BrokenPipeError.
+        OutputError: It can't be written. A pipe without a reader stays a BrokenPipeError.
     """
     try:
         click.echo(text, nl=nl)
@@ -33,10 +33,10 @@ def answer(text: str, *, nl: bool = True) -> None:
 
 @contextlib.contextmanager
 def working() -> Iterator[None]:
-    """Send to standard error what libraries print while they work, after a look at where they work.
+    """Redirect what libraries print to standard error.
 
     Raises:
-        OutputError: Standard output is closed, or the working directory was removed: PyTorch ends the process there.
+        OutputError: Standard output is closed, or the working directory was removed, where PyTorch ends the process.
     """
     check_stdout()
     if not here():
@@ -46,15 +46,15 @@ def working() -> Iterator[None]:
 
 
 def check_stdout() -> None:
-    """Find out before any work whether standard output is open.
+    """Check before any work that standard output is open.
 
     Raises:
         OutputError: It is closed.
     """
     try:
         os.write(sys.stdout.fileno(), b"")
-    except io.UnsupportedOperation:  # no file: a test's, a notebook's
+    except io.UnsupportedOperation:  # not a file, as in a test or a notebook
         return
     except OSError as error:
         if error.errno == errno.EBADF:
-            raise OutputError("Standard output is closed; expected it open for the result: send it to a file") from None
+            raise OutputError("Standard output is closed, and the result needs it: redirect it to a file") from None

@@ -1,4 +1,4 @@
-"""How every command ends: 0, 1 with one line, 2 for wrong usage; see `ftx.process` for the others."""
+"""How every command ends: status 0, 1 with one line, 2 for wrong usage; see `ftx.process` for the others."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class ExplainingGroup(click.Group):
     """A group whose commands explain their failures in one line on stderr."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """List the commands in the order of the work, not of the alphabet."""
+        """List the commands in the order of the workflow, not alphabetically."""
         return list(self.commands)
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run a command; turn what it raises into a line and a status."""
+        """Run a command; turn an exception into a line and a status."""
         try:
             result = super().main(*args, **{**extra, "standalone_mode": False})
         except click.ClickException as error:
-            error.message = one_line(error.message)  # type: ignore[misc]  # click quotes values whole, however long
+            error.message = one_line(error.message)  # type: ignore[misc]  # click quotes values in full, however long
             error.show()
             sys.exit(error.exit_code)
         sys.exit(result if isinstance(result, int) else 0)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """Read the command line; --help and --version print here."""
+        """Parse the command line; --help and --version print here."""
         with explained():
             return super().make_context(*args, **extra)
 
@@ -44,7 +44,7 @@ class ExplainingGroup(click.Group):
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Explain an exception before click sees it, which takes a library's EOFError for Ctrl-C."""
+    """Explain an exception before click sees it: click takes a library's EOFError for Ctrl-C."""
     try:
         yield
     except (click.ClickException, click.exceptions.Exit, SystemExit):

@@ -12,7 +12,17 @@ import click
 
 from ftx.advice import advice
 from ftx.cli.answering import answer, working
-from ftx.cli.parameters import AT_LEAST_ONE, CHARACTER, COUNT, FILES, NAMES, PATH, TEXT, THREADS
+from ftx.cli.data_options import (
+    COLUMN_FIELDS,
+    delimiter,
+    label_column,
+    label_columns,
+    skip_bad_rows,
+    text_column,
+    text_pair_column,
+)
+from ftx.cli.options import against, as_json, onnx, output, threads
+from ftx.cli.parameters import AT_LEAST_ONE, FILES
 from ftx.errors import OutputError
 
 __all__ = ["bench", "evaluate", "metric_lines", "verify"]
@@ -20,19 +30,15 @@ __all__ = ["bench", "evaluate", "metric_lines", "verify"]
 
 @click.command(epilog="Example: ftx evaluate --run runs/starter --data test.csv")
 @click.option("--run", type=FILES, help="A run or checkpoint folder.")
-@click.option("--onnx", type=FILES, help="Or an .onnx file, or a folder with one.")
+@onnx(help="Or an .onnx file, or a folder with one.", required=False)
 @click.option("--data", type=FILES, help="Labelled rows.  [default: the run's held-out ones]")
-@click.option("--text-column", "text", type=TEXT, help="The column of the texts.  [default: the run's]")
-@click.option("--text-pair-column", "text_pair", type=TEXT, help="The column of the second texts.")
-@click.option("--label-column", "label", type=TEXT, help="The column of the labels, or of lists of them.")
-@click.option(
-    "--label-columns", "indicators", type=NAMES, help="For multi-label, instead: columns with 1 or 0, by commas."
-)
-@click.option(
-    "--delimiter", type=CHARACTER, help="What separates the cells of a .csv, .tsv or .txt file; else found out."
-)
-@click.option("--skip-bad-rows", type=COUNT, default=0, help="Rows that may be unusable.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON, the confusion matrix too.")
+@text_column("the run's, else text")
+@text_pair_column()
+@label_column("the run's, else label")
+@label_columns()
+@delimiter()
+@skip_bad_rows()
+@as_json(help="Print everything as JSON, including the confusion matrix.")
 def evaluate(
     run: Path | None,
     onnx: Path | None,
@@ -44,7 +50,7 @@ def evaluate(
     """Score a checkpoint or an ONNX file on labelled rows, as training scores its held-out ones."""
     if (run is None) == (onnx is None):
         raise click.UsageError("give either --run or --onnx")
-    given = {name: value for name, value in columns.items() if value is not None}
+    given = {COLUMN_FIELDS[name]: value for name, value in columns.items() if value is not None}
     with working():
         from ftx import finetune
         from ftx.runtime import Predictor
@@ -68,7 +74,7 @@ def evaluate(
 
 
 def metric_lines(metrics: dict[str, float], scores: Any) -> list[str]:
-    """Write metrics, a line each, the one that has an interval with it."""
+    """Format metrics, a line each, with an interval where there is one."""
     intervals = {name: getattr(scores, f"{name}_interval", None) for name in metrics}
     lines = []
     for name, value in metrics.items():
@@ -79,15 +85,15 @@ def metric_lines(metrics: dict[str, float], scores: Any) -> list[str]:
 
 
 @click.command(epilog="Example: ftx verify --onnx model.onnx")
-@click.option("--onnx", type=FILES, required=True, help="The .onnx file, or a folder with one.")
-@click.option("--against", type=FILES, help="A run or checkpoint: compare full logits with PyTorch.")
+@onnx()
+@against(help="A run or checkpoint: compare full logits with PyTorch.")
 @click.option("--data", type=FILES, help="Labelled texts for that.  [default: the run's eval.jsonl]")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@as_json(help="Print the figures as JSON.")
 def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -> None:
-    """Check that an ONNX file says here what it said where it was exported, without PyTorch.
+    """Check that an ONNX file gives the same logits here as where it was exported, without PyTorch.
 
-    Replays the golden probes that the file carries. With --against, compares its logits with a PyTorch checkpoint's.
-    Exit status 1 when it does not pass.
+    Replays the golden probes in the file. With --against, also compares its logits with a PyTorch checkpoint's.
+    Exit status 1 if a check fails.
     """
     if data and not against:
         raise click.UsageError("--data goes with --against")
@@ -108,37 +114,31 @@ def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -
         report = {"passed": passed, "probes": asdict(probes), "against": comparison and comparison.to_dict()}
         answer(json.dumps(report))
     else:
-        answer(
-            f"{said(probes.passed)}  {probes.probes} golden probes, max |Δlogit| {probes.max_abs_diff:.2g} "
-            f"(at most {probes.atol:g})"
-        )
+        verdict = "passed" if probes.passed else "FAILED"
+        difference = f"max |Δlogit| {probes.max_abs_diff:.2g} (at most {probes.atol:g})"
+        answer(f"{verdict}  {probes.probes} golden probes, {difference}")
         if probes.renamed:
-            answer(f"FAILED  {probes.renamed} of them have another label now: the names are not those of the export")
+            answer(f"FAILED  {probes.renamed} of them have another label now: labels were renamed after the export")
         if comparison:
             verdict = {"passes": "passed", "near": "near  ", "fails": "FAILED"}[comparison.verdict]
             for result in comparison.proof.parity:
                 answer(f"{verdict}  PyTorch, {result.texts} texts, {result.to_text()}")
             answer(f"{verdict}  {comparison.proof.batch_invariance.to_text()}")
-            near = " (near it, not through it)" if comparison.verdict == "near" else ""
-            answer(f"asked for: {comparison.gate}{near}")
+            near = " (narrowly missed)" if comparison.verdict == "near" else ""
+            answer(f"required: {comparison.gate}{near}")
     if not passed:
         raise click.exceptions.Exit(1)
 
 
-def said(passed: bool) -> str:
-    """Say whether something passed."""
-    return "passed" if passed else "FAILED"
-
-
 @click.command(epilog="Example: ftx bench --onnx runs/starter/onnx --against runs/starter --output report")
-@click.option("--onnx", type=FILES, required=True, help="The .onnx file, or an export folder.")
-@click.option("--against", type=FILES, required=True, help="The run or checkpoint it was made from.")
+@onnx(help="The .onnx file, or an export folder.")
+@against(help="The run or checkpoint it was exported from.", required=True)
 @click.option("--data", type=FILES, help="Labelled texts.  [default: the run's eval.jsonl]")
-@click.option("--threads", type=THREADS, help="Threads of each engine.  [default: the usable cores]")
-@click.option("--texts", type=AT_LEAST_ONE, default=512, show_default=True, help="Texts to time on.")
-@click.option("--rounds", type=AT_LEAST_ONE, default=4, show_default=True, help="Rounds of taking turns.")
-@click.option("--output", type=PATH, help="Write bench.json and bench.md into this folder.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of Markdown.")
+@threads(help="Threads of each engine.  [default: the cores this process may use]")
+@click.option("--texts", type=AT_LEAST_ONE, default=512, show_default=True, help="Texts to time.")
+@click.option("--rounds", type=AT_LEAST_ONE, default=4, show_default=True, help="Rounds in which engines take turns.")
+@output(help="Write bench.json and bench.md into this folder.")
+@as_json(help="Print JSON instead of Markdown.")
 def bench(
     onnx: Path,
     against: Path,
@@ -166,7 +166,7 @@ def bench(
 
 
 def check_folder(output: Path) -> None:
-    """Make the folder of the report, and find out whether files can be written there, before anything is measured."""
+    """Create the report's folder, and check that it is writable before anything is measured."""
     if output.exists() and not output.is_dir():
         raise OutputError(f"--output {output} is a file; expected a folder for bench.json and bench.md: choose another")
     try:

@@ -1,4 +1,4 @@
-"""The types of the commands' values, which refuse at the door what no command can use."""
+"""Parameter types that reject values that no command can use."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = [
     "Finite",
 ]
 
-MOST = 2**31 - 1  # what onnxruntime, PyTorch and Arrow count with
+MOST = 2**31 - 1  # the largest int32: onnxruntime, PyTorch and Arrow count with it
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]
-    """A string without NUL, which no file name and no C library takes; empty only where that means something."""
+    """A string without NUL, which file names and C libraries don't allow; empty only where that is meaningful."""
 
     name = "text"
 
@@ -60,7 +60,7 @@ class Character(Text):
 
 
 class Names(Text):
-    """Names with commas between them, as a tuple."""
+    """Names separated by commas, as a tuple."""
 
     name = "names"
 
@@ -71,12 +71,12 @@ class Names(Text):
         super().convert(value, param, ctx)
         names = tuple(name.strip() for name in value.split(","))
         if not all(names):
-            self.fail(f"{value!r} holds an empty name; expected names with commas between them", param, ctx)
+            self.fail(f"{value!r} has an empty name; expected names separated by commas", param, ctx)
         return names
 
 
 class AnyPath(click.Path):
-    """A path: never the empty one, which Python reads as the current folder; where asked, no pipe or device."""
+    """A path: not an empty one, which Python takes for the current folder; if `regular`, not a pipe or a device."""
 
     def __init__(self, *, regular: bool = False) -> None:
         super().__init__(path_type=Path)
@@ -102,7 +102,7 @@ class DataSet(Text):
 
 
 class Finite(click.FloatRange):
-    """A number between bounds, neither infinite nor NaN, which compares with no bound."""
+    """A number between bounds, not infinite nor NaN, for which comparison with a bound is false."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read a number."""
@@ -115,18 +115,18 @@ class Finite(click.FloatRange):
 def check(
     kind: Any, value: Any, param: click.Parameter | None, ctx: click.Context | None, *, empty: bool = False
 ) -> None:
-    """Refuse an empty string and a NUL."""
+    """Reject an empty string and a NUL."""
     if not str(value) and not empty:
-        kind.fail("it is empty: leave it out, or give it a value", param, ctx)
+        kind.fail("it is empty: omit it, or give it a value", param, ctx)
     if "\0" in str(value):
-        kind.fail("it holds a NUL character", param, ctx)
+        kind.fail("it has a NUL character", param, ctx)
 
 
 def is_special(path: Path) -> bool:
-    """Tell whether a path is a pipe, a socket or a device: reading one may wait for ever, and works once only."""
+    """Tell whether a path is a pipe, a socket or a device, which may block forever, and can be read only once."""
     try:
         mode = path.stat().st_mode
-    except OSError:  # the command says so, where it is not there
+    except OSError:  # the command reports a missing file
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 

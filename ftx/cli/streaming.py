@@ -1,19 +1,19 @@
-"""`ftx predict --input`: the options, the progress line and the summary of a job over the rows of a file."""
+"""`ftx predict --input`: the options, progress line and summary of a job over the rows of a file."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftx.cli.parameters import ANY_TEXT, COUNT, PATH, TEXT
+from ftx.cli.data_options import skip_bad_rows, text_column, text_pair_column
+from ftx.cli.options import Option, given, output, overwrite, resume, together
+from ftx.cli.parameters import ANY_TEXT, PATH
 
 if TYPE_CHECKING:
-    from ftx.runtime import Predictor
+    from ftx.runtime import Predictor, PredictSettings
     from ftx.runtime.ray import RayReport
     from ftx.runtime.stream import Job, JobReport, Progress
 
@@ -23,95 +23,59 @@ INPUT_FORMATS = ("csv", "csv.gz", "tsv", "tsv.gz", "jsonl", "jsonl.gz", "txt", "
 OUTPUT_FORMATS = tuple(name for name in INPUT_FORMATS if not name.startswith("txt"))
 PREFIX = "predicted_"
 
-OPTIONS: tuple[Callable[[Any], Any], ...] = (
-    click.option(
-        "--input", type=PATH, help="Predict the rows of this .csv, .tsv, .jsonl, .txt (.gz) or .parquet; - is a pipe."
+# By parameter name, which is the field of `Job`.
+JOB: dict[str, Option] = {
+    "input": click.option(
+        "--input",
+        type=PATH,
+        help="Predict the rows of this .csv, .tsv, .jsonl, .txt (.gz) or .parquet file; - is stdin.",
     ),
-    click.option("--output", type=PATH, help="Write them here, as .csv, .tsv, .jsonl (.gz) or .parquet.  [default: -]"),
-    click.option(
+    "output": output(help="Write them here, as .csv, .tsv, .jsonl (.gz) or .parquet.  [default: -]"),
+    "input_format": click.option(
         "--input-format", type=click.Choice(INPUT_FORMATS), help="The input's format, if its name does not tell."
     ),
-    click.option("--output-format", type=click.Choice(OUTPUT_FORMATS), help="Likewise.  [default for -: jsonl]"),
-    click.option("--text-column", type=TEXT, help="Column of the texts.  [default: text, else the only one]"),
-    click.option(
-        "--text-pair-column", type=TEXT, help="Column of the second texts, for a model that judges two together."
+    "output_format": click.option(
+        "--output-format", type=click.Choice(OUTPUT_FORMATS), help="The output's, likewise.  [default for -: jsonl]"
     ),
-    click.option(
-        "--prefix", type=ANY_TEXT, default=PREFIX, show_default=True, help="What the added columns begin with."
+    "text_column": text_column("text, else the only one"),
+    "text_pair_column": text_pair_column(),
+    "prefix": click.option(
+        "--prefix", type=ANY_TEXT, default=PREFIX, show_default=True, help="Prefix of the added columns' names."
     ),
-    click.option("--skip-bad-rows", type=COUNT, default=0, help="Leave out up to so many bad rows."),
-    click.option("--rejects", type=PATH, help="Leave out all bad rows, and write them to this file."),
-    click.option("--resume", is_flag=True, help="Go on with a job that was interrupted."),
-    click.option("--overwrite", is_flag=True, help="Replace the output, or begin an unfinished job anew."),
-)
+    "skip_bad_rows": skip_bad_rows(),
+    "rejects": click.option("--rejects", type=PATH, help="Skip all bad rows, and write them to this file."),
+    "resume": resume(help="Resume an interrupted job."),
+    "overwrite": overwrite(help="Replace the output, or restart an unfinished job."),
+}
+# What a job with Ray, which reads files and writes a folder, does not take.
+LOCAL_ONLY = ("resume", "rejects", "skip_bad_rows", "input_format", "output_format")
 
 
-def job_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a job, gathered in one argument, `job`: None where no file is named."""
+def make_job(values: dict[str, Any]) -> Job | None:
+    """Make the job, or None if no file is named, and check what can be checked before a model is loaded."""
+    context = click.get_current_context()
+    if values["input"] is None and values["output"] is None:
+        if options := given(JOB):
+            raise click.UsageError(f"{next(iter(options.values()))} is for the rows of a file: name it with --input")
+        return None
+    if context.params.get("texts") or context.params.get("as_json"):
+        raise click.UsageError("--input and --output read texts from a file: omit TEXT and --json")
+    if values["input"] is None and sys.stdin.isatty():
+        raise click.UsageError("--output without --input: name the file to predict, or pipe it in")
+    from ftx.runtime.stream import Job, check_job
 
-    @wraps(command)
-    def gathered(
-        input: Path | None,  # noqa: A002  the option's name
-        output: Path | None,
-        input_format: str | None,
-        output_format: str | None,
-        text_column: str | None,
-        text_pair_column: str | None,
-        prefix: str,
-        skip_bad_rows: int,
-        rejects: Path | None,
-        resume: bool,
-        overwrite: bool,
-        **others: Any,
-    ) -> None:
-        job = None
-        if input is not None or output is not None:
-            if others.get("texts") or others.get("as_json"):
-                raise click.UsageError("--input and --output take the texts from a file: leave out TEXT and --json")
-            if input is None and sys.stdin.isatty():
-                raise click.UsageError("--output without --input: name the file to predict, or pipe it in")
-            from ftx.runtime.stream import Job, check_job
+    stdio = {name: values[name] or Path("-") for name in ("input", "output")}
+    job = Job(**{**values, **stdio})
+    if context.params.get("engine") != "ray":  # which has formats of its own
+        check_job(job)
+    return job
 
-            job = Job(
-                input=input or Path("-"),
-                output=output or Path("-"),
-                input_format=input_format,
-                output_format=output_format,
-                text_column=text_column,
-                text_pair_column=text_pair_column,
-                prefix=prefix,
-                skip_bad_rows=skip_bad_rows,
-                rejects=rejects,
-                resume=resume,
-                overwrite=overwrite,
-            )
-            if others.get("engine") != "ray":  # which has formats of its own
-                check_job(job)
-        elif given := [
-            option
-            for option, value in (
-                ("--input-format", input_format),
-                ("--output-format", output_format),
-                ("--text-column", text_column),
-                ("--text-pair-column", text_pair_column),
-                ("--prefix", prefix != PREFIX),
-                ("--skip-bad-rows", skip_bad_rows),
-                ("--rejects", rejects),
-                ("--resume", resume),
-                ("--overwrite", overwrite),
-            )
-            if value
-        ]:
-            raise click.UsageError(f"{given[0]} is for the rows of a file: name it with --input")
-        command(job=job, **others)
 
-    for option in reversed(OPTIONS):
-        gathered = option(gathered)
-    return gathered
+job_options = together("job", JOB, make_job)
 
 
 def run_job(predictor: Predictor, job: Job) -> None:
-    """Predict the rows of a file; say on stderr how far it is, and at the end what was done."""
+    """Predict the rows of a file; report progress and the result on stderr."""
     from ftx.runtime.stream import do_job
 
     terminal = sys.stderr.isatty()
@@ -119,75 +83,44 @@ def run_job(predictor: Predictor, job: Job) -> None:
         report = do_job(job, predictor, show_progress if terminal else None)
     except KeyboardInterrupt:
         if job.resumable and job.journal.exists():
-            click.echo(f"\r{job.output}: what is done is kept: go on with --resume", err=True)
+            click.echo(f"\r{job.output}: finished rows are kept: add --resume to continue", err=True)
         raise
     finally:
         if terminal:
             click.echo("\r\x1b[K", err=True, nl=False)
     if report.finished_before:
-        click.echo(f"{report.output} is there already, and no job is unfinished beside it: nothing to do", err=True)
+        click.echo(f"{report.output} already exists, and there is no unfinished job: nothing to do", err=True)
         return
+    if report.notice:
+        click.echo(report.notice, err=True)
     said = done(report.rows, report.sec, report.rows_before)
     click.echo(f"{said}, {report.bad_rows:,} bad rows, {long_texts(report)}", err=True)
 
 
 def done(rows: int, sec: float, before: int = 0) -> str:
-    """Say how many rows were answered how fast, by this session of a job."""
+    """Say how many rows were predicted, and how fast since the job was started or resumed."""
     now = rows - before
     speed = f"{sec:.4g} s ({now / sec if sec else 0.0:,.0f}/s)"
     if not before:
         return f"{rows:,} rows in {speed}"
-    return f"{rows:,} rows, " + (f"the last {now:,} of them in {speed}" if now else "all of them done before")
+    return f"{rows:,} rows, " + (f"the last {now:,} of them in {speed}" if now else "all of them finished before")
 
 
 def long_texts(report: JobReport | RayReport) -> str:
-    """Say what became of texts that are longer than the model reads."""
-    count, fate = (report.windowed, "read in windows") if report.windowed else (report.truncated, "cut")
+    """Say what happened to texts that are longer than the model reads."""
+    count, fate = (report.windowed, "read in windows") if report.windowed else (report.truncated, "truncated")
     share = count / report.rows if report.rows else 0.0
     return f"{count:,} texts ({share:.1%}) too long for the model and {fate}"
 
 
-def run_on_ray(
-    job: Job,
-    onnx: Path,
-    *,
-    address: str | None,
-    workers: int | None,
-    batch_size: int,
-    invariant: bool,
-    long_text: str,
-    stride: int | None,
-    pooling: str,
-) -> None:
-    """Predict the rows of files with Ray; say on stderr what was done."""
-    for option, given in (
-        ("--resume", job.resume),
-        ("--rejects", job.rejects is not None),
-        ("--skip-bad-rows", job.skip_bad_rows > 0),
-        ("--input-format", job.input_format is not None),
-        ("--output-format", job.output_format is not None),
-        ("a pipe", "-" in (str(job.input), str(job.output))),
-    ):
-        if given:
-            raise click.UsageError(f"{option} does not go with --engine ray, which reads files and writes a folder")
+def run_on_ray(job: Job, onnx: Path, settings: PredictSettings, *, address: str | None) -> None:
+    """Predict the rows of files with Ray; report on stderr."""
+    refused = [*given(LOCAL_ONLY).values(), *(["a pipe"] if "-" in (str(job.input), str(job.output)) else [])]
+    if refused:
+        raise click.UsageError(f"{refused[0]} does not go with --engine ray, which reads files and writes a folder")
     from ftx.runtime.ray import predict_with_ray
 
-    report = predict_with_ray(
-        onnx,
-        job.input,
-        job.output,
-        text_column=job.text_column,
-        text_pair_column=job.text_pair_column,
-        prefix=job.prefix,
-        address=address,
-        workers=workers,
-        batch_size=batch_size,
-        invariant=invariant,
-        long_text=long_text,
-        stride=stride,
-        pooling=pooling,
-        overwrite=job.overwrite,
-    )
+    report = predict_with_ray(onnx, job, settings, address=address, workers=settings.intra_op_num_threads)
     if report.notice:
         click.echo(report.notice, err=True)
     click.echo(
@@ -198,7 +131,7 @@ def run_on_ray(
 
 
 def show_progress(progress: Progress) -> None:
-    """Write how far a job is over the line that said it before."""
+    """Write the progress of a job over its last progress line."""
     line = f"{progress.rows:,} rows, {progress.rows_per_sec:,.0f}/s"
     if progress.done is not None:
         line += f", {progress.done:.0%}"

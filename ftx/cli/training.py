@@ -9,17 +9,24 @@ from typing import Any
 import click
 
 from ftx.cli.answering import answer, working
+from ftx.cli.data_options import (
+    delimiter,
+    label_column,
+    label_columns,
+    skip_bad_rows,
+    text_column,
+    text_pair_column,
+)
 from ftx.cli.measuring import metric_lines
+from ftx.cli.options import as_json, given, output, overwrite, resume
 from ftx.cli.parameters import (
     ABOVE_ZERO,
     AT_LEAST_ONE,
     BATCH,
-    CHARACTER,
     COUNT,
     DATA_SET,
     FILES,
     NAMES,
-    PATH,
     SEED,
     SHARE,
     TEXT,
@@ -41,65 +48,63 @@ __all__ = ["export", "train"]
 @click.option("--list", "listing", is_flag=True, help="List the recipes and exit.")
 @click.option("--show", type=DATA_SET, metavar="RECIPE", help="Print a recipe's file and exit.")
 @click.option("--quick", is_flag=True, help="The recipe's quick look: fewer rows.")
-@click.option("--output", type=PATH, help="The run folder.  [default: runs/RECIPE]")
-@click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
-@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of an unfinished run.")
+@output(help="The run folder.  [default: runs/RECIPE]")
+@overwrite(help="Replace an existing run.")
+@resume(help="Resume an unfinished run from its newest checkpoint.")
 @click.option(
     "--model",
     type=DATA_SET,
     help="'starter' (with the recipe's values for it), a hub id or NAME@REVISION, or a folder.",
 )
 @click.option(
-    "--dataset", type=DATA_SET, help="'starter', a .csv .tsv .txt .jsonl .parquet, a folder of them, or a hub id."
+    "--dataset",
+    type=DATA_SET,
+    help="'starter', a .csv, .tsv, .txt, .jsonl (.gz) or .parquet file, a folder of them, or a hub id.",
 )
-@click.option("--text-column", type=TEXT, help="The column of the texts.")
-@click.option("--text-pair-column", type=TEXT, help="The column of the second texts, to judge two together.")
-@click.option("--label-column", type=TEXT, help="The column of the labels, or of lists of them.")
-@click.option(
-    "--label-columns", type=NAMES, help="For multi-label, instead: columns with 1 or 0, a column a label, by commas."
-)
+@text_column("the recipe's")
+@text_pair_column()
+@label_column("the recipe's")
+@label_columns()
 @click.option(
     "--problem-type", type=TEXT, help="auto, single_label_classification, multi_label_classification or regression."
 )
-@click.option("--labels", type=NAMES, help="Label names by number, separated by commas; else found in the data.")
-@click.option(
-    "--delimiter", type=CHARACTER, help="What separates the cells of a .csv, .tsv or .txt file; else found out."
-)
-@click.option("--skip-bad-rows", type=COUNT, help="Rows that may be unusable; they go to RUN/bad_rows.jsonl.")
+@click.option("--labels", type=NAMES, help="Label names in order, separated by commas; else found in the data.")
+@delimiter()
+@skip_bad_rows(", listed in RUN/bad_rows.jsonl", default=None)
 @click.option(
     "--validation", type=DATA_SET, help="What is held out: a share of the sentences of each label, or a file."
 )
-@click.option("--train-rows", type=COUNT, help="Rows to learn from, taken at random; 0: all.")
-@click.option("--eval-rows", type=COUNT, help="Rows to hold out, taken at random; 0: all.")
-@click.option("--max-length", type=AT_LEAST_ONE, help="Tokens a text is cut to.")
+@click.option("--train-rows", type=COUNT, help="Training rows, sampled at random; 0: all.")
+@click.option("--eval-rows", type=COUNT, help="Held-out rows, sampled at random; 0: all.")
+@click.option("--max-length", type=AT_LEAST_ONE, help="Truncate texts to this many tokens.")
 @click.option("--epochs", type=Finite(0, 10**6, min_open=True), help="Passes over the training rows.")
-@click.option("--max-steps", type=COUNT, help="Stop after so many steps; 0: as many as the epochs take.")
-@click.option("--save-steps", type=COUNT, help="Steps between two checkpoints to resume from; 0: none.")
-@click.option("--batch-size", "train_batch_size", type=BATCH, help="Texts a training step.")
+@click.option("--max-steps", type=COUNT, help="Stop after this many steps; 0: as many as the epochs take.")
+@click.option("--save-steps", type=COUNT, help="Steps between checkpoints to resume from; 0: none.")
+@click.option("--batch-size", "train_batch_size", type=BATCH, help="Texts per training step.")
 @click.option("--learning-rate", type=ABOVE_ZERO, help="Peak learning rate.")
 @click.option("--weight-decay", type=Finite(0), help="Weight decay.")
-@click.option("--warmup-ratio", type=SHARE, help="Share of the steps over which the learning rate rises.")
-@click.option("--schedule", type=TEXT, help="How it falls: linear, cosine, constant, constant_with_warmup, polynomial.")
-@click.option("--class-weights", type=TEXT, help="none, or balanced: rare classes count as much as frequent ones.")
+@click.option("--warmup-ratio", type=SHARE, help="Share of the steps over which the learning rate warms up.")
+@click.option("--schedule", type=TEXT, help="Its decay: linear, cosine, constant, constant_with_warmup, polynomial.")
+@click.option("--class-weights", type=TEXT, help="none, or balanced: rare classes weigh as much as frequent ones.")
 @click.option(
-    "--label-smoothing", type=Finite(0, 1, max_open=True), help="Share of a row's weight spread over all labels."
+    "--label-smoothing", type=Finite(0, 1, max_open=True), help="Share of a row's target spread over all labels."
 )
-@click.option("--freeze-layers", type=COUNT, help="Keep the embeddings and the first so many layers as they are.")
-@click.option("--gradient-accumulation-steps", type=BATCH, help="Batches whose gradients make one step.")
+@click.option("--freeze-layers", type=COUNT, help="Freeze the embeddings and this many layers.")
+@click.option("--gradient-accumulation-steps", type=BATCH, help="Batches per optimiser step.")
 @click.option("--gradient-checkpointing/--no-gradient-checkpointing", default=None, help="Less memory, more time.")
-@click.option("--eval-steps", type=COUNT, help="Steps between two evaluations; 0: one at the end.")
+@click.option("--eval-steps", type=COUNT, help="Steps between evaluations; 0: one at the end.")
 @click.option(
     "--best-metric", type=TEXT, help="Keep the best checkpoint by loss, accuracy, f1_macro, mcc, map, mae, pearson, ..."
 )
-@click.option("--early-stopping", type=COUNT, help="Stop after so many evaluations without a better one; 0: never.")
+@click.option("--early-stopping", type=COUNT, help="Stop after this many evaluations without improvement; 0: never.")
 @click.option("--torch-compile/--no-torch-compile", default=None, help="Compile the model before training.")
 @click.option(
     "--precision",
     type=TEXT,
     help="auto (fp16 on CUDA; on a CPU bf16 where a trial is faster, else fp32), fp32, fp16 or bf16.",
 )
-@click.option("--seed", type=SEED, help="Of the split, the new weights and the order of the rows.")
-@click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
+@click.option("--seed", type=SEED, help="Seed of the split, the new weights and the order of the rows.")
+@as_json(help="Print the metrics as JSON.")
 def train(
     recipe_name: str,
     listing: bool,
@@ -115,7 +120,7 @@ def train(
     """Fine-tune BERT on labelled text.
 
     Writes a run folder: checkpoint, recipe.toml, metrics.json, history.jsonl, training.svg, and eval.jsonl, the
-    held-out texts on which every later step is proven. Values not given come from the recipe.
+    held-out texts on which every later step is verified. Options that are not given come from the recipe.
     """
     with working():  # libraries print; stdout is for the result
         from ftx import finetune
@@ -128,7 +133,7 @@ def train(
         answer(finetune.recipe_path(show).read_text(encoding="utf-8"), nl=False)
         return
     with working():
-        overrides = {name: value for name, value in values.items() if value is not None}
+        overrides = {name: values[name] for name in given(values)}
         if validation is not None:
             overrides |= share_or_file(validation)
         recipe = finetune.load_recipe(recipe_name, quick=quick, starter=values["model"] == "starter")
@@ -150,7 +155,7 @@ def train(
 
 
 def share_or_file(validation: str) -> dict[str, Any]:
-    """Read `--validation`: a number is a share, anything else a file or folder."""
+    """Parse `--validation`: a number is a share, anything else a file or folder."""
     try:
         return {"validation": float(validation), "validation_file": ""}
     except ValueError:
@@ -159,9 +164,9 @@ def share_or_file(validation: str) -> dict[str, Any]:
 
 @click.command(epilog="Example: ftx export runs/starter")
 @click.argument("run", type=FILES)
-@click.option("--output", type=PATH, help="The export folder.  [default: RUN/onnx]")
-@click.option("--overwrite", is_flag=True, help="Replace an export that is there.")
-@click.option("--data", type=FILES, help="Held-out text to prove on.  [default: RUN/eval.jsonl]")
+@output(help="The export folder.  [default: RUN/onnx]")
+@overwrite(help="Replace an existing export.")
+@click.option("--data", type=FILES, help="Held-out text to verify on.  [default: RUN/eval.jsonl]")
 @click.option(
     "--quantize",
     type=TEXT,
@@ -174,17 +179,19 @@ def share_or_file(validation: str) -> dict[str, Any]:
     type=Finite(0, 10**6),
     default=120,
     show_default=True,
-    help="Seconds that may go into finding a faster form; whether one passes does not depend on them.",
-)
-@click.option("--min-agreement", type=Finite(), default=0.995, show_default=True, help="Share of labels to keep.")
-@click.option(
-    "--target", type=TEXT, help="The CPU it is for: vnni, avx2, avx512, arm64 or any.  [default: like this one]"
+    help="Seconds to spend on finding a faster form; whether a form passes does not depend on them.",
 )
 @click.option(
-    "--device", type=TEXT, default="cpu", show_default=True, help="cpu, or cuda: fp16 for a GPU in place of int8."
+    "--min-agreement", type=Finite(), default=0.995, show_default=True, help="Minimum share of unchanged labels."
 )
-@click.option("--compare", is_flag=True, help="Race Optimum's presets and OpenVINO, too (extra: peers).")
-@click.option("--json", "as_json", is_flag=True, help="Print parity.json.")
+@click.option(
+    "--target", type=TEXT, help="The CPU to export for: vnni, avx2, avx512, arm64 or any.  [default: like this one]"
+)
+@click.option(
+    "--device", type=TEXT, default="cpu", show_default=True, help="cpu, or cuda: fp16 for a GPU instead of int8."
+)
+@click.option("--compare", is_flag=True, help="Also time Optimum's presets and OpenVINO (extra: peers).")
+@as_json(help="Print parity.json.")
 def export(
     run: Path,
     output: Path | None,
@@ -198,11 +205,11 @@ def export(
     compare: bool,
     as_json: bool,
 ) -> None:
-    """Export a checkpoint to ONNX, find its fastest faithful int8 form, and prove both on held-out text.
+    """Export a checkpoint to ONNX, find its fastest faithful int8 form, and verify both on held-out text.
 
-    RUN is a run folder of ftx train, or a checkpoint folder (with --data). One half of the held-out text chooses among
-    the forms, the other reports on the chosen one. Exit status 1 when a proof fails: when only int8 fails, the proven
-    fp32 file is left.
+    RUN is a run folder of ftx train, or a checkpoint folder (with --data). One half of the held-out text selects among
+    the forms, the other is for reporting on the selected one. Exit status 1 if verification fails; if only int8 fails,
+    the verified fp32 file is kept.
     """
     with working():
         import ftx.export

@@ -1,4 +1,4 @@
-"""Write a folder beside its place and put it there when it is whole, so that nothing half-made and no file is lost."""
+"""Write a folder beside its place, and move it there when it is complete: all or nothing, and no file is lost."""
 
 from __future__ import annotations
 
@@ -32,53 +32,48 @@ Resumable = Callable[[Path], int]
 
 
 class FinishedError(OutputError):
-    """What was to be gone on with is finished."""
-
-
-def nothing(staging: Path) -> int:
-    """Say of a staging folder that there is nothing in it to go on from."""
-    return 0
+    """What should be resumed is finished."""
 
 
 @contextmanager
 def staged_folder(
-    output: Path, *, kind: Kind, overwrite: bool, resume: bool = False, resumable: Resumable = nothing
+    output: Path, *, kind: Kind, overwrite: bool, resume: bool = False, resumable: Resumable = lambda staging: 0
 ) -> Iterator[Path]:
-    """Give a folder beside `output`, and put it at `output` when the block ends without an exception.
+    """Yield a folder beside `output`, and move it to `output` when the block ends without an exception.
 
-    Enter it before any work is spent: what can't be written, or must not, is refused here. From then on no other
-    process writes there. What an earlier process had finished and not put into its place is put there first.
-    After an exception the folder is removed, unless there is something in it to go on from.
+    Enter it before any work is done: an output that can't or must not be written is refused here. From then on no other
+    process writes there. A result that an earlier process finished and did not publish is published first.
+    After an exception the folder is removed, unless it can be resumed.
 
     Args:
-        output: Where the folder will stand. A link to a folder stays a link.
+        output: Where the folder will be. A link to a folder stays a link.
         kind: What is written.
-        overwrite: Whether what ftx wrote there before may be replaced. Anything else that lies there stays.
-        resume: Whether to go on from what an unfinished run left; else the folder is fresh.
-        resumable: Tells how many steps of it there are in a staging folder.
+        overwrite: Whether what ftx wrote there before may be replaced. Anything else there is kept.
+        resume: Whether to continue what an unfinished run left; otherwise the folder is new.
+        resumable: Counts the steps in a staging folder that can be resumed.
 
     Raises:
         OutputError: The place is taken, is being written by another process, or can't be written; or the disk is full.
-        FinishedError: With `resume`: there is nothing to go on with, because it is finished.
+        FinishedError: With `resume`: the run is finished.
     """
     with ExitStack() as held:
         with explained(output):
             target = located(output, kind.what)
-            held.enter_context(locked(target, output))
+            held.enter_context(locked_place(beside(target, "lock"), output))
             recovered = recover(target, kind, output, overwrite=overwrite)
             if overwrite and is_occupied(target):
                 for name, inner in kind.inner.items():
                     claim_inner(target / name, inner, output / name, held)
             staging = staging_of(target)
             if resume and not resumable(staging) and (recovered or (not overwrite and is_whole(target, kind))):
-                raise FinishedError(f"{output} is finished: there is nothing to go on with")
+                raise FinishedError(f"{output} is finished: there is nothing to resume")
             check_place(target, kind, output, overwrite=overwrite)
             begin(staging, target, output, overwrite=overwrite, resume=resume, resumable=resumable)
             made = held.enter_context(opened(staging))
 
         def kept() -> str:
             steps = resumable(staging)
-            return f" and go on with --resume: {steps} steps are done and kept" if steps else OTHERWISE
+            return f" and continue with --resume: {steps} steps are done and kept" if steps else OTHERWISE
 
         try:
             with explained(output, kept, within=staging):
@@ -86,7 +81,7 @@ def staged_folder(
             with explained(output, kept):
                 check_same(made, staging, output)
                 seal(staging, target, kind, overwrite=overwrite)
-            with explained(output, lambda: f" and give the command again: what it made is whole, in {staging}"):
+            with explained(output, lambda: f" and run the command again: its result is complete, in {staging}"):
                 publish(staging, target)
         except BaseException as error:
             leave(staging, output, resumable, told=isinstance(error, KeptError))
@@ -94,36 +89,36 @@ def staged_folder(
 
 
 def recover(target: Path, kind: Kind, output: Path, *, overwrite: bool) -> bool:
-    """Put what an earlier process had finished into its place.
+    """Publish what an earlier process finished.
 
     Returns:
-        Whether there was such a thing.
+        Whether there was something to publish.
     """
     staging, old = staging_of(target), beside(target, "old")
-    if old.is_dir() and not target.exists():  # an earlier version of ftx was killed between two renames
+    if old.is_dir() and not target.exists():  # an older version of ftx was killed between two renames
         old.rename(target)
     if not is_finished(staging):
         return False
     if overwrite:
         list_replaced(staging, target, kind)
     publish(staging, target)
-    print(f"{output}: finished by an earlier command, which did not come to put it into its place", file=sys.stderr)
+    print(f"{output}: finished by an earlier command, which was ended before it could publish it", file=sys.stderr)
     return True
 
 
 def claim_inner(target: Path, kind: Kind, output: Path, held: ExitStack) -> None:
-    """Keep other processes from writing a folder within the one that is overwritten; clear what a killed one left."""
-    staging = staging_of(target)
-    if not any(path.exists() for path in (target / kind.record, staging, beside(target, "lock"))):
+    """Lock a folder within the one that is overwritten, and clear what a killed process left there."""
+    staging, lock = staging_of(target), beside(target, "lock")
+    if not any(path.exists() for path in (target / kind.record, staging, lock)):
         return
-    held.enter_context(locked(target, output))
+    held.enter_context(locked_place(lock, output))
     recover(target, kind, output, overwrite=True)
     if staging.exists():
         shutil.rmtree(staging)
 
 
 def check_place(target: Path, kind: Kind, output: Path, *, overwrite: bool) -> None:
-    """Check that a place is free, or that all that has to go from there is as ftx left it.
+    """Check that a place is free, or that everything to be replaced is as ftx left it.
 
     Raises:
         OutputError: It is not.
@@ -131,34 +126,33 @@ def check_place(target: Path, kind: Kind, output: Path, *, overwrite: bool) -> N
     if not is_occupied(target):
         return
     if not overwrite:
-        raise OutputError(f"{output} holds something already: choose another --output, or add --overwrite")
+        raise OutputError(f"{output} is not empty: choose another --output, or add --overwrite")
     refuse_foreign(output, in_the_way(target, kind), "move it away, or choose another --output")
     if found := read_only(target, kind):
-        raise OutputError(f"{found[0]} is not writable, so that nothing in it can be replaced: make it so")
+        raise OutputError(f"{found[0]} is not writable, so that nothing in it can be replaced: make it writable")
 
 
 def begin(staging: Path, target: Path, output: Path, *, overwrite: bool, resume: bool, resumable: Resumable) -> None:
-    """Make a staging folder, or keep that of an unfinished run to go on with.
+    """Create a staging folder, or keep that of an unfinished run to resume; without steps it is removed first.
 
     Raises:
-        OutputError: There is an unfinished run, and no word of what is to become of it.
+        OutputError: There is an unfinished run, and neither `resume` nor `overwrite`.
     """
     steps = resumable(staging)
     if steps and not resume and not overwrite:
         raise OutputError(
-            f"{output} was begun and not finished, {steps} steps are done: go on with --resume, "
-            "or begin anew with --overwrite"
+            f"{output} is unfinished, with {steps} steps done: continue with --resume, or start over with --overwrite"
         )
     if staging.exists() and not (steps and resume):  # left by a process that was killed
         shutil.rmtree(staging)
     staging.mkdir(exist_ok=True)
-    if target.is_dir():  # what nobody else may read there, they may not read here
+    if target.is_dir():  # with the same permissions for others
         staging.chmod(mode_of(target) | 0o700)
 
 
 @contextmanager
 def opened(folder: Path) -> Iterator[int | None]:
-    """Hold a folder open, so that no other can pass for it; None where folders can't be opened, as on Windows."""
+    """Keep a folder open, to tell it from another of its name; None where folders can't be opened, as on Windows."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except PermissionError:
@@ -171,31 +165,24 @@ def opened(folder: Path) -> Iterator[int | None]:
 
 
 def check_same(made: int | None, staging: Path, output: Path) -> None:
-    """Check that a staging folder is the one that was made: a library makes it anew, and half, when it is gone.
+    """Check that a staging folder is the one that was created: if it is removed, libraries create it again, in part.
 
     Raises:
         OutputError: It is not.
     """
     if made is not None and not (staging.is_dir() and os.path.samestat(os.fstat(made), staging.stat())):
         raise OutputError(
-            f"{staging}, where {output} was being written, was removed by another program: begin anew with --overwrite"
+            f"{staging}, where {output} was being written, was removed by another program: start over with --overwrite"
         )
 
 
 def leave(staging: Path, output: Path, resumable: Resumable, *, told: bool) -> None:
-    """Remove what nobody can go on from; say what is kept."""
+    """Remove a staging folder that can't be resumed; report one that is kept."""
     if is_finished(staging):
         if not told:
-            print(f"{output}: finished, and kept in {staging}: give the command again", file=sys.stderr)
+            print(f"{output}: finished, and kept in {staging}: run the command again", file=sys.stderr)
     elif steps := resumable(staging):
         if not told:
-            print(f"{output}: {steps} steps are done and kept: go on with --resume", file=sys.stderr)
+            print(f"{output}: {steps} steps are done and kept: continue with --resume", file=sys.stderr)
     else:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-@contextmanager
-def locked(target: Path, output: Path) -> Iterator[None]:
-    """Hold the lock of an output folder."""
-    with locked_place(beside(target, "lock"), output):
-        yield

@@ -1,4 +1,4 @@
-"""Where an output folder is to stand, what must not be there, and what to say of a place that can't be written."""
+"""The place of an output folder: where links lead, what must not be there, and errors of writing there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ftx.errors import FtxError, OutputError, write_failed
 
 __all__ = ["KeptError", "beside", "explained", "located", "staging_of"]
 
-# Names beside an output that are ftx's own: another output must not have one.
+# Names beside an output that ftx uses itself: no output may have one.
 OURS = re.compile(r"\..+\.(partial|lock|old)")
 OTHERWISE = ", or choose another --output"
 PLAIN = re.compile(r"space|quota|too large|read-only", re.IGNORECASE)
@@ -22,15 +22,15 @@ OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class KeptError(OutputError):
-    """A failure of which the message says what is kept."""
+    """A failure whose message says what is kept."""
 
 
 def located(output: Path, what: str) -> Path:
-    """Follow the links to the place that is written.
+    """Resolve links to the place that is written.
 
     Raises:
-        OutputError: It is no place for a folder.
-        OSError: It can't be looked at.
+        OutputError: It can't be an output folder.
+        OSError: It can't be examined.
     """
     target = Path(os.path.realpath(output))
     if not target.name:
@@ -42,13 +42,13 @@ def located(output: Path, what: str) -> Path:
     except FileNotFoundError:  # it was removed
         here = None
     if here and target.is_dir() and here.is_relative_to(target):
-        raise OutputError(f"{output} is the folder you stand in: go one up, or choose another --output")
+        raise OutputError(f"{output} is or contains the working directory: leave it, or choose another --output")
     try:
         found = output.stat()
     except FileNotFoundError:
         if output.is_symlink() and not target.parent.is_dir():
             raise OutputError(
-                f"{output} is a link to {target}, and there is no folder {target.parent}: make it first, "
+                f"{output} is a link to {target}, and there is no folder {target.parent}: create it first, "
                 "or choose another --output"
             ) from None
     else:
@@ -56,15 +56,14 @@ def located(output: Path, what: str) -> Path:
             raise OutputError(f"{output} is a file; expected a folder for the {what}: choose another --output")
         if is_mount_point(target, found.st_dev):
             raise OutputError(
-                f"{output} is a mount point, which can't be replaced as a whole: choose a folder in it, as "
-                f"{output / what}"
+                f"{output} is a mount point, which can't be replaced: choose a folder in it, such as {output / what}"
             )
     target.parent.mkdir(parents=True, exist_ok=True)
     return target
 
 
 def is_mount_point(folder: Path, device: int) -> bool:
-    """Tell whether a file system, or a folder of one that is mounted once more, begins there."""
+    """Tell whether a folder is the root of a file system, or of a bind mount."""
     if folder.parent.stat().st_dev != device:
         return True
     try:
@@ -80,9 +79,9 @@ def explained(output: Path, kept: Callable[[], str] | None = None, within: Path 
     """Turn a failure to write into one line.
 
     Args:
-        output: What was to be written.
-        kept: Goes on after the advice: what is kept.
-        within: Where errors that name a file count, besides those that say that the disk is full; default: anywhere.
+        output: The output.
+        kept: Ends the message: says what is kept.
+        within: Errors that name a file outside this folder pass, unless they mean a full disk; default: none pass.
 
     Raises:
         OutputError: Something could not be written.
@@ -99,7 +98,7 @@ def explained(output: Path, kept: Callable[[], str] | None = None, within: Path 
 
 
 def reason(error: Exception) -> str:
-    """Say what an error says, in one line, and what that means where a library says it of its own insides."""
+    """Return an error's message in one line, and what it means if a library reports its internals."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     line = (str(error).splitlines() or [type(error).__name__])[0]
@@ -107,30 +106,30 @@ def reason(error: Exception) -> str:
 
 
 def concerns(error: OSError, within: Path | None) -> bool:
-    """Tell whether an error names a file of a folder."""
+    """Tell whether an error names a file in a folder."""
     return within is None or (isinstance(error.filename, str) and Path(error.filename).is_relative_to(within))
 
 
 def advised(error: Exception, output: Path) -> str:
-    """Say what to do about a file that can't be written."""
+    """Return what to do about a file that can't be written."""
     code = getattr(error, "errno", None)
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"make {getattr(error, 'filename', None) or output.parent} writable"
     if code == errno.EFBIG:
         return "raise the limit on the size of files (ulimit -f)"
     if code == errno.ENAMETOOLONG:
-        return "make the name shorter"
+        return "choose a shorter name"
     if code in (errno.ELOOP, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT):
-        return "see to the folders on the way there"
-    return "see to the disk" if code == errno.EIO else "make room"
+        return "check the folders of its path"
+    return "check the disk" if code == errno.EIO else "free some space"
 
 
 def staging_of(target: Path) -> Path:
-    """Name the folder in which what is to stand at `target` is written."""
+    """Return the staging folder of `target`."""
     return beside(target, "partial")
 
 
 def beside(target: Path, role: str) -> Path:
-    """Name the hidden neighbour of `target` that plays `role`."""
+    """Return the hidden neighbour of `target` with this role."""
     resolved = Path(os.path.realpath(target))
     return resolved.with_name(f".{resolved.name}.{role}")

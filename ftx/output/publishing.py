@@ -1,11 +1,12 @@
-"""Put a finished folder into its place so that a crash at any point loses nothing and can be gone on from.
+"""Move a finished folder to its place, so that a crash at any point loses nothing and the move can be resumed.
 
-A finished folder waits in its staging folder, and is whole as soon as its record is there. Where nothing stands at the
-target, one rename publishes it. Where a folder is overwritten, that folder stays, with its mode and all that is the
-user's, and these files of the staging folder tell how far things are:
+A finished folder waits in its staging folder, and is complete as soon as its record exists. If there is nothing at the
+target, one rename publishes it. If a folder is overwritten, that folder is kept, with its mode and the user's own
+files, and these files in the staging folder record the progress:
 
-    .replaces   lists what goes from the target first: each file if it still has the digest that it is listed with
-    .replaced   it has gone; what the record lists moves from the staging folder to the target, the record last
+    .replaces   lists what is removed from the target first: each file that still has the digest in this list
+    .replaced   those are removed; the files in the record are moved from the staging folder to the target, the record
+                last
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ __all__ = [
 REPLACES = ".replaces"
 REPLACED = ".replaced"
 RECORD = "SHA256SUMS"
-# For a folder whose readers take every file for data, but those.
+# For a folder whose readers take every other file for data.
 HIDDEN_RECORD = "_SHA256SUMS"
 NAMED = 3
 
@@ -49,11 +50,11 @@ class Kind:
 
     Attributes:
         what: Its name, for messages.
-        owned: The files it may consist of, as patterns of their paths; what else lies in a folder is never asked about.
-        mark: A file that is always part of it: a list of digests without it is somebody else's.
+        owned: Patterns of the paths of its files; anything else in a folder is ignored.
+        mark: A file that is always part of it: a list of digests without it is not ftx's.
         record: The name of its list of digests.
-        scratch: A folder that helps to write it and is no part of it.
-        inner: Folders in it that ftx writes by themselves, and that go out of date with it.
+        scratch: A temporary folder, which is not published.
+        inner: Folders in it that ftx writes separately, and that are out of date when it is replaced.
     """
 
     what: str
@@ -65,7 +66,7 @@ class Kind:
 
 
 def is_occupied(target: Path) -> bool:
-    """Tell whether a folder holds anything."""
+    """Tell whether a folder is not empty."""
     return target.is_dir() and any(target.iterdir())
 
 
@@ -75,7 +76,7 @@ def is_finished(folder: Path) -> bool:
 
 
 def record_in(folder: Path) -> str | None:
-    """Name a folder's record; None where it has none."""
+    """Return the name of a folder's record, if it has one."""
     return next((name for name in (RECORD, HIDDEN_RECORD) if (folder / name).is_file()), None)
 
 
@@ -85,7 +86,7 @@ def is_whole(target: Path, kind: Kind) -> bool:
 
 
 def recorded(target: Path, kind: Kind) -> dict[str, str]:
-    """List what ftx wrote into a folder, by path, each record after what it lists, with the digests they had then."""
+    """List what ftx wrote into a folder: digests by path, each record after the files that it lists."""
     files = read_record(target / kind.record)
     if kind.mark and kind.mark not in files:
         files = {}
@@ -99,7 +100,7 @@ def recorded(target: Path, kind: Kind) -> dict[str, str]:
 
 
 def in_the_way(target: Path, kind: Kind) -> list[str]:
-    """Name what stands in a folder where ftx may need to write, and is not as ftx left it."""
+    """List what ftx would have to replace in a folder, and is not as ftx left it."""
     known = recorded(target, kind)
     found = {name for name, digest in known.items() if lies(target / name) and not is_intact(target, name, digest)}
     for pattern in (*kind.owned, kind.record):
@@ -109,14 +110,14 @@ def in_the_way(target: Path, kind: Kind) -> list[str]:
 
 
 def matching(target: Path, pattern: str) -> Iterable[str]:
-    """Give the paths of a folder that a pattern fits, links that lead nowhere among them."""
+    """Return the paths in a folder that match a pattern, including broken links."""
     if "*" not in pattern:
         return [pattern] if lies(target / pattern) else []
     return [path.relative_to(target).as_posix() for path in target.glob(pattern)]
 
 
 def blocked_parents(target: Path, name: str) -> set[str]:
-    """Give the parents of a path that are there and are no folders of the target's own."""
+    """Return the parents of a path that exist and are links or files."""
     parents = [str(parent) for parent in PurePosixPath(name).parents if parent.name]
     return {
         one for one in parents if lies(target / one) and ((target / one).is_symlink() or not (target / one).is_dir())
@@ -124,10 +125,10 @@ def blocked_parents(target: Path, name: str) -> set[str]:
 
 
 def refuse_foreign(target: Path, names: list[str], advice: str) -> None:
-    """Refuse to go on where something is in the way.
+    """Refuse to overwrite what is not ftx's.
 
     Raises:
-        OutputError: Something is.
+        OutputError: There are such files.
     """
     if names:
         listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
@@ -136,7 +137,7 @@ def refuse_foreign(target: Path, names: list[str], advice: str) -> None:
 
 
 def seal(staging: Path, target: Path, kind: Kind, *, overwrite: bool) -> None:
-    """Make a staging folder a finished one: from here on it is published, by this process or by the next one."""
+    """Mark a staging folder as finished: from now on it will be published, by this process or by the next one."""
     (staging / REPLACES).unlink(missing_ok=True)  # of an earlier attempt
     if overwrite:
         list_replaced(staging, target, kind)
@@ -144,17 +145,17 @@ def seal(staging: Path, target: Path, kind: Kind, *, overwrite: bool) -> None:
 
 
 def list_replaced(staging: Path, target: Path, kind: Kind) -> None:
-    """Write down what goes from the target to make place for a finished folder, unless that was done before."""
+    """List what a finished folder replaces in the target, unless that was done before."""
     if is_occupied(target) and not lies(staging / REPLACES) and not lies(staging / REPLACED):
         replace_text(staging / REPLACES, record_of(recorded(target, kind)))
 
 
 def publish(staging: Path, target: Path) -> None:
-    """Put a finished folder into its place, from the beginning or from where a crash left off.
+    """Move a finished folder to its place, from the start or from where a crash interrupted it.
 
     Raises:
-        OutputError: Something of the user's is in the way; everything is kept.
-        OSError: The disk is full, or the like; likewise.
+        OutputError: A file of the user's is in the way; everything is kept.
+        OSError: The disk is full, for example; everything is kept.
     """
     record = record_in(staging) or RECORD
     names = [*read_record(staging / record)]
@@ -183,7 +184,7 @@ def publish(staging: Path, target: Path) -> None:
 
 
 def put(staging: Path, target: Path) -> None:
-    """Publish where there is nothing, or an empty folder, of which the mode is kept."""
+    """Publish to a free place, or to an empty folder, whose mode is kept."""
     if is_occupied(target):
         raise taken(staging, target)
     if target.is_dir() and (mode := mode_of(target)) != mode_of(staging):
@@ -198,7 +199,7 @@ def put(staging: Path, target: Path) -> None:
 
 
 def make_place(staging: Path, target: Path, names: set[str]) -> None:
-    """Remove from the target what is listed and unchanged, and the folders that are empty then and not needed again."""
+    """Remove listed files from the target if they are unchanged, and folders that become empty and are not needed."""
     old = {name: digest for name, digest in read_record(staging / REPLACES).items() if is_intact(target, name, digest)}
     blocked = {name for name in names if lies(target / name) and name not in old}
     refuse(staging, target, blocked.union(*(blocked_parents(target, name) for name in names)))
@@ -214,21 +215,21 @@ def make_place(staging: Path, target: Path, names: set[str]) -> None:
 
 
 def refuse(staging: Path, target: Path, names: Iterable[str]) -> None:
-    """Refuse to publish over what is the user's own."""
-    advice = f"move it away and give the command again; what was to stand there is whole, in {staging}"
+    """Refuse to publish over the user's own files."""
+    advice = f"move it away and run the command again; the new result is complete, in {staging}"
     refuse_foreign(target, sorted(names), advice)
 
 
 def taken(staging: Path, target: Path) -> OutputError:
-    """Say that the place was free once and is not any more."""
+    """Report that the place is no longer free."""
     return OutputError(
-        f"{target} holds something by now: move it away and give the command again, or add --overwrite; "
-        f"what was to stand there is whole, in {staging}"
+        f"{target} is no longer empty: move it away and run the command again, or add --overwrite; "
+        f"the new result is complete, in {staging}"
     )
 
 
 def drop_unlisted(staging: Path, names: set[str]) -> None:
-    """Remove scratch."""
+    """Remove temporary files."""
     kept = {PurePosixPath(name).parts[0] for name in names}
     for path in staging.iterdir():
         if path.name not in kept:
@@ -239,21 +240,21 @@ def drop_unlisted(staging: Path, names: set[str]) -> None:
 
 
 def read_only(target: Path, kind: Kind) -> list[Path]:
-    """Give the folders of a target in which nothing can be replaced."""
+    """Return the folders of a target that are not writable."""
     folders = {target, *(parent for name in recorded(target, kind) for parent in parents_of(target, name))}
     return [path for path in sorted(folders) if path.is_dir() and not os.access(path, os.W_OK | os.X_OK)]
 
 
 def parents_of(target: Path, name: str) -> list[Path]:
-    """Give the folders between the target and a path in it."""
+    """Return the folders between the target and a path in it."""
     return [target / parent for parent in PurePosixPath(name).parents if parent.name]
 
 
 def mode_of(folder: Path) -> int:
-    """Read a folder's mode."""
+    """Return a folder's mode."""
     return stat.S_IMODE(folder.stat().st_mode)
 
 
 def lies(path: Path) -> bool:
-    """Tell whether there is anything of this name, a link that leads nowhere too."""
+    """Tell whether a path exists, even as a broken link."""
     return os.path.lexists(path)

@@ -1,4 +1,4 @@
-"""The list of what ftx wrote into a folder, by digest: what is not in it, or was changed since, is the user's own."""
+"""The record of a folder: digests of the files that ftx wrote. Anything else, or changed since, is the user's."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path, PurePosixPath
 
 __all__ = ["digest_of", "is_intact", "read_record", "record_of", "replace_text", "sync", "write_record"]
 
-# As `sha256sum` writes them. Its form for names with a line break is not read: ftx gives none such.
+# As `sha256sum` prints them, except its form for names with a line break, which ftx does not use.
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
-# What the name of a file ends in while it is written.
+# The suffix of a file while it is written.
 NEW = ".new"
 CHUNK_BYTES = 1 << 20
-# What a file system answers that can't sync a folder.
+# The errors of file systems that can't sync a folder.
 UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 
 
 def write_record(folder: Path, name: str, without: Iterable[str] = ()) -> None:
-    """List a folder's files with their digests, for `sha256sum --check`, once all of them are on the disk.
+    """List a folder's files with their digests, for `sha256sum --check`, after all of them are synced to the disk.
 
-    A folder with this list is whole.
+    A folder with this list is complete.
 
     Args:
         folder: The folder.
         name: The name of the list.
-        without: Names at the top that are not listed, such as scratch.
+        without: Names at the top that are not listed, such as temporary ones.
     """
     files: dict[str, str] = {}
     left_out = {name, *without, *(f"{one}{NEW}" for one in (name, *without))}
@@ -45,19 +45,19 @@ def write_record(folder: Path, name: str, without: Iterable[str] = ()) -> None:
 
 
 def unlisted(error: OSError) -> None:
-    """Stop at a folder that can't be read: what is not listed would not be kept."""
+    """Fail at a folder that can't be read: files that are not listed would be lost."""
     raise error
 
 
 def record_of(files: Mapping[str, str]) -> str:
-    """Write digests by path as `sha256sum` does."""
+    """Format digests by path as `sha256sum` does."""
     return "".join(f"{digest}  {path}\n" for path, digest in files.items())
 
 
 def read_record(path: Path) -> dict[str, str]:
-    """Read digests by path; empty where there is no such list, or it is not one.
+    """Read digests by path; empty if there is no list, or it is not one.
 
-    A list that names itself was made by somebody who listed the whole folder, their own files too.
+    A list that contains itself was made by someone who listed the whole folder, including their own files.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -70,7 +70,7 @@ def read_record(path: Path) -> dict[str, str]:
 
 
 def is_intact(folder: Path, name: str, digest: str) -> bool:
-    """Tell whether a listed file is there, as a file of this folder and not by way of a link, with its digest."""
+    """Tell whether a listed file exists in this folder, not through a link, and has its digest."""
     path = folder / name
     try:
         reached = [path, *list(path.parents)[: len(PurePosixPath(name).parts) - 1]]
@@ -80,7 +80,7 @@ def is_intact(folder: Path, name: str, digest: str) -> bool:
 
 
 def digest_of(path: Path) -> str:
-    """Compute a file's SHA-256, as hexadecimal digits."""
+    """Compute a file's SHA-256 in hexadecimal."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
@@ -89,7 +89,7 @@ def digest_of(path: Path) -> str:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file that is there with its old text or its new one, never with half of it, after a power cut too."""
+    """Replace a file's text atomically, even through a power cut."""
     beside = path.with_name(path.name + NEW)
     beside.write_text(text, encoding="utf-8")
     sync(beside)
@@ -98,12 +98,12 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the system write a file, or the names in a folder, to the disk, where it can.
+    """Sync a file, or the entries of a folder, to the disk, where the system supports that.
 
     Raises:
         OSError: The disk is full or failing.
     """
-    if os.name == "nt":  # which syncs only what is open for writing, and opens no folders
+    if os.name == "nt":  # syncs only files open for writing, and can't open folders
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""A job over the rows of files with Ray Data: on all cores of a machine, or on a cluster."""
+"""Predict the rows of files with Ray Data, on all cores of a machine or on a cluster."""
 
 from ftx.runtime.ray.engine import RayReport, predict_with_ray
 

@@ -16,40 +16,43 @@ from ftx.runtime.session import first_line
 __all__ = ["cluster"]
 
 
-# For Ray and its processes alone, where the caller has not decided otherwise.
+# For Ray and its processes only, unless the caller has set them.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # it warns of what Ray Data itself does
-    # Without GPUs for a task, Ray now and in future hides or shows them all; it warns until one is chosen.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # otherwise it warns of Ray Data's own actions
+    # Whether tasks without GPUs see them all; Ray warns of a changing default until it is set.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
 
 @contextmanager
 def cluster(address: str | None, workers: int | None) -> Iterator[tuple[Any, int]]:
-    """Start Ray on this machine, or join a cluster, and leave it at the end; one that is joined already is kept.
+    """Start Ray on this machine, or join a cluster, and leave it at the end, unless it was joined before.
 
-    Nothing is reported about the use, and no dashboard is started. The caller's environment and working directory stay
-    as they are.
+    No usage statistics are sent, and no dashboard is started. The caller's environment and working directory stay as
+    they are.
 
     Returns:
-        Ray, and the number of workers.
+        The module ray, and the number of workers.
+
+    Raises:
+        FtxError: Ray can't be reached or started.
     """
     with environment(ENVIRONMENT), TemporaryDirectory(prefix="ftx-ray-") as nothing:
         import ray
         import ray.data
 
         joined = ray.is_initialized()
-        # Ray lets workers import from the folder where it is started, and there first: a clone's ftx/ would hide the
-        # installed one. So they work in an empty one.
+        # Workers import first from the folder where Ray was started, in which a clone's ftx/ would shadow the installed
+        # package. So they run in an empty one.
         common = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": {"working_dir": nothing}}
         try:
             if not joined and address:
                 ray.init(address=address, **common)
             elif not joined:
-                # Reading and writing take a CPU, too: with all of them given to workers neither would begin.
+                # Reading and writing also need a CPU: with all of them given to workers, neither would start.
                 ray.init(num_cpus=(workers or usable_cores()) + 1, num_gpus=0, include_dashboard=False, **common)
-        except Exception as error:  # Ray raises many kinds
+        except Exception as error:  # Ray raises many types
             raise FtxError(
                 f"Ray {address or 'on this machine'} can't be reached or started: {first_line(error)}"
             ) from error
@@ -69,7 +72,7 @@ def cluster(address: str | None, workers: int | None) -> Iterator[tuple[Any, int
 
 @contextmanager
 def environment(defaults: dict[str, str]) -> Iterator[None]:
-    """Set environment variables that are not set, and at the end leave Ray's as they were: it sets some itself."""
+    """Set environment variables unless they are set, and restore Ray's at the end: it sets some itself."""
     before = {name: value for name, value in os.environ.items() if is_rays(name)}
     os.environ.update({name: value for name, value in defaults.items() if name not in before})
     try:
@@ -81,5 +84,5 @@ def environment(defaults: dict[str, str]) -> Iterator[None]:
 
 
 def is_rays(name: str) -> bool:
-    """Tell whether an environment variable is one that Ray sets."""
+    """Tell whether Ray sets an environment variable."""
     return name.startswith("RAY_") or name == "PYTHONBREAKPOINT"

@@ -1,45 +1,45 @@
-"""Answer a table of texts with Ray Data."""
+"""Predict the rows of files with Ray Data."""
 
 from __future__ import annotations
 
-import re
+import pickle
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ftx.errors
 from ftx.errors import DataError, FtxError, require
 from ftx.output import Kind, staged_folder
 from ftx.runtime.model_file import find_onnx, open_model
 from ftx.runtime.ray.cluster import cluster
-from ftx.runtime.ray.shards import check_whole, join
-from ftx.runtime.ray.worker import CHUNKS, Answerer, Job, chunks_of, open_predictor, read_chunks
-from ftx.runtime.stream.columns import PREFIX, predicted_columns
-from ftx.runtime.stream.formats import Format, input_format
-from ftx.runtime.stream.plan import CHUNK_BYTES, CHUNK_ROWS
+from ftx.runtime.ray.shards import in_order, join
+from ftx.runtime.ray.worker import CHUNKS, ChunkReport, ChunkWorker, RayJob, chunks_of, open_predictor, read_chunks
+from ftx.runtime.settings import PredictSettings
+from ftx.runtime.stream.columns import predicted_columns
+from ftx.runtime.stream.job import Job
 from ftx.runtime.stream.reading import Reading
+from ftx.tables.formats import Format, input_format, table_files
 
 __all__ = ["RayReport", "predict_with_ray"]
 
-# Readers of a folder of Parquet files pass over names with an underscore in front.
-KIND = Kind(what="answers", owned=frozenset({"part-*.parquet"}), record="_SHA256SUMS", scratch=CHUNKS)
+# Readers of a folder of Parquet files skip names that begin with an underscore.
+KIND = Kind(what="predictions", owned=frozenset({"part-*.parquet"}), record="_SHA256SUMS", scratch=CHUNKS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RayReport:
-    """What was done.
+    """The result of a job with Ray.
 
     Attributes:
         output: The folder of Parquet shards.
-        rows: How many were answered.
-        truncated: Rows whose text was longer than the model reads, and cut.
+        rows: Rows that were predicted.
+        truncated: Rows whose text was longer than the model reads, and was truncated.
         windowed: Rows whose text was read in windows.
-        shards: How many files they stand in.
-        workers: How many processes answered, at most.
-        notice: A line for the user where this CPU needs onnxruntime's slower int8 kernel; else None.
-        sec: Seconds from the first look at the input to the renamed folder, Ray's own start included.
+        shards: Number of files.
+        workers: Maximum number of worker processes.
+        notice: A line for the user if this CPU needs onnxruntime's slower int8 kernel; else None.
+        sec: Seconds from the first look at the input to the renamed folder, including Ray's start.
     """
 
     output: Path
@@ -54,112 +54,88 @@ class RayReport:
 
 def predict_with_ray(
     onnx: str | Path,
-    input: str | Path,  # noqa: A002 - as the command line names it
-    output: str | Path,
+    job: Job,
+    settings: PredictSettings | None = None,
     *,
-    text_column: str | None = None,
-    text_pair_column: str | None = None,
-    prefix: str = PREFIX,
     address: str | None = None,
     workers: int | None = None,
-    batch_size: int = 32,
-    invariant: bool = False,
-    long_text: str = "truncate",
-    stride: int | None = None,
-    pooling: str = "mean",
     rows_per_shard: int = 100_000,
-    overwrite: bool = False,
 ) -> RayReport:
-    """Answer every row of a table, in parallel.
+    """Predict every row of a file or of a folder of files, in parallel.
 
-    The same job as `ftx.runtime.stream.predict_file` does in one process, with the same columns. The shards hold the
-    input's rows in their order, files by name. The folder appears when it is whole.
-    When a worker dies, Ray starts another, which answers its rows again, in the same place: none is lost, none doubled.
+    The result is that of `ftx.runtime.stream.predict_file`, with the same columns, as Parquet shards that hold the
+    input's rows in order, files by name. The folder appears when it is complete. If a worker dies, Ray starts another,
+    which predicts the same chunks again into the same places: no row is lost or duplicated.
 
-    A file is read by one task, so that a folder of files is read faster than one large file; the workers share the rows
-    of both. On a cluster every machine needs the same ftx, and the files and the output folder under the same paths.
+    A file is read by one task, so that a folder of files is read faster than one large file; its rows are shared by all
+    workers. On a cluster every machine needs the same ftx, and the files and the output folder under the same paths.
 
     Args:
         onnx: The `.onnx` file, or a folder with one.
-        input: A Parquet (`.parquet`), JSON lines (`.jsonl`, `.json`), delimited (`.csv`, `.tsv`) or text file (`.txt`),
-            perhaps compressed (`.gz`), or a folder of such files.
-        output: The folder of Parquet shards to write.
-        text_column: The column of the texts; default: `text`, else the only one.
-        text_pair_column: The column of the second texts, for a model that judges two texts together; default for such a
-            model: `text_pair`.
-        prefix: What the new columns' names begin with.
+        job: Its input is a Parquet (`.parquet`), JSON lines (`.jsonl`, `.json`), delimited (`.csv`, `.tsv`) or text
+            file (`.txt`), optionally compressed (`.gz`), or a folder of such files; its output the folder of Parquet
+            shards. With `overwrite`, shards that an earlier job wrote there are replaced, and other files kept. Its
+            formats, `rejects`, `skip_bad_rows` and `resume` are not used.
+        settings: How to predict. Each worker has one thread, whatever they say.
         address: A Ray cluster, `ray://HOST:PORT`, `HOST:PORT` or `auto`; default: a Ray of its own on this machine.
-        workers: Processes that answer, one thread each; default: the cores this process may use, or on a cluster all
-            CPUs but one, as many as Ray finds free.
-        batch_size: Texts that run together at most.
-        invariant: Answer each text as if it were alone.
-        long_text: What becomes of a text that is too long: `truncate` or `window`.
-        stride: Tokens that neighbouring windows share.
-        pooling: How windows become one answer: `mean` or `max`.
-        rows_per_shard: Rows of a shard, or a few more; the last one of an input file has fewer.
-        overwrite: Whether shards that an earlier job wrote there may be replaced; other files there are kept.
+        workers: Worker processes; default: the cores this process may use, or on a cluster all CPUs but one, as many as
+            Ray finds free.
+        rows_per_shard: Rows in a shard, or a few more; the last one of an input file has fewer.
 
     Raises:
         MissingExtraError: ray is not installed.
         OnnxFileError: The file can't be used.
         DataError: The input can't be read, or lacks a column, or a row can't be used.
-        OutputError: Something is at `output` already, or it can't be written.
-        FtxError: No such cluster, or the workers died again and again.
-        ValueError: A number is below 1, or the stride leaves a window nothing new.
+        OutputError: The output is not empty, or can't be written.
+        FtxError: There is no such cluster, or workers kept dying.
+        ValueError: A number is below 1, or the stride is as long as a window, or longer.
     """
     began = time.perf_counter()
     for name, number in (("workers", workers), ("rows_per_shard", rows_per_shard)):
         if number is not None and number < 1:
             raise ValueError(f"{name} {number}, expected at least 1")
     require("ray", "ray", "pyarrow")
-    source, target = Path(input).absolute(), Path(output).absolute()
+    source, target = job.input.absolute(), job.output.absolute()
     path = find_onnx(onnx).absolute()
     model = open_model(path)
     model.file.close()
-    manifest = model.manifest
     reading = Reading(
         path=source,
         bad=refuse,
-        text_column=text_column,
-        text_pair_column=text_pair_column,
-        text_pair=manifest.text_pair,
-        added=tuple(predicted_columns([], manifest, prefix=prefix)),
+        text_column=job.text_column,
+        text_pair_column=job.text_pair_column,
+        text_pair=model.manifest.text_pair,
+        added=tuple(predicted_columns([], model.manifest, prefix=job.prefix)),
         form="table",
         plain_cells=False,
-        chunk_rows=CHUNK_ROWS,
-        chunk_bytes=CHUNK_BYTES,
+        chunk_rows=job.chunk_rows,
+        chunk_bytes=job.chunk_bytes,
     )
     files = find_files(source)
-    with closing(chunks_of(*files[0], reading)) as chunks:  # what is wrong at once is said before Ray starts
+    with closing(chunks_of(*files[0], reading)) as chunks:  # errors in the first chunk are found before Ray starts
         next(chunks)
-    with staged_folder(target, kind=KIND, overwrite=overwrite) as part:
+    with staged_folder(target, kind=KIND, overwrite=job.overwrite) as part:
         (part / CHUNKS).mkdir()
-        job = Job(
+        work = RayJob(
             onnx=path,
             sha256=model.sha256,
             files=files,
             reading=reading,
             part=part,
-            prefix=prefix,
-            batch_size=batch_size,
-            invariant=invariant,
-            long_text=long_text,
-            stride=stride,
-            pooling=pooling,
+            prefix=job.prefix,
+            settings=replace(settings or PredictSettings(), intra_op_num_threads=1, mode="latency"),
         )
-        # What can't be opened at all is said once, here, and not by every worker.
-        with open_predictor(job) as predictor:
+        # A model that can't be opened is reported once, here, not by every worker.
+        with open_predictor(work) as predictor:
             notice = predictor.notice
         with cluster(address, workers) as (ray, count):
-            done = run(ray, job, workers=count, fixed=address is None)
-        once = check_whole(job, done)
-        shards = join(job, {key: one["rows"] for key, one in once.items()}, rows_per_shard)
-    rows, truncated, windowed = (sum(one[what] for one in once.values()) for what in ("rows", "truncated", "windowed"))
+            done = in_order(work, run(ray, work, workers=count, fixed=address is None))
+        shards = join(work, done, rows_per_shard)
     return RayReport(
         output=target,
-        rows=rows,
-        truncated=truncated,
-        windowed=windowed,
+        rows=sum(chunk.rows for chunk in done),
+        truncated=sum(chunk.truncated for chunk in done),
+        windowed=sum(chunk.windowed for chunk in done),
         shards=shards,
         workers=count,
         notice=notice,
@@ -175,30 +151,25 @@ def find_files(source: Path) -> list[tuple[Path, Format]]:
     """
     if not source.exists():
         raise DataError(f"{source} does not exist; expected a file, or a folder of files")
-    files = [source]
-    if source.is_dir():
-        files = sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith((".", "_")))
-    if not files:
-        raise DataError(f"{source} holds no files; expected some with rows to answer")
-    return [(path, input_format(path, None)) for path in files]
+    return [(path, input_format(path, option="")) for path in table_files(source)]
 
 
 def refuse(where: str, reason: str) -> None:
-    """Take no bad row."""
-    raise DataError(f"{where}: {reason}; mend it or leave it out, or skip it with --engine local --skip-bad-rows")
+    """Raise at the first bad row."""
+    raise DataError(f"{where}: {reason}; correct or remove it, or skip it with --engine local --skip-bad-rows")
 
 
-def run(ray: Any, job: Job, *, workers: int, fixed: bool) -> list[dict[str, Any]]:
-    """Read, answer and write the chunks.
+def run(ray: Any, job: RayJob, *, workers: int, fixed: bool) -> list[ChunkReport]:
+    """Read, predict and write the chunks.
 
     Args:
         ray: The module, connected.
-        job: What is to be done.
-        workers: How many, at most.
-        fixed: Whether all start at once; else as Ray finds CPUs free for them.
+        job: The job.
+        workers: Maximum number of workers.
+        fixed: Whether all start at once; else as Ray finds free CPUs.
 
     Returns:
-        What was done of each chunk, in any order; see `Answerer`.
+        A report for each chunk, in any order.
 
     Raises:
         FtxError: What a worker raised, or what went wrong in Ray.
@@ -207,21 +178,26 @@ def run(ray: Any, job: Job, *, workers: int, fixed: bool) -> list[dict[str, Any]
     pool = (
         ray.data.ActorPoolStrategy(size=workers) if fixed else ray.data.ActorPoolStrategy(min_size=1, max_size=workers)
     )
+    reports: list[ChunkReport] = []
     try:
-        # Ray Data's own defaults for actors: restarted whenever they die (max_restarts -1), and their rows given out
-        # anew (max_task_retries -1).
+        # By default Ray Data restarts actors whenever they die (max_restarts -1), and redoes their chunks
+        # (max_task_retries -1).
         chunks = files.map_batches(read_chunks, fn_args=(job,), batch_size=1, batch_format="pyarrow")
-        done: list[dict[str, Any]] = chunks.map_batches(
-            Answerer, fn_constructor_args=(job,), batch_size=1, batch_format="pyarrow", compute=pool, num_cpus=1
-        ).take_all()
-    except Exception as error:  # Ray wraps what a worker raises in errors of its own, several deep ...
-        # ... of which only the text crosses from one process to another.
-        if said := re.findall(r"^ftx\.errors\.(\w+): (.+)$", str(error), re.MULTILINE):
-            raise getattr(ftx.errors, said[-1][0], FtxError)(said[-1][1]) from error
+        done = chunks.map_batches(
+            ChunkWorker, fn_constructor_args=(job,), batch_size=1, batch_format="pyarrow", compute=pool, num_cpus=1
+        )
+        for row in done.iter_rows():
+            result = pickle.loads(row["result"])
+            if isinstance(result, FtxError):
+                raise result  # closing the rows' iterator ends the other tasks
+            reports.append(result)
+    except FtxError:
+        raise
+    except Exception as error:  # Ray's own, and what workers raised besides, wrapped several deep
         raise FtxError(f"Ray could not finish: {type(error).__name__}: {last_line(error)}") from error
-    return done
+    return reports
 
 
 def last_line(error: BaseException) -> str:
-    """Cut an error to its last line: Ray's begin with traces of other processes."""
+    """Return the last line of an error's message: Ray's begin with traces of other processes."""
     return (str(error).strip().splitlines() or [""])[-1].strip()[:300]

@@ -1,44 +1,40 @@
-"""What the processes of Ray do: read the chunks of files, answer them, write the answers."""
+"""What Ray's processes do: read the chunks of files, predict them, write the result."""
 
 from __future__ import annotations
 
 import os
 import pickle
 from collections.abc import Generator, Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ftx.errors import FtxError
 from ftx.runtime.predictor import Predictor
-from ftx.runtime.stream.delimited import table_chunks
-from ftx.runtime.stream.formats import Format
-from ftx.runtime.stream.json_lines import json_chunks
-from ftx.runtime.stream.parquet import encode_parquet, parquet_chunks
-from ftx.runtime.stream.reading import Chunk, Reading, open_lines
+from ftx.runtime.settings import PredictSettings
+from ftx.runtime.stream import chunks
+from ftx.runtime.stream.parquet import encode_parquet
+from ftx.runtime.stream.reading import Chunk, Reading
+from ftx.tables.formats import Format
 
-__all__ = ["CHUNKS", "Answerer", "Job", "chunks_of", "open_predictor", "read_chunks"]
+__all__ = ["CHUNKS", "ChunkReport", "ChunkWorker", "RayJob", "chunks_of", "open_predictor", "read_chunks"]
 
-# Where the answered chunks wait to be joined.
+# The folder of predicted chunks, until they are joined.
 CHUNKS = "chunks"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """What the tasks and workers do.
+class RayJob:
+    """What the tasks and workers of a job need.
 
     Attributes:
         onnx: The ONNX file.
-        sha256: Of it, as `Predictor.sha256`: a file that is replaced in the middle of the job answers no row.
+        sha256: Its digest, as `Predictor.sha256`: if the file is replaced during the job, no more rows are predicted.
         files: The input, in order, each with its format.
         reading: How a file is read.
         part: The folder to write.
-        prefix: What the new columns' names begin with.
-        batch_size: Texts that run together at most.
-        invariant: Whether every text is answered as if it were alone.
-        long_text: `truncate` or `window`.
-        stride: Tokens that neighbouring windows share.
-        pooling: How windows become one answer.
+        prefix: Prefix of the added columns' names.
+        settings: How a worker predicts.
     """
 
     onnx: Path
@@ -47,86 +43,109 @@ class Job:
     reading: Reading
     part: Path
     prefix: str
-    batch_size: int
-    invariant: bool
-    long_text: str
-    stride: int | None
-    pooling: str
+    settings: PredictSettings
 
     def chunk_path(self, file: int, number: int) -> Path:
-        """Name the place of an answered chunk: the same one however often it is answered."""
+        """Name the file of a predicted chunk: the same one however often it is predicted."""
         return self.part / CHUNKS / f"{file:06d}-{number:09d}.parquet"
 
 
-def open_predictor(job: Job) -> Predictor:
-    """Open the model as each worker does, on one thread."""
-    return Predictor(
-        job.onnx,
-        intra_op_num_threads=1,
-        batch_size=job.batch_size,
-        invariant=job.invariant,
-        mode="latency",
-        long_text=job.long_text,
-        stride=job.stride,
-        pooling=job.pooling,
-        sha256=job.sha256,
-    )
+@dataclass(frozen=True, kw_only=True)
+class ChunkReport:
+    """A chunk that was predicted and written.
+
+    Attributes:
+        file: Which of the job's files it is from.
+        number: Its place in that file.
+        last: Whether the file ends with it.
+        rows: Its rows.
+        truncated: Rows whose text was truncated.
+        windowed: Rows whose text was read in windows.
+    """
+
+    file: int
+    number: int
+    last: bool
+    rows: int
+    truncated: int
+    windowed: int
 
 
-class Answerer:
-    """One worker, in a process of its own: a Predictor on one thread, which Ray calls with a chunk at a time."""
+def open_predictor(job: RayJob) -> Predictor:
+    """Open the model as each worker does."""
+    return Predictor.from_settings(job.onnx, job.settings, sha256=job.sha256)
 
-    def __init__(self, job: Job) -> None:
-        # The tokenizer would start a thread for every core, in every worker.
+
+class ChunkWorker:
+    """A worker in a process of its own, which Ray calls with one chunk at a time.
+
+    Its result, as that of `read_chunks`, is a value or an FtxError, pickled: of an exception that is raised in a worker
+    Ray passes on only the text.
+    """
+
+    def __init__(self, job: RayJob) -> None:
+        # Otherwise each worker's tokenizer starts a thread for every core.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        self.job, self.predictor = job, open_predictor(job)
+        self.job = job
+        self.predictor: Predictor | None = None  # opened with the first chunk, so that what it raises is a result
 
     def __call__(self, batch: Any) -> Any:
-        """Answer a chunk and write it; say which it was, what was done, and whether its file ends with it."""
+        """Turn a chunk, or an error in place of one, into a result."""
         import pyarrow
 
         (row,) = batch.to_pylist()
-        file, number, chunk = row["file"], row["number"], pickle.loads(row["chunk"])
+        result = pickle.loads(row["chunk"])
+        if not isinstance(result, FtxError):
+            try:
+                result = self.predict(result, row["file"], row["number"], row["last"])
+            except FtxError as error:
+                result = error
+        return pyarrow.table({"result": [pickle.dumps(result)]})
+
+    def predict(self, chunk: Chunk, file: int, number: int, last: bool) -> ChunkReport:
+        """Predict a chunk, write it, and report it."""
+        self.predictor = self.predictor or open_predictor(self.job)
         predictions = self.predictor(chunk.texts) if chunk.texts else []
         data = encode_parquet(chunk, predictions, self.predictor.manifest, self.job.prefix)
         path = self.job.chunk_path(file, number)
         beside = path.with_name(f"{path.name}.{os.uname().nodename}.{os.getpid()}")
         beside.write_bytes(data)
         beside.replace(path)
-        done = {
-            "file": file,
-            "number": number,
-            "last": row["last"],
-            "rows": len(predictions),
-            "truncated": sum(prediction.truncated for prediction in predictions),
-            "windowed": sum(prediction.windows > 1 for prediction in predictions),
-        }
-        return pyarrow.Table.from_pylist([done])
+        return ChunkReport(
+            file=file,
+            number=number,
+            last=last,
+            rows=len(predictions),
+            truncated=sum(prediction.truncated for prediction in predictions),
+            windowed=sum(prediction.windows > 1 for prediction in predictions),
+        )
 
 
-def read_chunks(batch: Any, job: Job) -> Iterator[Any]:
-    """Read the chunks of files as the stream job does, each with its number."""
+def read_chunks(batch: Any, job: RayJob) -> Iterator[Any]:
+    """Read the chunks of files, each with its number; in place of one that can't be read, the error."""
     import pyarrow
 
+    def row(chunk: Chunk | FtxError, number: int, last: bool) -> Any:
+        return pyarrow.table({"file": [file], "number": [number], "last": [last], "chunk": [pickle.dumps(chunk)]})
+
     for file in batch.column("file").to_pylist():
+        number = 0
         path, form = job.files[file]
-        for number, (chunk, last) in enumerate(with_last(chunks_of(path, form, job.reading))):
-            yield pyarrow.table({"file": [file], "number": [number], "last": [last], "chunk": [pickle.dumps(chunk)]})
+        try:
+            for chunk, last in with_last(chunks_of(path, form, job.reading)):
+                yield row(chunk, number, last)
+                number += 1
+        except FtxError as error:
+            yield row(error, number, True)
 
 
 def chunks_of(path: Path, form: Format, reading: Reading) -> Generator[Chunk, None, None]:
     """Read a file chunk by chunk."""
-    reading = replace(reading, path=path)
-    if form.kind == "parquet":
-        with closing(parquet_chunks(reading)) as chunks:
-            yield from chunks
-        return
-    with closing(open_lines(path, form.gz)) as lines:
-        yield from json_chunks(reading, lines) if form.kind == "jsonl" else table_chunks(reading, lines, form.kind)
+    return chunks.chunks_of(replace(reading, path=path), form)
 
 
 def with_last(chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, bool]]:
-    """Tell of each chunk whether it is the last."""
+    """Yield each chunk, and whether it is the last."""
     held = next(chunks, None)
     while held is not None:
         following = next(chunks, None)

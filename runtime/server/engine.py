@@ -99,7 +99,7 @@ class PredictorEngine:
             found = probabilities(rows_of_text, manifest.problem_type)
             if len(text.windows) > 1:
                 found = pool(
-                    found, np.array([len(text.windows)]), predictor.pooling,
+                    found, np.array([len(text.windows)]), predictor.settings.pooling,
                     single_label=manifest.problem_type == "single_label_classification",
                 )  # fmt: skip
             answers.append(
@@ -117,5 +117,5 @@ class PredictorEngine:
         """Decode an answer, as `Predictor` does."""
         [found] = decode_probabilities([text], answer.probabilities[None], self.predictor.manifest)
         if answer.windows > 1:
-            return replace(found, windows=answer.windows, pooling=self.predictor.pooling)
+            return replace(found, windows=answer.windows, pooling=self.predictor.settings.pooling)
         return replace(found, truncated=True) if answer.truncated else found

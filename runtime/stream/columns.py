@@ -1,4 +1,4 @@
-"""The columns that predictions become beside the input's own."""
+"""The columns that predictions add to those of the input."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ from ftx.errors import DataError
 from ftx.manifest import Manifest
 from ftx.runtime.heads import Prediction
 
-__all__ = ["PREFIX", "check_names", "listed", "predicted_columns"]
+__all__ = ["PREFIX", "check_names", "predicted_columns"]
 
 PREFIX = "predicted_"
-NAMES_SHOWN = 20
 
 
 def predicted_columns(
     predictions: Sequence[Prediction], manifest: Manifest, *, prefix: str = PREFIX, nested: bool = False
 ) -> dict[str, list[Any]]:
-    """Turn predictions into columns, a name and one value a prediction; without predictions, just the names.
+    """Turn predictions into columns: names, with one value per prediction. Without predictions, just the names.
 
     Args:
-        predictions: What the model says of each text.
+        predictions: One for each text.
         manifest: Its labels and head.
-        prefix: What each name begins with.
-        nested: Give the probabilities as one column of dicts, `scores`; else as one column of floats a label,
+        prefix: Prefix of each name.
+        nested: Whether the probabilities are one column of dicts, `scores`; else one column of floats per label,
             `score_<label>`.
 
     Returns:
         Single label: `label`, `score` and the probabilities. Multi-label: `labels` (lists) and the probabilities.
-        Regression: `value`. Then for each head `truncated`: whether the text was longer than the model reads, and
-        cut; and `windows`: in how many windows it was read.
+        Regression: `value`. Every head adds `truncated`, whether the text was longer than the model reads and was
+        truncated, and `windows`, in how many windows it was read.
     """
     columns: dict[str, list[Any]] = {}
     if manifest.problem_type == "regression":
@@ -52,7 +51,7 @@ def predicted_columns(
 
 
 def check_names(where: str, names: Iterable[str], added: Iterable[str]) -> None:
-    """Check that no column of the input has the name of one that is added.
+    """Check that no column of the input has the name of an added one.
 
     Raises:
         DataError: One has.
@@ -64,10 +63,3 @@ def check_names(where: str, names: Iterable[str], added: Iterable[str]) -> None:
                 f"{where}: there is a column {name!r} already, which is a name for the prediction: "
                 "give another --prefix than the one that both begin with"
             )
-
-
-def listed(names: Iterable[str]) -> str:
-    """Write the names of columns for a message, not more than fit on a line."""
-    every = list(names)
-    more = f" and {len(every) - NAMES_SHOWN} more" if len(every) > NAMES_SHOWN else ""
-    return (", ".join(f"{name:.60}" for name in every[:NAMES_SHOWN]) or "none") + more

@@ -1,324 +1,87 @@
-"""A job: predict the rows of a file into another file, chunk by chunk, each committed before the next."""
+"""A job: which file is predicted into which other file, and how its rows are read and written."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from ftx.advice import advice, remedy
-from ftx.errors import DataError
-from ftx.runtime.stream.columns import PREFIX, predicted_columns
-from ftx.runtime.stream.delimited import table_chunks
-from ftx.runtime.stream.formats import is_stream
-from ftx.runtime.stream.journal import DONE, PUBLISHED, RUNNING, Journal, unchanged, write_journal
-from ftx.runtime.stream.json_lines import json_chunks
-from ftx.runtime.stream.parquet import parquet_chunks
-from ftx.runtime.stream.plan import (
-    CHUNK_BYTES,
-    CHUNK_ROWS,
-    Answering,
-    Job,
-    check_job,
-    check_labels,
-    check_newer,
-    described,
-    is_finished,
-)
-from ftx.runtime.stream.reading import Chunk, Reading, open_lines
-from ftx.runtime.stream.rejects import Rejects
-from ftx.runtime.stream.writing import FilePlace, PartsPlace, Place, StreamPlace, encode, explained, locked, remove
+from ftx.manifest import Manifest
+from ftx.runtime.heads import Prediction
+from ftx.runtime.settings import PredictSettings
+from ftx.runtime.stream.columns import PREFIX
+from ftx.runtime.stream.formats import output_format
+from ftx.tables.formats import Format, input_format, is_stream
+from ftx.text import Text
 
-__all__ = ["JobReport", "Progress", "do_job", "predict_file"]
+__all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "Classifier", "Job"]
+
+# Enough rows that sorting by length fills batches well, few enough that a kill costs seconds.
+CHUNK_ROWS = 2048
+CHUNK_BYTES = 2**23
 
 
-@dataclass(frozen=True, kw_only=True)
-class JobReport:
-    """What a job did.
+class Classifier(Protocol):
+    """What a job needs of a model: `ftx.Predictor`, or anything like it."""
 
-    Attributes:
-        rows: Rows that were written.
-        bad_rows: Rows that were left out.
-        truncated: Rows whose text was longer than the model reads, and cut.
-        windowed: Rows whose text was read in windows.
-        rows_before: Those of the rows that were written before, by a session that was broken off.
-        sec: Seconds of work of this session.
-        output: The output.
-        finished_before: Whether there was nothing to do: the job had finished before it was to go on. How many rows
-            that were is not known any more.
-    """
+    manifest: Manifest
+    path: Path
+    sha256: str
+    settings: PredictSettings
 
-    rows: int
-    bad_rows: int
-    truncated: int
-    windowed: int
-    output: Path
-    rows_before: int = 0
-    sec: float = 0.0
-    finished_before: bool = False
+    def __call__(self, texts: Sequence[Text]) -> list[Prediction]:
+        """Predict each text."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a job is.
-
-    Attributes:
-        rows: Rows that are written.
-        rows_per_sec: Speed of this session.
-        done: The share of the input that is read; None: not known.
-        left_sec: Seconds left, about; None: not known.
-    """
-
-    rows: int
-    rows_per_sec: float
-    done: float | None
-    left_sec: float | None
-
-
-def predict_file(
-    predictor: Answering,
-    input_path: str | Path,
-    output_path: str | Path,
-    *,
-    input_format: str | None = None,
-    output_format: str | None = None,
-    text_column: str | None = None,
-    text_pair_column: str | None = None,
-    prefix: str = PREFIX,
-    chunk_rows: int = CHUNK_ROWS,
-    chunk_bytes: int = CHUNK_BYTES,
-    skip_bad_rows: int = 0,
-    rejects: str | Path | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    on_chunk: Callable[[Progress], None] | None = None,
-) -> JobReport:
-    """Predict every row of a file into another file, which has its columns and those of the predictions.
-
-    Memory does not grow with the rows. The output appears when it is whole; until then it is `OUTPUT.part`, with a
-    journal beside it. After a kill at any moment `resume` goes on, and the output is, byte for byte, that of an
-    unbroken job (Parquet: the same table). Empty lines of tables and of JSON lines are left out.
-
-    Args:
-        predictor: The model.
-        input_path: A .csv, .tsv, .jsonl, .json (JSON lines) or .txt file (one text a line), each also with .gz; a
-            .parquet file; a pipe; or `-` for standard input.
-        output_path: A .csv, .tsv or .jsonl file, each also with .gz; a .parquet file; or `-` for standard output.
-        input_format: The input's format where its name does not tell, as `csv` or `csv.gz`; for `-` jsonl by default.
-        output_format: Likewise.
-        text_column: The column of the texts; default: `text`, else the only one.
-        text_pair_column: The column of the second texts, for a model that judges pairs.
-        prefix: What the added columns begin with.
-        chunk_rows: Rows that are predicted, written and committed together, at most.
-        chunk_bytes: Bytes of them, about.
-        skip_bad_rows: How many rows that can't be used are left out before one is an error.
-        rejects: A file that takes all of them, as JSON lines with `where` and `reason`, without a bound.
-        resume: Go on with an unfinished job, if there is one. Input, model and options must be the same. Where the
-            output is there and nothing unfinished beside it, the job is finished.
-        overwrite: Replace an output, or begin an unfinished job anew.
-        on_chunk: Called after each chunk.
+class Job:
+    """What a job reads and writes; the fields are described in `predict_file`.
 
     Raises:
-        DataError: The input can't be read, or has a bad row; with file and line.
-        OutputError: The output is there already, or can't be written, or another job was begun there.
-        MissingExtraError: Parquet is asked for and pyarrow is not installed.
+        ValueError: A number is too small.
     """
-    job = Job(
-        input=Path(input_path),
-        output=Path(output_path),
-        input_format=input_format,
-        output_format=output_format,
-        text_column=text_column,
-        text_pair_column=text_pair_column,
-        prefix=prefix,
-        chunk_rows=chunk_rows,
-        chunk_bytes=chunk_bytes,
-        skip_bad_rows=skip_bad_rows,
-        rejects=Path(rejects) if rejects is not None else None,
-        resume=resume,
-        overwrite=overwrite,
-    )
-    return do_job(job, predictor, on_chunk)
 
+    input: Path
+    output: Path
+    input_format: str | None = None
+    output_format: str | None = None
+    text_column: str | None = None
+    text_pair_column: str | None = None
+    prefix: str = PREFIX
+    chunk_rows: int = CHUNK_ROWS
+    chunk_bytes: int = CHUNK_BYTES
+    skip_bad_rows: int = 0
+    rejects: Path | None = None
+    resume: bool = False
+    overwrite: bool = False
 
-def do_job(job: Job, predictor: Answering, on_chunk: Callable[[Progress], None] | None = None) -> JobReport:
-    """Do a job; see `predict_file`."""
-    previous = check_job(job)
-    if is_finished(job):
-        check_newer(job, predictor)
-        return JobReport(rows=0, bad_rows=0, truncated=0, windowed=0, output=job.output, finished_before=True)
-    check_labels(job, predictor.manifest)
-    journal = described(job, predictor)
-    if previous is not None and job.resume:
-        previous.check_same(journal, job.output)
-        journal = replace(previous, rejects=journal.rejects)
-    return Session(job, predictor, journal, on_chunk).run()
+    def __post_init__(self) -> None:
+        for name, least in (("chunk_rows", 1), ("chunk_bytes", 1), ("skip_bad_rows", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} {getattr(self, name)}, expected at least {least}")
 
+    @property
+    def place(self) -> Path:
+        """Where the output will be: if it is a link, the link's target, so that it stays a link."""
+        return self.output.resolve() if self.output.is_symlink() else self.output
 
-class Session:
-    """One run at a job, from its beginning or from what its journal says."""
+    @property
+    def part(self) -> Path:
+        """Where the output is until it is complete."""
+        return self.place.with_name(self.place.name + ".part")
 
-    def __init__(
-        self, job: Job, predictor: Answering, journal: Journal, on_chunk: Callable[[Progress], None] | None
-    ) -> None:
-        self._job = job
-        self._predictor = predictor
-        self._journal = journal
-        self._rows_before, self._sec = journal.rows, 0.0
-        self._on_chunk = on_chunk
-        self._rejects = Rejects(job.skip_bad_rows, job.rejects)
-        self._read, self._written = job.formats
-        self._place: Place
-        if is_stream(job.output):
-            self._place = StreamPlace(job.output)
-        elif self._written.kind == "parquet":
-            self._place = PartsPlace(job.place, job.part)
-        else:
-            self._place = FilePlace(job.place, job.part)
+    @property
+    def journal(self) -> Path:
+        """Where the journal is until the output is complete."""
+        return self.place.with_name(self.place.name + ".part.json")
 
-    def run(self) -> JobReport:
-        """Do what is left of the job."""
-        job = self._job
-        with explained(job.output, self._kept), ExitStack() as held:
-            if not is_stream(job.output):
-                self._claim(held)
-            held.callback(self._place.close)
-            held.callback(self._rejects.close)
-            try:
-                if self._journal.state == RUNNING:
-                    self._work(held)
-                self._finish()
-            except BaseException:
-                self._discard()
-                raise
-        journal = self._journal
-        return JobReport(
-            rows=journal.rows,
-            bad_rows=journal.bad_rows,
-            truncated=journal.truncated,
-            windowed=journal.windowed,
-            rows_before=self._rows_before,
-            sec=self._sec,
-            output=job.output,
-        )
+    @property
+    def formats(self) -> tuple[Format, Format]:
+        """The formats of input and output."""
+        return input_format(self.input, self.input_format), output_format(self.output, self.output_format)
 
-    def _claim(self, held: ExitStack) -> None:
-        """Lock the place of the unfinished output, so that no other process writes there."""
-        part, folder = self._job.part, self._written.kind == "parquet"
-        if part.exists() and part.is_dir() != folder:  # begun in another format, and overwritten now
-            with locked(part):
-                remove(part)
-        if self._journal.state != RUNNING and not part.exists():  # renamed already
-            return
-        if folder:
-            part.mkdir(exist_ok=True)
-        else:
-            part.touch()
-        held.enter_context(locked(part))
-
-    def _work(self, held: ExitStack) -> None:
-        """Predict the chunks that are not done."""
-        job, before = self._job, self._journal
-        self._save(before)
-        self._place.begin(before.output_committed)
-        self._rejects.begin(before.bad_rows, before.rejects_committed)
-        self._rejects.muted = before.chunks > 0
-        started = time.perf_counter()
-        for number, chunk in enumerate(self._chunks(held), 1):
-            if number <= before.chunks:
-                self._rejects.muted = number < before.chunks
-                started = time.perf_counter()  # reading what is done is no measure of speed
-                continue
-            self._do(chunk)
-            self._sec = time.perf_counter() - started
-            self._tell(chunk)
-        if self._journal.input and not unchanged(job.input, self._journal.input):
-            raise DataError(f"{job.input} was changed while it was read: begin anew with --overwrite")
-        self._save(replace(self._journal, state=DONE))
-
-    def _do(self, chunk: Chunk) -> None:
-        """Predict a chunk, write it and commit it."""
-        job, journal = self._job, self._journal
-        predictions = self._predictor(chunk.texts) if chunk.texts else []
-        first = journal.chunks == 0
-        data = encode(chunk, predictions, self._predictor.manifest, job.prefix, self._written, first=first)
-        self._save(
-            replace(
-                journal,
-                output_committed=self._place.append(data),
-                rejects_committed=self._rejects.commit(),
-                chunks=journal.chunks + 1,
-                rows=journal.rows + len(predictions),
-                bad_rows=self._rejects.count,
-                truncated=journal.truncated + sum(prediction.truncated for prediction in predictions),
-                windowed=journal.windowed + sum(prediction.windows > 1 for prediction in predictions),
-            )
-        )
-
-    def _chunks(self, held: ExitStack) -> Iterator[Chunk]:
-        """Read the input."""
-        job, manifest = self._job, self._predictor.manifest
-        objects = self._written.kind == "jsonl"
-        reading = Reading(
-            path=job.input,
-            bad=self._rejects.add,
-            text_column=job.text_column,
-            text_pair_column=job.text_pair_column,
-            text_pair=manifest.text_pair,
-            added=tuple(predicted_columns([], manifest, prefix=job.prefix, nested=objects)),
-            form={"jsonl": "objects", "parquet": "table"}.get(self._written.kind, "cells"),
-            plain_cells=self._written.kind == "tsv",
-            chunk_rows=job.chunk_rows,
-            chunk_bytes=job.chunk_bytes,
-        )
-        if self._read.kind == "parquet":
-            return held.enter_context(closing(parquet_chunks(reading)))
-        lines = held.enter_context(closing(open_lines(job.input, self._read.gz)))
-        if self._read.kind == "jsonl":
-            return json_chunks(reading, lines)
-        return table_chunks(reading, lines, self._read.kind)
-
-    def _tell(self, chunk: Chunk) -> None:
-        """Report progress."""
-        if self._on_chunk is None:
-            return
-        speed = (self._journal.rows - self._rows_before) / self._sec if self._sec else 0.0
-        every = self._journal.rows / chunk.done if chunk.done else None
-        left = (every - self._journal.rows) / speed if every and speed else None
-        self._on_chunk(Progress(rows=self._journal.rows, rows_per_sec=speed, done=chunk.done, left_sec=left))
-
-    def _save(self, journal: Journal) -> None:
-        """Commit what is done."""
-        if not is_stream(self._job.output):
-            write_journal(self._job.journal, journal)
-        self._journal = journal
-
-    def _finish(self) -> None:
-        """Put the output at its place and remove what is beside it, in an order in which a kill does no harm."""
-        job = self._job
-        if self._journal.state == DONE:
-            self._place.publish(self._journal.output_committed)
-            self._save(replace(self._journal, state=PUBLISHED))
-        if not is_stream(job.output):
-            remove(job.part)
-            job.journal.unlink()
-
-    def _discard(self) -> None:
-        """Remove what nobody can go on from."""
-        job = self._job
-        if is_stream(job.output) or (job.resumable and (self._journal.chunks or self._journal.state != RUNNING)):
-            return
-        rejects = [job.rejects] if job.rejects is not None else []
-        # The journal last: as long as it is there, what is left is known for this job's.
-        for path in (*rejects, job.part, job.journal.with_name(job.journal.name + ".tmp"), job.journal):
-            with suppress(OSError):  # what went wrong before is what the user has to hear of
-                remove(path)
-
-    def _kept(self, error: OSError) -> str:
-        """Say what is kept of a job that failed, what to do about it, and how to go on."""
-        job = self._job
-        if job.resumable and self._journal.chunks and job.journal.exists() and job.part.exists():
-            return f"{self._journal.rows:,} rows are kept: {remedy(error)}, then go on with --resume"
-        return advice(error)
+    @property
+    def resumable(self) -> bool:
+        """Whether the job can be resumed after a kill: the input can be read again, and the output appended to."""
+        return not is_stream(self.input) and not is_stream(self.output)

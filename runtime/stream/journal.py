@@ -1,4 +1,4 @@
-"""What a job has done, written beside its output after each chunk, so that it can go on after a kill."""
+"""A job's journal: its progress, written beside the output after each chunk, so that it can be resumed after a kill."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from typing import Any
 from ftx import typed
 from ftx.advice import advice
 from ftx.errors import OutputError
+from ftx.runtime.stream.job import Classifier, Job
 from ftx.runtime.stream.writing import write_whole
+from ftx.tables.formats import is_stream
 
 __all__ = [
     "DONE",
     "PUBLISHED",
     "RUNNING",
     "Journal",
-    "describe_input",
-    "describe_model",
+    "model_identity",
+    "new_journal",
     "read_journal",
     "unchanged",
     "write_journal",
@@ -27,29 +29,32 @@ __all__ = [
 
 FORMAT_VERSION = 2
 RUNNING, DONE, PUBLISHED = "running", "done", "published"
-NOT_DECISIVE = ("intra_op_num_threads", "spinning")  # settings of a predictor with which the answers stay
+# Settings that don't change the predictions, and may differ when a job is resumed.
+FREE_SETTINGS = ("intra_op_num_threads", "spinning")
+# What decides about the output besides input and model.
+OPTIONS = ("text_column", "text_pair_column", "prefix", "chunk_rows", "chunk_bytes")
 
 COUNTS = ("chunks", "rows", "bad_rows", "truncated", "windowed", "output_committed", "rejects_committed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """A job and how far it is.
+    """A job and its progress.
 
     Attributes:
         input: Which file is read; empty for a stream.
-        model: Which model answers.
+        model: Which model predicts, and with which settings.
         options: What else decides about the output.
-        rejects: The file of the bad rows; empty: none.
+        rejects: The file of bad rows; empty: none.
         overwrite: Whether the output may replace a file.
         state: `running`; `done`: all rows are written; `published`: the output is at its place.
         chunks: Chunks that are done.
         rows: Rows that are written.
-        bad_rows: Rows that were left out.
-        truncated: Rows whose text was longer than the model reads, and cut.
+        bad_rows: Rows that were skipped.
+        truncated: Rows whose text was longer than the model reads, and was truncated.
         windowed: Rows whose text was read in windows.
-        output_committed: Bytes of the output that count; for Parquet, files.
-        rejects_committed: Bytes of the file of bad rows that count.
+        output_committed: Committed bytes of the output; for Parquet, files.
+        rejects_committed: Committed bytes of the file of bad rows.
     """
 
     input: dict[str, Any]
@@ -68,10 +73,10 @@ class Journal:
     format_version: int = FORMAT_VERSION
 
     def check_same(self, now: Journal, path: Path) -> None:
-        """Check that a job that goes on is the one that was begun.
+        """Check that a resumed job is the one that was started.
 
         Raises:
-            OutputError: Input, model, options or the file of bad rows are others.
+            OutputError: Input, model, options or the file of bad rows have changed.
         """
         for what, before, after in (
             ("input", self.input, now.input),
@@ -82,41 +87,56 @@ class Journal:
             if changed:
                 name = changed[0]
                 raise OutputError(
-                    f"{path} was begun with another {what.removesuffix('s')}: {name} was {before.get(name)!r}, is "
-                    f"{after.get(name)!r}; give what it was begun with, or begin anew with --overwrite, not --resume"
+                    f"{path} was started with another {what.removesuffix('s')}: {name} was {before.get(name)!r}, is "
+                    f"{after.get(name)!r}; use what it was started with, or start over with --overwrite, not --resume"
                 )
         if self.rejects != now.rejects and self.bad_rows:
             raise OutputError(
-                f"{path} was begun with --rejects {self.rejects or 'not given'}, and has {self.bad_rows} bad rows: "
-                "give the same, or begin anew with --overwrite, not --resume"
+                f"{path} was started with --rejects {self.rejects or 'not given'}, and has {self.bad_rows} bad rows: "
+                "give the same, or start over with --overwrite, not --resume"
             )
 
 
-def describe_input(path: Path) -> dict[str, Any]:
-    """Tell by what a changed input is noticed."""
+def new_journal(job: Job, model: Classifier) -> Journal:
+    """Begin the journal of a job."""
+    if is_stream(job.output):
+        return Journal(input={}, model={}, options={})
+    read, written = job.formats
+    options = {"input_format": str(read), "output_format": str(written)}
+    return Journal(
+        input=input_identity(job.input) if job.resumable else {},
+        model=model_identity(model),
+        options=options | {name: getattr(job, name) for name in OPTIONS},
+        rejects=str(job.rejects.resolve()) if job.rejects else "",
+        overwrite=job.overwrite,
+    )
+
+
+def input_identity(path: Path) -> dict[str, Any]:
+    """Return what tells a changed input: path, size and time."""
     found = path.stat()
     return {"path": str(path.resolve()), "size_bytes": found.st_size, "mtime_ns": found.st_mtime_ns}
 
 
 def unchanged(path: Path, before: dict[str, Any]) -> bool:
-    """Tell whether an input is still the one that was described."""
+    """Tell whether an input is still the one with this identity."""
     try:
-        return describe_input(path) == before
+        return input_identity(path) == before
     except OSError:
         return False
 
 
-def describe_model(predictor: Any) -> dict[str, Any]:
-    """Tell by what another model, or one that is asked otherwise, is noticed: the file's SHA-256 and the settings."""
-    settings = {name: value for name, value in getattr(predictor, "settings", {}).items() if name not in NOT_DECISIVE}
-    return {"sha256": predictor.sha256, **settings}
+def model_identity(model: Classifier) -> dict[str, Any]:
+    """Return what tells another model, or other predictions of it: the file's SHA-256 and the settings."""
+    settings = {name: value for name, value in asdict(model.settings).items() if name not in FREE_SETTINGS}
+    return {"sha256": model.sha256, **settings}
 
 
 def read_journal(path: Path) -> Journal | None:
-    """Read a journal; None where there is none.
+    """Read a journal, if there is one.
 
     Raises:
-        OutputError: It is not one, or can't be read.
+        OutputError: It is not a journal, or can't be read.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -139,7 +159,7 @@ def read_journal(path: Path) -> Journal | None:
 
 
 def write_journal(path: Path, journal: Journal) -> None:
-    """Put a journal in the place of the last one, so that a crash leaves one of both."""
+    """Replace a journal atomically: a crash leaves the old one or the new one."""
     fresh = path.with_name(path.name + ".tmp")
     with fresh.open("wb", buffering=0) as file:
         write_whole(file, json.dumps(asdict(journal)).encode())

@@ -1,169 +1,87 @@
-"""Read Parquet in batches of rows, with every column in its own type, and write it."""
+"""Chunks of a Parquet file, with every column in its own type, and a job's output as Parquet."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ftx.errors import DataError, require
 from ftx.manifest import Manifest
 from ftx.runtime.heads import Prediction
-from ftx.runtime.stream.columns import PREFIX, check_names, predicted_columns
-from ftx.runtime.stream.reading import BUFFER_BYTES, Chunk, Reading, breaks, find_texts
+from ftx.runtime.stream.columns import PREFIX, predicted_columns
+from ftx.runtime.stream.reading import TSV_CELL, Chunk, Reading, breaks
+from ftx.tables.cells import texts_of
+from ftx.tables.parquet import Batch, column_values, parquet_batches
 from ftx.text import Text, clean
 
-__all__ = ["check_parquet", "encode_parquet", "join_parquet", "parquet_chunks"]
+__all__ = ["encode_parquet", "join_parquet", "parquet_chunks"]
 
 GROUP_ROWS = 2**16
 GROUP_BYTES = 2**24
 
 
-def check_parquet() -> None:
-    """Check that Parquet can be read and written here.
+def parquet_chunks(reading: Reading) -> Iterator[Chunk]:
+    """Read a Parquet file as chunks of rows. Values other than text are written into cells and objects as Arrow does.
 
     Raises:
-        MissingExtraError: pyarrow is not installed.
+        DataError: It can't be read, or lacks the columns of the texts.
     """
-    require("parquet", "pyarrow")
+    batches = parquet_batches(
+        reading.path, reading.columns, most_rows=reading.chunk_rows, most_bytes=reading.chunk_bytes, every=True
+    )
+    with closing(batches):
+        for batch in batches:
+            reading.check_header(str(reading.path), batch.rows.column_names)
+            yield usable(batch, reading)
 
 
-def parquet_chunks(reading: Reading) -> Generator[Chunk, None, None]:
-    """Read a Parquet file as chunks of rows. Values that are no text go into cells and objects as Arrow writes them.
-
-    Raises:
-        DataError: It can't be read, or has not the columns asked for.
-    """
-    import pyarrow
-    import pyarrow.parquet
-
-    path, number = reading.path, 0
-    try:
-        if path.is_dir():
-            raise DataError(f"{path} is a folder; expected a file")
-        with pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER_BYTES) as file:
-            schema, meta = file.schema_arrow, file.metadata
-            names = list(schema.names)
-            if len(set(names)) != len(names):
-                raise DataError(f"{path}: a column name stands twice; expected each once")
-            check_names(str(path), names, reading.added)
-            if reading.plain_cells and any(map(breaks, names)):
-                raise DataError(f"{path}: a column's name holds a tab or line break, which TSV can't: write CSV")
-            texts = find_texts(str(path), names, reading)
-            groups = [meta.row_group(group) for group in range(meta.num_row_groups)]
-            row_bytes = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1)
-            rows = max(1, min(reading.chunk_rows, int(reading.chunk_bytes / max(1, row_bytes))))
-            # The model has the cores; Arrow's threads would each hold memory of their own.
-            for batch in file.iter_batches(batch_size=rows, use_threads=False):
-                table = pyarrow.Table.from_batches([batch], schema=schema)
-                yield usable(table, texts, number, reading, (number + len(table)) / meta.num_rows)
-                number += len(table)
-                pyarrow.default_memory_pool().release_unused()  # else Arrow keeps what the largest row group took
-            if number != meta.num_rows:
-                raise DataError(f"{path} holds {number} rows, expected {meta.num_rows} as it says: write it again")
-            if not number:
-                yield usable(schema.empty_table(), texts, 0, reading, 1.0)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:  # Arrow raises the latter two as well
-        said = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{path}:{number + 1} can't be read as Parquet: {said}; write it again") from error
-
-
-def usable(table: Any, texts: tuple[str, ...], number: int, reading: Reading, done: float) -> Chunk:
-    """Take the texts of some rows, and leave out the bad ones."""
-    columns = [spelt(table.column(name)) or values(table.column(name)) for name in texts]
-    taken: list[Text] = []
+def usable(batch: Batch, reading: Reading) -> Chunk:
+    """Take the texts of a batch, and exclude bad rows."""
+    table, names = batch.rows, list(batch.rows.column_names)
+    read = names if reading.form != "table" else batch.asked
+    values = {name: column_values(table.column(name)) for name in read}
+    texts: list[Text] = []
     kept: list[int] = []
-    for row, parts in enumerate(zip(*columns, strict=True)):
-        reason = next(filter(None, map(wrong, parts)), "")
-        if reason:
-            reading.bad(f"{reading.path}:{number + row + 1}", reason)
-            continue
-        words = [str(part) for part in parts]
-        taken.append((words[0], words[1]) if len(words) == 2 else words[0])
-        kept.append(row)
-    if reading.form == "table":
-        return Chunk(texts=taken, table=table if len(kept) == len(table) else table.take(kept), done=done)
-    names = list(table.column_names)
-    every = zip(*(written(table.column(name)) for name in names), strict=True)
-    good_rows = set(kept)
-    rows = [list(row) for index, row in enumerate(every) if index in good_rows]
-    if reading.form == "objects":
-        objects = [json.dumps(dict(zip(names, row, strict=True)), default=as_text) for row in rows]
-        return Chunk(texts=taken, objects=objects, done=done)
-    cells = [[as_cell(value) for value in row] for row in rows]
-    if reading.plain_cells:
-        good = [not any(breaks(cell) for cell in row if cell is not None) for row in cells]
-        for index, fine in zip(kept, good, strict=True):
-            if not fine:
-                reason = "a cell holds a tab or line break, which TSV can't; write CSV or JSON lines"
-                reading.bad(f"{reading.path}:{number + index + 1}", reason)
-        taken = [text for text, fine in zip(taken, good, strict=True) if fine]
-        cells = [row for row, fine in zip(cells, good, strict=True) if fine]
-    return Chunk(texts=taken, names=names, cells=cells, done=done)
-
-
-def wrong(part: Any) -> str:
-    """Say why a value is no text; empty where it is one. A number is one."""
-    if part is None or part != part:
-        return "the text is missing; expected a string"
-    if isinstance(part, UnicodeDecodeError):
-        return "the text is not UTF-8"
-    if isinstance(part, (list, dict, bytes, bool, tuple)):
-        return f"the text is a {type(part).__name__}; expected a string"
-    return ""
-
-
-def values(column: Any) -> list[Any]:
-    """Give a column's values; in place of a string that is not UTF-8, the error."""
-    try:
-        return list(column.to_pylist())
-    except UnicodeDecodeError:
-        return [value(scalar) for scalar in column]
-
-
-def value(scalar: Any) -> Any:
-    """Give one value, or the error of a string that is not UTF-8."""
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError as error:
-        return error
-
-
-def written(column: Any) -> list[Any]:
-    """Give a column's values as JSON can hold them: dates and decimals as text."""
-    found = spelt(column)
-    return [str(one) if isinstance(one, UnicodeDecodeError) else one for one in found or values(column)]
-
-
-def spelt(column: Any) -> list[Any]:
-    """Give dates, times and decimals as the text that is read and written for them; nothing for other columns."""
-    import pyarrow
-
-    if pyarrow.types.is_temporal(column.type) or pyarrow.types.is_decimal(column.type):
+    written: list[Any] = []
+    for row in range(len(table)):
         try:
-            return list(column.cast(pyarrow.string()).to_pylist())
-        except pyarrow.ArrowException:  # durations have no text of their own
-            pass
-    return []
+            text = texts_of([values[name][row] for name in batch.asked], batch.asked)
+            if reading.form == "objects":
+                written.append(json.dumps({name: values[name][row] for name in names}, default=as_text))
+            elif reading.form == "cells":
+                cells = [as_cell(values[name][row]) for name in names]
+                if reading.plain_cells and any(breaks(cell) for cell in cells if cell is not None):
+                    raise ValueError(TSV_CELL)
+                written.append(cells)
+            texts.append(text)
+            kept.append(row)
+        except ValueError as error:
+            reading.bad(f"{reading.path}:{batch.before + row + 1}", str(error))
+    if reading.form == "objects":
+        return Chunk(texts=texts, objects=written, done=batch.done)
+    if reading.form == "cells":
+        return Chunk(texts=texts, names=names, cells=written, done=batch.done)
+    return Chunk(texts=texts, table=table if len(kept) == len(table) else table.take(kept), done=batch.done)
 
 
 def as_cell(one: Any) -> str | None:
-    """Write a value as the text of a cell."""
+    """Format a value as a cell."""
     if one is None or isinstance(one, str):
         return one
-    if isinstance(one, bytes):
+    if isinstance(one, (bytes, Exception)):
         return as_text(one)
     return json.dumps(one, default=as_text)
 
 
 def as_text(one: Any) -> str:
-    """Write what JSON has no form for."""
+    """Format a value that JSON can't hold."""
     return one.decode(errors="backslashreplace") if isinstance(one, bytes) else str(one)
 
 
 def added_fields(manifest: Manifest, prefix: str) -> list[Any]:
-    """Give name and type of each column that predictions add."""
+    """Return name and type of each column that predictions add."""
     import pyarrow
 
     types = {
@@ -177,7 +95,7 @@ def added_fields(manifest: Manifest, prefix: str) -> list[Any]:
 
 
 def encode_parquet(chunk: Chunk, predictions: list[Prediction], manifest: Manifest, prefix: str = PREFIX) -> bytes:
-    """Write a chunk and its predictions as a Parquet file of its own."""
+    """Encode a chunk and its predictions as a Parquet file."""
     import pyarrow
     import pyarrow.parquet
 
@@ -196,7 +114,7 @@ def encode_parquet(chunk: Chunk, predictions: list[Prediction], manifest: Manife
 
 
 def join_parquet(parts: list[Path], sink: BinaryIO) -> None:
-    """Write the rows of several Parquet files of one schema as one file, row group by row group."""
+    """Join Parquet files of one schema, row group by row group."""
     import pyarrow
     import pyarrow.parquet
 

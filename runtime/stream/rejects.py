@@ -1,4 +1,4 @@
-"""Rows that can't be used: an error at once, counted up to a bound, or all written to a file."""
+"""Bad rows of a job: the first is an error, or some are skipped, or all are written to a file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ftx.errors import DataError, OutputError
+from ftx.errors import OutputError
 from ftx.runtime.stream.writing import write_whole
+from ftx.tables.bad_rows import one_too_many
 
 __all__ = ["Rejects"]
 
@@ -18,11 +19,11 @@ class Rejects:
 
     Args:
         limit: How many may be skipped; 0: the first is an error.
-        path: A file that takes them all as JSON lines, without a bound; None: none.
+        path: A file for all of them, as JSON lines, with no limit; None: none.
 
     Attributes:
-        count: Those met so far.
-        muted: Whether rows are passed that an earlier session counted.
+        count: Bad rows so far.
+        muted: Whether the rows that are read were counted before the job was interrupted.
     """
 
     def __init__(self, limit: int, path: Path | None) -> None:
@@ -34,17 +35,17 @@ class Rejects:
         self._file: Any = None
 
     def begin(self, count: int, committed: int) -> None:
-        """Go on after `count` rows, with the file cut to `committed` bytes."""
+        """Resume after `count` rows, with the file cut to `committed` bytes."""
         self.count = count
         if self._path:
             self._file = self._path.open("ab", buffering=0)
             if self._file.seek(0, os.SEEK_END) < committed:
-                raise OutputError(f"{self._path} is shorter than the journal says: begin anew with --overwrite")
+                raise OutputError(f"{self._path} is shorter than the journal says: restart with --overwrite")
             self._file.truncate(committed)
             self._file.seek(committed)
 
     def add(self, where: str, reason: str) -> None:
-        """Take a bad row.
+        """Record a bad row.
 
         Raises:
             DataError: It is one more than may be skipped.
@@ -54,12 +55,11 @@ class Rejects:
         if self._path:
             self._pending.append(json.dumps({"where": where, "reason": reason}) + "\n")
         elif self.count >= self._limit:
-            more = f" (after {self._limit} rows skipped, as many as --skip-bad-rows allows)" if self._limit else ""
-            raise DataError(f"{where}: {reason}{more}")
+            raise one_too_many(where, reason, self._limit)
         self.count += 1
 
     def commit(self) -> int:
-        """Write what was taken to the disk; return the file's size."""
+        """Write the rows recorded to the disk; return the file's size."""
         if self._file is None:
             return 0
         if self._pending:

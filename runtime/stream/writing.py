@@ -1,4 +1,4 @@
-"""Write rows and their predictions: as bytes of a format, to a place that is whole or not there."""
+"""Encode rows and their predictions, and write them to an output that appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -11,35 +11,39 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from ftx.errors import OutputError
 from ftx.locking import try_lock
 from ftx.manifest import Manifest
+from ftx.output.record import sync
 from ftx.runtime.heads import Prediction
 from ftx.runtime.stream.columns import predicted_columns
-from ftx.runtime.stream.formats import STDIO, Format
 from ftx.runtime.stream.parquet import encode_parquet, join_parquet
 from ftx.runtime.stream.reading import Chunk
+from ftx.tables.formats import Format
+from ftx.tables.lines import STDIO
 from ftx.text import clean
 
-__all__ = ["FilePlace", "PartsPlace", "Place", "StreamPlace", "encode", "explained", "locked", "remove", "write_whole"]
+__all__ = [
+    "FilePlace", "PartsPlace", "Place", "StreamPlace", "encode_chunk", "explained", "locked", "remove", "write_whole",
+]  # fmt: skip
 
 COMPRESSION = 6
 
 
-def encode(
+def encode_chunk(
     chunk: Chunk, predictions: list[Prediction], manifest: Manifest, prefix: str, kind: Format, *, first: bool
 ) -> bytes:
-    """Write a chunk in a format.
+    """Encode a chunk in a format.
 
     Args:
         chunk: The input's rows.
-        predictions: One for each.
+        predictions: One for each row.
         manifest: Labels and head.
-        prefix: What the added columns begin with.
+        prefix: Prefix of the added columns' names.
         kind: The format. With gzip, each chunk is a member of its own, so that a file can be cut between them.
-        first: Whether a header belongs before it.
+        first: Whether a header comes first.
     """
     if kind.kind == "parquet":
         return encode_parquet(chunk, predictions, manifest, prefix)
@@ -55,7 +59,7 @@ def encode(
 
 
 def encode_json(chunk: Chunk, added: dict[str, list[Any]]) -> Iterator[str]:
-    """Give one object a line: the input's own text, if it was one, with the predictions put before its last brace."""
+    """Yield an object a line: the input's own text, if it is JSON, with the predictions before its last brace."""
     objects = chunk.objects
     if objects is None:
         objects = [json.dumps(dict(zip(chunk.names, row, strict=True))) for row in chunk.cells]
@@ -64,11 +68,11 @@ def encode_json(chunk: Chunk, added: dict[str, list[Any]]) -> Iterator[str]:
 
 
 def encode_csv(chunk: Chunk, added: dict[str, list[Any]], first: bool) -> list[str]:
-    """Give comma separated lines; quotes where they are needed."""
+    """Return comma-separated lines, quoted where needed."""
     lines: list[str] = []
 
     class Gathered:
-        """Takes each row whole; the terminator CR LF makes csv quote either of both in a cell, and is not written."""
+        """Collects each row; the terminator CR LF, which is not kept, makes csv quote cells with either character."""
 
         def write(self, line: str) -> None:
             lines.append(line[:-2] + "\n")
@@ -82,7 +86,7 @@ def encode_csv(chunk: Chunk, added: dict[str, list[Any]], first: bool) -> list[s
 
 
 def encode_tsv(chunk: Chunk, added: dict[str, list[Any]], first: bool) -> Iterator[str]:
-    """Give cells between tabs, as they are. The reader has seen to it that they hold no tab and no line break."""
+    """Yield cells separated by tabs, as they are: the reader has rejected tabs and line breaks in them."""
     if first:
         yield "\t".join(clean(name) for name in (*chunk.names, *added)) + "\n"
     for row, values in zip(chunk.cells, zip(*added.values(), strict=True), strict=True):
@@ -90,29 +94,30 @@ def encode_tsv(chunk: Chunk, added: dict[str, list[Any]], first: bool) -> Iterat
 
 
 def as_cell(value: Any) -> str:
-    """Write a predicted value: labels with | between them, truth as in JSON."""
+    """Format a predicted value: labels separated by |, booleans as in JSON."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return "|".join(map(clean, value)) if isinstance(value, list) else clean(str(value))
 
 
-class Place(Protocol):
+class Place:
     """Where the output goes."""
 
     def begin(self, committed: int) -> None:
-        """Open the place and forget what was written after `committed`."""
+        """Open the place, and discard what was written after `committed`."""
 
     def append(self, data: bytes) -> int:
-        """Write a chunk so that a crash does not lose it; return what `begin` needs to go on after it."""
+        """Write a chunk durably; return what `begin` needs to continue after it."""
+        raise NotImplementedError
 
     def publish(self, committed: int) -> None:
-        """Put the whole output at its place."""
+        """Move the complete output to its place."""
 
     def close(self) -> None:
-        """Let go of the place."""
+        """Close the place."""
 
 
-class StreamPlace:
+class StreamPlace(Place):
     """Standard output, a pipe or a device."""
 
     def __init__(self, path: Path) -> None:
@@ -125,7 +130,7 @@ class StreamPlace:
             if sys.stdout is None:
                 raise OutputError("standard output is closed; expected one, or a file as --output")
             sys.stdout.flush()
-            # Unbuffered, so that after a broken pipe nothing is left that Python would write at its end.
+            # Unbuffered: after a broken pipe, Python would write what is left in a buffer when it exits.
             self._stream = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
         else:
             self._stream = self._path.open("wb", buffering=0)
@@ -135,27 +140,24 @@ class StreamPlace:
         write_whole(self._stream, data)
         return 0
 
-    def publish(self, committed: int) -> None:
-        """Do nothing: it is there already."""
-
     def close(self) -> None:
         """Close what was opened."""
         if self._stream is not None and str(self._path) != STDIO:
             self._stream.close()
 
 
-class FilePlace:
-    """A file that is appended to beside its place, and renamed at the end."""
+class FilePlace(Place):
+    """A file that is written beside its place, and renamed at the end."""
 
     def __init__(self, target: Path, part: Path) -> None:
         self._target, self._part = target, part
         self._file: Any = None
 
     def begin(self, committed: int) -> None:
-        """Open the file, cut to `committed` bytes."""
+        """Open the file, truncated to `committed` bytes."""
         self._file = self._part.open("ab", buffering=0)
         if self._file.seek(0, os.SEEK_END) < committed:
-            raise OutputError(f"{self._part} is shorter than its journal says: begin anew with --overwrite")
+            raise OutputError(f"{self._part} is shorter than its journal says: start over with --overwrite")
         self._file.truncate(committed)
         self._file.seek(committed)
 
@@ -170,10 +172,10 @@ class FilePlace:
         self.close()
         if self._part.exists():
             self._part.replace(self._target)
-            sync_folder(self._target.parent)
+            sync(self._target.parent)
         elif not self._target.exists() or self._target.stat().st_size != committed:
-            # Else an earlier session was killed after the renaming.
-            raise OutputError(f"{self._part} is not there, but its journal says so: begin anew with --overwrite")
+            # Otherwise an earlier run was killed after the renaming.
+            raise OutputError(f"{self._part} is missing, though it is in the journal: start over with --overwrite")
 
     def close(self) -> None:
         """Close the file."""
@@ -181,8 +183,8 @@ class FilePlace:
             self._file.close()
 
 
-class PartsPlace:
-    """A folder of Parquet files, a chunk each, that are joined at the end: Parquet can't be appended to."""
+class PartsPlace(Place):
+    """A folder of Parquet files, one a chunk, that are joined at the end: Parquet can't be appended to."""
 
     def __init__(self, target: Path, part: Path) -> None:
         self._target, self._part = target, part
@@ -199,64 +201,47 @@ class PartsPlace:
         self._check_files()
 
     def append(self, data: bytes) -> int:
-        """Write a file to the disk; return how many there are."""
+        """Write a file to the disk; return the number of files."""
         with (self._part / f"{self._count:08}.parquet").open("wb", buffering=0) as file:
             write_whole(file, data)
             os.fsync(file.fileno())
-        sync_folder(self._part)
+        sync(self._part)
         self._count += 1
         return self._count
 
     def publish(self, committed: int) -> None:
-        """Join the files and put the whole at its place."""
+        """Join the files, and move the result to its place."""
         self._count = committed
         self._check_files()
         joined = self._part / "joined"
         with joined.open("wb") as file:
             try:
                 join_parquet(self._files(), file)
-            except ValueError as error:  # Arrow's errors are such
-                raise OutputError(f"{self._part} holds damaged rows ({error}): begin anew with --overwrite") from error
+            except ValueError as error:  # the base of Arrow's errors
+                raise OutputError(f"{self._part} holds damaged rows ({error}): start over with --overwrite") from error
             file.flush()
             os.fsync(file.fileno())
         joined.replace(self._target)
-        sync_folder(self._target.parent)
-
-    def close(self) -> None:
-        """Do nothing: each file is closed by itself."""
+        sync(self._target.parent)
 
     def _check_files(self) -> None:
-        """Check that nobody removed what was written."""
+        """Check that all committed files exist."""
         if missing := [path for path in self._files() if not path.is_file()]:
-            raise OutputError(f"{missing[0]} is not there, but its journal says so: begin anew with --overwrite")
+            raise OutputError(f"{missing[0]} is missing, though it is in the journal: start over with --overwrite")
 
     def _files(self) -> list[Path]:
         return [self._part / f"{number:08}.parquet" for number in range(self._count)]
 
 
 def write_whole(file: BinaryIO | Any, data: bytes) -> None:
-    """Write all of the bytes: an unbuffered file may take some at a time."""
+    """Write all bytes: an unbuffered file may take only some at a time."""
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a renaming last through a power cut, where the system can."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
-
-
 def remove(path: Path) -> None:
-    """Remove a file or a folder; what is not there needs no removing."""
+    """Remove a file or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -265,7 +250,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the output's lock while a job writes it, so that no second one does. The system lets go of it at a kill.
+    """Lock the output while a job writes it, so that no second one does. A kill releases the lock.
 
     Raises:
         OutputError: Another process holds it.
@@ -284,11 +269,11 @@ def explained(path: Path, kept: Callable[[OSError], str]) -> Iterator[None]:
     """Turn an error of the operating system into one line.
 
     Args:
-        path: The output, which an error that names no file is about.
-        kept: Says what is kept, what to do about the error, and how to go on.
+        path: The output, to which an error that names no file refers.
+        kept: Says what to do about the error, and whether the job can be resumed.
 
     Raises:
-        OutputError: The disk is full, or the like. A pipe that nobody reads any more stays a BrokenPipeError.
+        OutputError: The disk is full, for example. A pipe without a reader stays a BrokenPipeError.
     """
     try:
         yield

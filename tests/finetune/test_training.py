@@ -18,7 +18,7 @@ from ftx.output.record import is_intact, read_record
 from tests.conftest import tiny_recipe
 
 
-def test_the_run_folder_holds_what_is_promised(tiny_run: Path) -> None:
+def test_the_files_of_a_run_folder(tiny_run: Path) -> None:
     names = {path.name for path in tiny_run.iterdir()}
     assert names == {
         "checkpoint", "recipe.toml", "metrics.json", "history.jsonl", "training.svg", "eval.jsonl", "SHA256SUMS",
@@ -35,7 +35,7 @@ def test_the_run_folder_holds_what_is_promised(tiny_run: Path) -> None:
     assert [path.name for path in tiny_run.parent.iterdir()] == [tiny_run.name]
 
 
-def test_the_names_of_all_that_a_run_writes_are_known_before(tiny_run: Path) -> None:
+def test_every_file_that_a_run_writes_is_known_in_advance(tiny_run: Path) -> None:
     files = read_record(tiny_run / "SHA256SUMS")
     assert len(files) > 8
     assert [name for name in files if not any(fnmatch(name, pattern) for pattern in KIND.owned)] == []
@@ -66,7 +66,7 @@ def test_overwriting_a_run_that_was_exported_keeps_what_is_the_users_own(
     assert (run / "metrics.json").read_text() == "{}"
 
 
-def test_resuming_what_is_finished_gives_its_report(
+def test_resuming_a_finished_run_returns_its_report(
     tiny_run: Path, capsys: pytest.CaptureFixture[str], tiny_model: Callable[[str], Path], reviews: Path
 ) -> None:
     recipe = tiny_recipe(tiny_model("single_label_classification"), reviews, Recipe)
@@ -113,7 +113,7 @@ def test_transformers_pipeline_reads_the_checkpoint(tiny_run: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "no tokenizer"])
-def test_a_damaged_model_is_one_clear_error_and_nothing_is_written(
+def test_a_damaged_model_is_a_clear_error_and_nothing_is_written(
     tmp_path: Path, tiny_model: Callable[[str], Path], reviews: Path, damage: str
 ) -> None:
     model = shutil.copytree(tiny_model("single_label_classification"), tmp_path / "model")
@@ -145,7 +145,7 @@ def test_a_fine_tuned_model_can_be_fine_tuned_again_under_another_head(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's compiler about torch itself
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-def test_a_compiled_model_learns_the_same_and_is_saved_as_any_other(
+def test_a_compiled_model_trains_and_is_saved_as_an_eager_one(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
 ) -> None:
     recipe = tiny_recipe(tiny_model("single_label_classification"), reviews, Recipe, max_steps=6)

@@ -201,7 +201,7 @@ def go_on(run: Path, *, overwrite: bool, older: bool) -> str:
     except KeyboardInterrupt:
         assert overwrite or not contents(run), "what is there was taken for a free place"
     except OutputError as error:
-        assert "holds something" in str(error) or "begun and not finished" in str(error), str(error)
+        assert "empty" in str(error) or "is unfinished" in str(error), str(error)
     found = contents(run) if run.is_dir() else {}
     found.pop(".onnx.lock", None)  # of a killed process
     older_export = {"onnx/model": "1", "onnx/README.md": "1"}

@@ -14,7 +14,7 @@ from ftx import __version__
 from ftx.cli import ftx
 from ftx.cli.predicting import readable
 from ftx.runtime import Prediction
-from ftx.runtime.portability import NOTICE
+from ftx.runtime.exact_kernel import NOTICE
 
 COMMANDS = ["train", "evaluate", "export", "verify", "predict", "bench", "inspect", "doctor"]
 
@@ -116,7 +116,7 @@ def test_predict_shows_a_text_on_one_line(tiny_export: Path) -> None:
 
 
 def test_a_line_without_end_does_not_fill_the_memory(tiny_export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftx.runtime.stream.reading.LONGEST_LINE_BYTES", 2**20)
+    monkeypatch.setattr("ftx.tables.lines.LONGEST_LINE_BYTES", 2**20)
     result = run("predict", "--onnx", tiny_export, stdin="a\n" + "b " * 2**20)
     assert "standard input:2: a line of more than 1 MiB" in error_line(result)
 
@@ -151,7 +151,7 @@ def test_the_report_s_place_is_looked_at_before_anything_is_measured(
     denied = PermissionError(errno.EACCES, "Permission denied")
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **options: (_ for _ in ()).throw(denied))
     line = error_line(run(*bench, tmp_path / "folder"))
-    assert "Permission denied: allow it (chmod, chown), or choose another place" in line
+    assert "Permission denied: change the permissions (chmod, chown), or choose another place" in line
 
 
 def test_a_megabyte_of_text_predicts(tiny_export: Path) -> None:
@@ -206,10 +206,10 @@ def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
         (["--recipe", "nonsense"], "no recipe 'nonsense': expected emotion, sst2, starter"),
         (["--model", "/nowhere/model"], "/nowhere/model"),
         (["--dataset", "/nowhere/data.csv"], "/nowhere/data.csv"),
-        (["--validation", "2"], "validation is 2.0, expected between 0 and 1"),
+        (["--validation", "2"], "validation is 2.0, expected a number between 0 and 1"),
         (["--precision", "int3"], "precision is 'int3', expected one of"),
-        (["--labels", "one"], "two names or more"),
-        (["--labels", "a,a"], "no name twice"),
+        (["--labels", "one"], "at least two names"),
+        (["--labels", "a,a"], "no duplicates"),
         (["--text-column", "sentence"], "there is no column 'sentence'; the columns are text, label"),
     ],
 )
@@ -267,8 +267,8 @@ def test_train_takes_a_validation_file_and_looks_at_the_data(tmp_path: Path, rev
     assert look["train_label_counts"] == {"negative": 48, "positive": 47}
     assert look["token_percentiles"]["p50"] == 7
     assert look["truncated_share"] == 0
-    assert "95 rows to learn from, 2 held out" in result.stderr
-    assert "1 training rows left out" in result.stderr
+    assert "95 training rows, 2 held-out rows" in result.stderr
+    assert "1 training rows discarded" in result.stderr
     assert json.loads((tmp_path / "run/bad_rows.jsonl").read_text())["where"] == f"{validation}:4"
 
 

@@ -243,7 +243,7 @@ def test_a_loop_is_refused_by_name(tmp_path: Path, place: str, sealed: bool) -> 
     path.write_bytes(made.SerializeToString())
     if sealed:
         append_metadata(path, {"ftx.tokenizer": "{}", "ftx.manifest": "{}"})
-    with pytest.raises(OnnxFileError, match="holds the operator Loop"):
+    with pytest.raises(OnnxFileError, match="has the operator Loop"):
         Snapshot(path)
 
 
@@ -251,7 +251,7 @@ def test_a_loop_is_refused_by_name(tmp_path: Path, place: str, sealed: bool) -> 
 def test_other_operators_that_no_classifier_needs_are_refused(tmp_path: Path, operator: str) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(model(graph([helper.make_node(operator, ["x"], ["y"])])).SerializeToString())
-    with pytest.raises(OnnxFileError, match=f"holds the operator {operator}"):
+    with pytest.raises(OnnxFileError, match=f"has the operator {operator}"):
         Snapshot(path)
 
 

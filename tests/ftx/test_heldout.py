@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 from pathlib import Path
@@ -24,29 +25,54 @@ def test_round_trip(tmp_path: Path, rows: list[tuple[str, str | list[str] | floa
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"id,text,label\n1,good,x\n2,1.50,y\n"),
+        ("a.txt.gz", gzip.compress(b"text|label\ngood|x\n1.50|y\n")),
+        ("a.json", b'{"text": "good", "label": "x"}\n{"text": 1.50, "label": "y"}\n'),
+    ],
+)
+def test_any_table_of_labelled_text_is_read(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    expected = HeldOut(texts=["good", "1.50"], labels=["x", "y"])
+    assert read_held_out(tmp_path / name) == read_held_out(tmp_path) == expected
+
+
+def test_a_second_text_may_be_null_or_missing(tmp_path: Path) -> None:
+    path = tmp_path / "eval.jsonl"
+    path.write_text('{"text": "a", "text_pair": null, "label": 1}\n{"text": "b", "label": ["x", 2]}\n')
+    assert read_held_out(path) == HeldOut(texts=["a", "b"], labels=[1.0, ["x", "2"]])
+    (tmp_path / "a.csv").write_text("label,text_pair,text\nx,b,a\n")
+    assert read_held_out(tmp_path / "a.csv").texts == [("a", "b")]
+
+
+@pytest.mark.parametrize(
     ("content", "reason"),
     [
         ("", "empty"),
         ("\n\n", "empty"),
         ('{"text": "a", "label": "x"}\nnot json\n', "eval.jsonl:2"),
         ('{"text": "a"}\n', "eval.jsonl:1"),
-        ('{"text": 3, "label": "x"}\n', "eval.jsonl:1"),
+        ('{"text": true, "label": "x"}\n', "eval.jsonl:1"),
         ('{"text": "a", "label": null}\n', "eval.jsonl:1"),
         ("[1]\n", "eval.jsonl:1"),
         ("text,label\na,b\n", "eval.jsonl:1"),
-        ('{"text": "a", "label": "x"}\n' + "[" * 100_000 + "\n", "eval.jsonl:2: it is nested too deep"),
-        ('{"text": "a", "label": ' + "[" * 100_000 + "]" * 100_000 + "}\n", "eval.jsonl:1: it is nested too deep"),
-        (b'{"text": "a", "label": "x"}\n{"text": "caf\xe9", "label": "x"}\n', "eval.jsonl:2: .*utf-8.* can't decode"),
-        ('{"text": "a", "label": NaN}\n', "label is nan, expected a number"),
-        ('{"text": "a", "label": -Infinity}\n', "label is -inf"),
+        ('{"text": "a", "label": "x"}\n' + "[" * 100_000 + "\n", "eval.jsonl:2: nested too deep"),
+        ('{"text": "a", "label": ' + "[" * 100_000 + "]" * 100_000 + "}\n", "eval.jsonl:1: nested too deep"),
+        (b'{"text": "a", "label": "x"}\n{"text": "caf\xe9", "label": "x"}\n', "eval.jsonl:2: not UTF-8"),
+        ('{"text": "a", "label": NaN}\n', "label is NaN, expected a number"),
+        ('{"text": "a", "label": -Infinity}\n', "label is -Infinity"),
         ('{"text": "a", "label": true}\n', "label is true"),
-        ('{"text": "a", "label": ' + "9" * 5000 + "}\n", "eval.jsonl:1: .*digits"),
+        ('{"text": "a", "label": ' + "9" * 5000 + "}\n", "eval.jsonl:1: label is 999"),
         ('{"text": "a", "label": ' + "9" * 400 + "}\n", "label is 999"),
         ('{"text": "a", "label": [["x"]]}\n', "one of the labels is a list"),
-        ('{"text": "a", "label": ["x", 1]}\n', "one of the labels is 1"),
+        ('{"text": "a", "label": ["x", null]}\n', "one of the labels is null"),
         ('{"text": "a", "label": {"x": 1}}\n', "label is an object"),
         ('{"text": ["a", "b"], "label": "x"}\n', "text is a list"),
-        ('{"text": "a", "text_pair": 1, "label": "x"}\n', "text_pair is 1"),
+        (
+            '{"text": "a", "text_pair": [1], "label": "x"}\n',
+            "the text is a list; .*'text_pair'",
+        ),
         ('{"text": "a", "label": "x"}\n{"text": "a", "text_pair": "b", "label": "x"}\n', "eval.jsonl:2: a pair"),
     ],
 )

@@ -56,3 +56,10 @@ def test_the_library_loads_the_runtime_only() -> None:
     code = "import ftx, sys; ftx.Predictor; ftx.Prediction; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
     assert not set(done.stdout.split()) & HEAVY
+
+
+def test_evaluating_an_onnx_file_loads_no_pytorch(tiny_export: Path, tmp_path: Path) -> None:
+    data = tmp_path / "test.csv"
+    data.write_text("text,label\nThe movie was great!,positive\nThe plot was awful!,negative\n")
+    loaded = modules("evaluate", "--onnx", str(tiny_export), "--data", str(data))
+    assert loaded & HEAVY == {"sklearn"}

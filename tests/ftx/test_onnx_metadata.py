@@ -116,7 +116,7 @@ def test_more_fields_than_any_model_has_are_refused(tmp_path: Path, monkeypatch:
     path = small_model(tmp_path / "model.onnx")
     assert read_metadata(path) == {}
     path.write_bytes(path.read_bytes() + b"\x78\x00" * 1000)
-    with pytest.raises(OnnxFileError, match="more than 1000 parts"):
+    with pytest.raises(OnnxFileError, match="more than 1000 protobuf fields"):
         read_metadata(path)
 
 

@@ -212,9 +212,7 @@ def test_what_is_changed_while_the_work_goes_on_is_kept_and_so_is_the_work(
     run, staging = tmp_path / "run", beside(tmp_path / "run", "partial")
     write(run, "1")
     with (
-        pytest.raises(
-            OutputError, match=r"holds result, .*: move it away and give the command again; .*\.run\.partial"
-        ),
+        pytest.raises(OutputError, match=r"holds result, .*: move it away and run the command again; .*\.run\.partial"),
         staged_folder(run, kind=KIND, overwrite=True) as folder,
     ):
         (folder / "result").write_text("2")
@@ -222,7 +220,7 @@ def test_what_is_changed_while_the_work_goes_on_is_kept_and_so_is_the_work(
     assert contents(run) == {**run_of("1"), "result": "changed"}
     assert contents(staging)["result"] == "2"
     (run / "result").rename(tmp_path / "saved")
-    with pytest.raises(OutputError, match="holds something already"):  # by now
+    with pytest.raises(OutputError, match="is not empty"):  # by now
         write(run, "3")
     assert contents(run) == {"result": "2"}
     assert "finished by an earlier command" in capsys.readouterr().err
@@ -244,11 +242,11 @@ def test_a_place_that_was_free_and_is_taken_when_the_work_is_done(tmp_path: Path
         work()
         assert contents(run) == {"result": "1"}
         return
-    with pytest.raises(OutputError, match="holds something by now"):
+    with pytest.raises(OutputError, match="is no longer empty"):
         work()
     assert contents(run) == {"mine": "mine"}
     assert contents(staging) == {"result": "1"}
-    with pytest.raises(OutputError, match="holds something by now"):
+    with pytest.raises(OutputError, match="is no longer empty"):
         write(run, "2")
     with pytest.raises(RuntimeError), staged_folder(run, kind=KIND, overwrite=True):
         raise RuntimeError  # what the earlier command had finished is put into its place first
@@ -361,7 +359,7 @@ class TestLocks:
 
     def test_a_file_of_that_name_which_is_no_lock_stays(self, tmp_path: Path) -> None:
         (tmp_path / ".run.lock").write_text("packages that are mine")
-        with pytest.raises(OutputError, match=r"\.run\.lock is there and is no lock of ftx's"):
+        with pytest.raises(OutputError, match=r"\.run\.lock exists and is not ftx's lock"):
             write(tmp_path / "run", "1")
         assert contents(tmp_path) == {".run.lock": "packages that are mine"}
 
@@ -409,10 +407,10 @@ class TestResuming:
                 raise OSError(errno.ENOSPC, "No space left on device")
 
         with pytest.raises(
-            OutputError, match="No space left on device; make room and go on with --resume: 7 steps are"
+            OutputError, match="No space left on device; free some space and continue with --resume: 7 steps are"
         ):
             begun(overwrite=False)
-        with pytest.raises(OutputError, match="begun and not finished"):
+        with pytest.raises(OutputError, match="is unfinished, with"):
             write(tmp_path / "run", "1")
         write(tmp_path / "run", "1", resume=True)
         assert contents(tmp_path) == {f"run/{name}": text for name, text in run_of("1").items()}
@@ -425,7 +423,7 @@ class TestResuming:
         assert contents(tmp_path / "run") == run_of("2")
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine/notes.txt").write_text("mine")
-        with pytest.raises(OutputError, match="holds something already"):
+        with pytest.raises(OutputError, match="is not empty"):
             write(tmp_path / "mine", "2", resume=True)
 
 
@@ -448,17 +446,17 @@ class TestPlaces:
         self.refused(tmp_path / "file", "is a file; expected a folder")
         self.refused(tmp_path / "file.link", "is a file; expected a folder")
         self.refused(tmp_path / "pipe", "is a file; expected a folder")
-        self.refused(tmp_path / "file/run", "Not a directory; see to the folders on the way there")
+        self.refused(tmp_path / "file/run", "Not a directory; check the folders of its path")
         self.refused(tmp_path / "one", "Too many levels of symbolic links")
         self.refused(tmp_path / "one/run", "Too many levels of symbolic links")
-        self.refused(tmp_path / ("x" * 300), "File name too long; make the name shorter")
-        self.refused(tmp_path / ("x" * 250), "File name too long; make the name shorter")
+        self.refused(tmp_path / ("x" * 300), "File name too long; choose a shorter name")
+        self.refused(tmp_path / ("x" * 250), "File name too long; choose a shorter name")
         self.refused(tmp_path / "dangling", "is a link to .*/not/mounted/run, and there is no folder")
         self.refused(tmp_path / ".run.partial", "a name that ftx uses itself")
         (tmp_path / "stand").mkdir()
         monkeypatch.chdir(tmp_path / "stand")
         for stood_in in (Path(), tmp_path, tmp_path / "stand"):
-            self.refused(stood_in, "is the folder you stand in")
+            self.refused(stood_in, "is or contains the working directory")
         (tmp_path / "stand").rmdir()
         self.refused(Path("run"), "can't be written: No such file or directory")
         write(tmp_path / "run", "1")  # by its whole path
@@ -466,7 +464,7 @@ class TestPlaces:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="/proc is a mount point of Linux")
     def test_a_mount_point(self) -> None:
-        self.refused(Path("/proc"), "is a mount point.*: choose a folder in it, as /proc/run")
+        self.refused(Path("/proc"), "is a mount point.*: choose a folder in it, such as /proc/run")
 
     def test_a_folder_that_is_mounted_once_more(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from ftx.output import place
@@ -483,7 +481,7 @@ class TestPlaces:
         else:
             (tmp_path / "locked").mkdir(mode=0o500)
             place = tmp_path / "locked/run"
-        self.refused(place, "can't be written: .*; (make .* writable|see to the folders)")
+        self.refused(place, "can't be written: .*; (make .* writable|check the folders)")
 
     def test_a_folder_of_the_run_in_which_nothing_can_be_replaced(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -555,7 +553,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
     with (
-        pytest.raises(OutputError, match="No space left on device; make room, or choose another --output"),
+        pytest.raises(OutputError, match="No space left on device; free some space, or choose another --output"),
         staged_folder(tmp_path / "run", kind=KIND, overwrite=False),
         Path("/dev/full").open("w") as full,
     ):
@@ -576,7 +574,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     ids=str,
 )
 def test_a_full_disk_is_one_however_a_library_says_it(tmp_path: Path, error: Exception) -> None:
-    words = "can't be written: .*; (make room|raise the limit on the size of files)"
+    words = "can't be written: .*; (free some space|raise the limit on the size of files)"
     with pytest.raises(OutputError, match=words), staged_folder(tmp_path / "run", kind=KIND, overwrite=False):
         raise error
     assert list(tmp_path.iterdir()) == []
@@ -602,7 +600,7 @@ def test_other_failures_of_the_work_stay_what_they_are(tmp_path: Path) -> None:
 def test_a_staging_folder_that_another_took_the_place_of_is_not_published(tmp_path: Path) -> None:
     target = tmp_path / "run"
     with (
-        pytest.raises(OutputError, match="was removed by another program: begin anew with --overwrite"),
+        pytest.raises(OutputError, match="was removed by another program: start over with --overwrite"),
         staged_folder(target, kind=KIND, overwrite=False) as staging,
     ):
         (staging / "checkpoint").mkdir()

@@ -187,13 +187,16 @@ def deep() -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (os_error(errno.ENOSPC), "/a/b: No space left on device: make room, or choose another place"),
-        (os_error(errno.EDQUOT), "make room"),
-        (os_error(errno.EACCES), "/a/b: Permission denied: allow it (chmod, chown), or choose another place"),
-        (os_error(errno.EPERM), "allow it"),
+        (os_error(errno.ENOSPC), "/a/b: No space left on device: free some space, or choose another place"),
+        (os_error(errno.EDQUOT), "free some space"),
+        (
+            os_error(errno.EACCES),
+            "/a/b: Permission denied: change the permissions (chmod, chown), or choose another place",
+        ),
+        (os_error(errno.EPERM), "change the permissions"),
         (os_error(errno.EROFS), "choose another place"),
         (os_error(errno.ENAMETOOLONG), "choose a shorter name"),
-        (os_error(errno.ELOOP), "links lead in a circle"),
+        (os_error(errno.ELOOP), "links form a loop"),
         (os_error(errno.EFBIG), "ulimit -f"),
         (os_error(errno.EMFILE), "ulimit -n"),
         (os_error(errno.ENOENT), "check the name"),
@@ -217,7 +220,7 @@ def test_every_error_that_any_command_may_meet_is_explained(
     said = capsys.readouterr().err
     assert words in one_line(said)
     if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
-        assert "make room" not in said
+        assert "free some space" not in said
 
 
 @pytest.mark.parametrize("arguments", [["predict", "--batch-size"], ["predict", "--engine"], ["inspect", "--onnx"]])
@@ -238,7 +241,7 @@ def test_the_working_directory_is_named_only_if_it_was_removed(tmp_path: Path, m
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert refused(os_error(errno.ENOENT, None)).endswith("the folder you stand in was removed: go to another")
+    assert refused(os_error(errno.ENOENT, None)).endswith("the working directory was removed: change to another")
     monkeypatch.chdir(tmp_path)
 
 

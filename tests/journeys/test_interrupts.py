@@ -206,7 +206,7 @@ def test_a_signal_in_a_file_job(tmp_path: Path, tiny_export: Path, kind: str, mo
     rows.write_text('{"text": "The movie was great!"}\n' * 3000)
     arguments = ["predict", "--onnx", str(tiny_export), "--input", str(rows), "--output", str(target)]
     said = struck(moment.format(whole="joined" if kind == "parquet" else f"{target.name}.part"), arguments)
-    assert ("what is done is kept: go on with --resume" in said) == ("{whole}" in moment)
+    assert ("finished rows are kept: add --resume to continue" in said) == ("{whole}" in moment)
     assert not target.exists()
     done = subprocess.run([*FTX, *arguments, "--resume"], capture_output=True, text=True, check=False, timeout=HANG_SEC)
     assert done.returncode == 0, done.stderr

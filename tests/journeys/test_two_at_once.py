@@ -72,4 +72,4 @@ def test_two_exports(tmp_path: Path, tiny_run: Path) -> None:
     assert_whole(output)
     result = CliRunner().invoke(ftx, [*arguments, "--output", str(output)])
     assert result.exit_code == 1
-    assert "holds something already" in result.stderr
+    assert "is not empty" in result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,21 @@ def save_words(
     }
     write_manifest(path, Manifest(**values | manifest), tokenizer.to_str())
     return path
+
+
+@pytest.fixture(scope="session")
+def foreign(tmp_path_factory: pytest.TempPathFactory, tiny_export: Path) -> Path:
+    """The tiny classifier as other toolkits write it: without a manifest, and with its siblings."""
+    folder = tmp_path_factory.mktemp("foreign")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_export / name, folder)
+    config = json.loads((tiny_export / "config.json").read_text())
+    config.pop("text_pair", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    model = onnx.load(tiny_export / "model.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, folder / "model.onnx")
+    return folder
 
 
 @pytest.fixture

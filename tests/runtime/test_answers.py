@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from ftx import Predictor
 from ftx.cli import ftx
 from ftx.errors import DataError, OnnxFileError
 from ftx.machine import MAX_THREADS
-from ftx.runtime import verify
+from ftx.runtime import PredictSettings, verify
+from ftx.runtime.graphs import Graphs
 from ftx.runtime.tokenization import explained
 
 Words = Callable[..., Path]
@@ -145,19 +147,51 @@ def test_a_setting_of_another_kind_is_refused(words: Words, setting: dict[str, A
 
 def test_numbers_of_numpy_are_numbers(words: Words) -> None:
     with Predictor(words(), batch_size=np.int64(3), intra_op_num_threads=np.int32(1)) as predictor:
-        assert type(predictor.settings["batch_size"]) is type(predictor.settings["intra_op_num_threads"]) is int
+        assert type(predictor.settings.batch_size) is type(predictor.settings.intra_op_num_threads) is int
         assert [prediction.label for prediction in predictor(TEXTS)] == LABELS
+
+
+def test_a_call_may_set_its_batch_size(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    run = Graphs.logits
+
+    def spied(graphs: Graphs, session: Any, batch: Any, manifest: Any) -> Any:
+        sizes.append(len(batch["input_ids"]))
+        return run(graphs, session, batch, manifest)
+
+    monkeypatch.setattr(Graphs, "logits", spied)
+    with Predictor(words(), batch_size=2, mode="latency") as predictor:
+        for ask in (predictor, predictor.predict_proba, predictor.logits):
+            for size, expected in ((None, [2, 1]), (1, [1, 1, 1]), (np.int64(8), [3])):
+                sizes.clear()
+                ask(TEXTS, batch_size=size)
+                assert sizes == expected
+            with pytest.raises(ValueError, match="batch_size 0, expected a whole number, at least 1"):
+                ask(TEXTS, batch_size=0)
+        with pytest.raises(AttributeError):
+            predictor.batch_size = 1  # type: ignore[misc]
+    with Predictor(words(quantization={"scheme": "unknown", "safe_on": ["any"]}), invariant=True) as predictor:
+        sizes.clear()
+        predictor(TEXTS, batch_size=8)
+        assert sizes == [1, 1, 1]
+
+
+def test_settings_open_the_same_predictor(words: Words) -> None:
+    settings = PredictSettings(batch_size=3, intra_op_num_threads=1, long_text="window", stride=2, pooling="max")
+    with Predictor.from_settings(words(), settings) as predictor:
+        assert predictor.settings == settings
+        assert predictor(["good " * 40])[0].pooling == "max"
 
 
 def test_a_stride_does_nothing_where_texts_are_cut(words: Words) -> None:
     path, text = words(), "good " * 1000
-    [found] = Predictor(path, stride=15)._tokenizer.encode_batch_fast([text])
+    [found] = Predictor(path, stride=15).tokenizer.encode_batch_fast([text])
     assert len(found.overflowing) == 62  # 984 tokens more, 16 at a time, not one
     assert Predictor(path, stride=15)([text])[0].truncated
 
 
 def test_pairs_are_not_read_in_windows(words: Words) -> None:
-    with pytest.raises(OnnxFileError, match="judges two texts together"):
+    with pytest.raises(OnnxFileError, match="reads pairs of texts"):
         Predictor(words(text_pair=True), long_text="window")
     with (
         Predictor(words(), long_text="window") as predictor,
@@ -177,7 +211,7 @@ def test_an_answer_that_is_no_number_is_an_error(words: Words, mode: str, word: 
     with Predictor(words(), mode=mode, batch_size=2, intra_op_num_threads=2) as predictor:
         texts = [*TEXTS * 4, f"good {word} bad", *TEXTS]
         for ask in (predictor, predictor.predict_proba, predictor.logits):
-            with pytest.raises(OnnxFileError, match=rf"answers texts\[12\], 'good {word} bad', with .*no number"):
+            with pytest.raises(OnnxFileError, match=rf"gives logits .* for texts\[12\], 'good {word} bad': not finite"):
                 ask(texts)
         assert [prediction.label for prediction in predictor(TEXTS)] == LABELS
 
@@ -191,7 +225,7 @@ def test_every_head_refuses_what_is_no_number(words: Words, head: str) -> None:
         table=[row[:1] if regression else row for row in [[0, 0], [1, 1], [1, 1], [np.nan, 1], [np.inf, 1]]],
         output=(TensorProto.FLOAT, ["batch", 1 if regression else 2]),
     )
-    with Predictor(path) as predictor, pytest.raises(OnnxFileError, match=r"answers texts\[1\], 'nan', with nan"):
+    with Predictor(path) as predictor, pytest.raises(OnnxFileError, match=r"logits nan.* for texts\[1\], 'nan': not"):
         predictor(["good", "nan"])
 
 
@@ -199,7 +233,7 @@ def test_the_text_is_named_behind_windows_and_thousands_of_texts(words: Words, m
     monkeypatch.setattr("ftx.runtime.predictor.SORTED_TEXTS", 4)
     with Predictor(words(), long_text="window", stride=0) as predictor:
         texts = ["good " * 40, "bad", "good " * 100, "good", "bad", "good " * 50 + "nan", "good"]
-        with pytest.raises(OnnxFileError, match=r"answers texts\[5\]"):
+        with pytest.raises(OnnxFileError, match=r"for texts\[5\]"):
             predictor(texts)
 
 
@@ -224,7 +258,7 @@ def test_another_shape_than_a_row_a_text_is_refused(words: Words, axes: list[int
     path = words(nodes=nodes, output=(TensorProto.FLOAT, None))
     with Predictor(path) as predictor:
         for ask in (predictor, predictor.predict_proba, predictor.logits):
-            with pytest.raises(OnnxFileError, match=rf"answers 3 texts with an array of shape {shape}"):
+            with pytest.raises(OnnxFileError, match=rf"gives an array of shape {shape} for 3 texts"):
                 ask(TEXTS)
 
 
@@ -244,7 +278,10 @@ def test_a_number_that_float32_does_not_hold_is_no_number(words: Words) -> None:
         helper.make_node("Mul", ["wide", "much"], ["logits"]),
     ]
     path = words(nodes=nodes, output=(TensorProto.DOUBLE, ["batch", 2]))
-    with Predictor(path) as predictor, pytest.raises(OnnxFileError, match=r"texts\[0\], 'good', with -inf, inf"):
+    with (
+        Predictor(path) as predictor,
+        pytest.raises(OnnxFileError, match=r"-inf, inf for texts\[0\], 'good': not finite"),
+    ):
         predictor(TEXTS)
 
 
@@ -323,8 +360,49 @@ def test_what_does_not_fit_into_memory_is_no_fault_of_the_file(words: Words) -> 
 
 @pytest.mark.parametrize("reason", ["ThreadPoolBuildError { kind: IOError }", "std::bad_alloc"])
 def test_a_tokenizer_without_threads_is_no_fault_of_the_file(reason: str) -> None:
-    with pytest.raises(MemoryError, match="neither memory nor threads are left"), explained("It fails"):
+    with pytest.raises(MemoryError, match="memory or threads ran out"), explained("It fails"):
         raise Exception(reason)
+
+
+class StoppedError(Exception):
+    """What a caller's signal handler raises."""
+
+
+@pytest.mark.parametrize("error", [StoppedError, RuntimeError, TimeoutError])
+@pytest.mark.parametrize("where", ["tokenizing", "running", "opening"])
+def test_what_a_signal_handler_raises_reaches_the_caller(
+    words: Words, monkeypatch: pytest.MonkeyPatch, error: type[Exception], where: str
+) -> None:
+    import onnxruntime
+
+    def stop(number: int, frame: Any) -> None:
+        raise error("stopped by the caller")
+
+    def struck(function: Any) -> Any:
+        def call(*args: Any, **values: Any) -> Any:
+            signal.raise_signal(signal.SIGUSR1)
+            return function(*args, **values)
+
+        return call
+
+    class Struck:
+        """A tokenizer during whose work the signal comes."""
+
+        encode_batch_fast = struck(list)
+
+    predictor = Predictor(words())
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        if where == "tokenizing":
+            monkeypatch.setattr(predictor, "_tokenizer", Struck())
+        else:
+            name = "run" if where == "running" else "__init__"
+            session = onnxruntime.InferenceSession
+            monkeypatch.setattr(session, name, struck(getattr(session, name)))
+        with pytest.raises(error, match="stopped by the caller"):
+            (Predictor(predictor.path) if where == "opening" else predictor)(TEXTS)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_an_interrupt_while_texts_are_read_is_one() -> None:
@@ -348,5 +426,5 @@ def test_golden_probes_that_are_no_number_do_not_pass(words: Words) -> None:
     from ftx.manifest import Probe
 
     probe = Probe(text="nan", logits=(1.0, 2.0), reference=(1.0, 2.0))
-    with pytest.raises(OnnxFileError, match="no number"):
+    with pytest.raises(OnnxFileError, match="not finite"):
         verify(words(probes=(probe,)))

@@ -28,7 +28,7 @@ def path(tiny_export: Path) -> Path:
 
 def words(path: Path, text: str) -> list[int]:
     """Token ids without the two that the tokenizer adds."""
-    tokenizer = Predictor(path)._tokenizer
+    tokenizer = Predictor(path).tokenizer
     tokenizer.no_truncation()
     return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
@@ -106,7 +106,7 @@ def test_the_command_line_says_how_many_were_cut(path: Path) -> None:
     cut = CliRunner().invoke(ftx, ["predict", "--onnx", str(path), "--json", LONG, SHORT, LONG])
     assert cut.exit_code == 0
     assert cut.stderr == (
-        "2 of 3 texts (66.7 %) are longer than 32 tokens and were cut; --long-text window reads them whole\n"
+        "2 of 3 texts (66.7 %) are longer than 32 tokens and were truncated; --long-text window reads them whole\n"
     )
     assert [json.loads(line).get("truncated") for line in cut.stdout.splitlines()] == [True, None, True]
     arguments = ["--long-text", "window", "--pooling", "max", LONG, SHORT]
@@ -128,7 +128,7 @@ def test_a_job_over_a_file_says_how_many_were_read_in_windows(path: Path, tmp_pa
     assert [row["predicted_windows"] for row in rows] == [one.windows for one in expected]
     assert [row["predicted_truncated"] for row in rows] == [False] * 3
     cut = CliRunner().invoke(ftx, ["predict", "--onnx", str(path), "--overwrite", *files])
-    assert cut.stderr.endswith("0 bad rows, 1 texts (33.3%) too long for the model and cut\n")
+    assert cut.stderr.endswith("0 bad rows, 1 texts (33.3%) too long for the model and truncated\n")
 
 
 def test_strides_that_leave_nothing_new_are_one_clear_line(path: Path) -> None:

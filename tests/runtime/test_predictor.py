@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 
 from ftx import Predictor
 from ftx.errors import OnnxFileError
-from ftx.export.graph.convert import export_graph
-from ftx.export.parity.reference import Reference
+
+if TYPE_CHECKING:
+    from ftx.export.parity.reference import Reference
 
 TEXTS = ["The movie was great!", "", "The plot was awful!", "great " * 300, "é 電影 😀", "a", "The cast was fine, " * 3]
 DEEP = '{"a": ' * 100_000 + "1" + "}" * 100_000
@@ -27,7 +29,10 @@ HEADS = ["single_label_classification", "multi_label_classification", "regressio
 def graph(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]
 ) -> Callable[[str], tuple[Reference, Path]]:
-    """A tiny checkpoint and its fp32 graph with Optimum's siblings, by head."""
+    """A tiny checkpoint and its fp32 graph with Optimum's siblings, by head. Needs PyTorch."""
+    from ftx.export.graph.convert import export_graph
+    from ftx.export.parity.reference import Reference
+
     made: dict[str, tuple[Reference, Path]] = {}
 
     def make(problem_type: str) -> tuple[Reference, Path]:
@@ -156,11 +161,11 @@ def test_one_file_alone_is_enough(tiny_export: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_of_optimum_needs_its_siblings(graph: Callable[[str], tuple[Reference, Path]], tmp_path: Path) -> None:
-    folder = shutil.copytree(graph("single_label_classification")[1].parent, tmp_path / "model")
+def test_a_file_without_a_manifest_needs_its_siblings(foreign: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(foreign, tmp_path / "model")
     assert Predictor(folder)(["text"])[0].label in ("negative", "positive")
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(OnnxFileError, match=r"no ftx\.manifest and has no tokenizer\.json beside it"):
+    with pytest.raises(OnnxFileError, match=r"no ftx\.manifest inside and no tokenizer\.json beside it"):
         Predictor(folder)
     (folder / "config.json").unlink()
     with pytest.raises(OnnxFileError, match=r"no config\.json and no tokenizer\.json"):
@@ -210,9 +215,9 @@ def test_a_file_of_optimum_needs_its_siblings(graph: Callable[[str], tuple[Refer
     ],
 )
 def test_siblings_that_do_not_fit_are_one_clear_error(
-    graph: Callable[[str], tuple[Reference, Path]], tmp_path: Path, name: str, content: str, reason: str
+    foreign: Path, tmp_path: Path, name: str, content: str, reason: str
 ) -> None:
-    folder = shutil.copytree(graph("single_label_classification")[1].parent, tmp_path / "model")
+    folder = shutil.copytree(foreign, tmp_path / "model")
     (folder / name).write_text(content)
     with pytest.raises(OnnxFileError, match=reason) as caught:
         Predictor(folder)
@@ -234,14 +239,11 @@ def test_a_graph_that_is_no_classifier_is_refused(tmp_path: Path) -> None:
         Predictor(tmp_path)
 
 
-def test_onnxruntime_keeps_nothing_about_the_user(
-    graph: Callable[[str], tuple[Reference, Path]], tmp_path: Path
-) -> None:
+def test_onnxruntime_keeps_nothing_about_the_user(foreign: Path, tmp_path: Path) -> None:
     """Its telemetry leaves files in the user's cache as soon as it is imported, and sends them later."""
-    path = graph("single_label_classification")[1]
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / ".cache")}
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | home
-    command = [sys.executable, "-m", "ftx", "predict", "--onnx", str(path), "great"]
+    command = [sys.executable, "-m", "ftx", "predict", "--onnx", str(foreign), "great"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout.endswith("\tgreat\n")
     assert list(tmp_path.iterdir()) == []

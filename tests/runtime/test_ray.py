@@ -19,9 +19,10 @@ from ftx.errors import DataError, FtxError, OnnxFileError, OutputError
 from ftx.export.graph.convert import export_graph
 from ftx.export.parity.reference import Reference
 from ftx.output import staging_of
-from ftx.runtime import Predictor
-from ftx.runtime.ray import predict_with_ray
+from ftx.runtime import Predictor, PredictSettings
+from ftx.runtime.ray import RayReport, predict_with_ray
 from ftx.runtime.ray.cluster import cluster
+from ftx.runtime.stream import Job
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'ftx-toolkit[ray]'")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -60,6 +61,12 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
+def predict(onnx: Path, source: Path, target: Path, **options: Any) -> RayReport:
+    """Predict with Ray; the options are those of the job, and of Ray."""
+    own = {name: options.pop(name) for name in ("settings", "address", "workers", "rows_per_shard") if name in options}
+    return predict_with_ray(onnx, Job(input=source, output=target, **options), **own)
+
+
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Callable[[str], Path]:
     """A tiny fp32 graph by head."""
@@ -89,7 +96,7 @@ def test_a_ray_of_its_own_answers_shards_in_order(
     here, environment = Path.cwd(), dict(os.environ)
     moves: list[object] = []
     monkeypatch.setattr(os, "chdir", moves.append)  # another thread would be moved, too
-    report = predict_with_ray(path, source, tmp_path / "out", workers=2)
+    report = predict(path, source, tmp_path / "out", workers=2)
     assert not ray.is_initialized()
     assert Path.cwd() == here and not moves
     assert dict(os.environ) == environment
@@ -116,9 +123,7 @@ def test_a_ray_that_can_not_be_started_leaves_the_environment_as_it_was(
     source = write_shards(tmp_path / "in", texts_of(10), shards=1)
     here, environment = Path.cwd(), dict(os.environ)
     with pytest.raises(FtxError, match="can't be reached or started"):
-        predict_with_ray(
-            graph("single_label_classification"), source, tmp_path / "out", address="no such address", workers=1
-        )
+        predict(graph("single_label_classification"), source, tmp_path / "out", address="no such address", workers=1)
     assert dict(os.environ) == environment
     assert Path.cwd() == here
     assert not ray.is_initialized()
@@ -133,7 +138,7 @@ class TestOnOneRay:
         from ftx.runtime.stream.columns import predicted_columns
 
         path, texts = graph(problem_type), texts_of(500)
-        predict_with_ray(path, write_shards(tmp_path / "in", texts, shards=1), tmp_path / "out", prefix="p_", workers=1)
+        predict(path, write_shards(tmp_path / "in", texts, shards=1), tmp_path / "out", prefix="p_", workers=1)
         rows = read_rows(tmp_path / "out")
         predictor = Predictor(path)
         expected = predicted_columns(predictor(texts), predictor.manifest, prefix="p_")
@@ -162,7 +167,7 @@ class TestOnOneRay:
                     writer = csv.DictWriter(file, ["code", "review"])
                     writer.writeheader()
                     writer.writerows(rows)
-        predict_with_ray(path, source, tmp_path / "out", text_column="review", workers=1)
+        predict(path, source, tmp_path / "out", text_column="review", workers=1)
         found = read_rows(tmp_path / "out")
         assert [{name: row[name] for name in ("code", "review")} for row in found] == rows
         expected = [prediction.score for prediction in Predictor(path)(texts)]
@@ -171,8 +176,10 @@ class TestOnOneRay:
     def test_long_texts_are_read_in_windows(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
         path, texts = graph("single_label_classification"), texts_of(300)
         source = write_shards(tmp_path / "in", texts, shards=1)
-        cut = predict_with_ray(path, source, tmp_path / "cut", workers=1)
-        whole = predict_with_ray(path, source, tmp_path / "whole", workers=1, long_text="window", pooling="max")
+        cut = predict(path, source, tmp_path / "cut", workers=1)
+        whole = predict(
+            path, source, tmp_path / "whole", workers=1, settings=PredictSettings(long_text="window", pooling="max")
+        )
         expected = Predictor(path, long_text="window", pooling="max")(texts)
         assert [row["predicted_windows"] for row in read_rows(tmp_path / "whole")] == [one.windows for one in expected]
         long = sum(one.windows > 1 for one in expected)
@@ -187,7 +194,7 @@ class TestOnOneRay:
         pairs = [(text, f"was it {text.split()[0]}") for text in texts_of(200)]
         source = tmp_path / "pairs.jsonl"
         source.write_text("".join(json.dumps({"text": one, "question": two}) + "\n" for one, two in pairs))
-        predict_with_ray(folder, source, tmp_path / "out", text_pair_column="question", workers=1)
+        predict(folder, source, tmp_path / "out", text_pair_column="question", workers=1)
         rows = read_rows(tmp_path / "out")
         assert [(row["text"], row["question"]) for row in rows] == pairs
         expected = [one.score for one in Predictor(folder)(pairs)]
@@ -200,7 +207,7 @@ class TestOnOneRay:
         result = CliRunner().invoke(ftx_command, command)
         assert (result.exit_code, result.stdout) == (0, "")
         long = sum(row["predicted_truncated"] for row in read_rows(tmp_path / "out"))
-        cut = f"{long} texts ({long / 300:.1%}) too long for the model and cut"
+        cut = f"{long} texts ({long / 300:.1%}) too long for the model and truncated"
         assert result.stderr.startswith("300 rows in ")
         assert result.stderr.endswith(f"/s) by 1 workers, {cut}, 2 files in {tmp_path}/out\n")
         result = CliRunner().invoke(ftx_command, [*command, "--overwrite", "--long-text", "window", "--stride", "99"])
@@ -224,7 +231,7 @@ class TestOnOneRay:
         killer = threading.Thread(target=kill_one)
         killer.start()
         try:
-            report = predict_with_ray(path, source, tmp_path / "out", workers=2, rows_per_shard=2000)
+            report = predict(path, source, tmp_path / "out", workers=2, rows_per_shard=2000)
         finally:
             done.set()
             killer.join()
@@ -240,20 +247,28 @@ class TestOnOneRay:
     ) -> None:
         source = tmp_path / "rows.jsonl"
         source.write_text('{"text": "fine"}\n{"text": null}\n')
-        with pytest.raises(DataError, match=r"rows.jsonl:2: the text is null; expected a string"):
-            predict_with_ray(graph("single_label_classification"), source, tmp_path / "out", workers=1)
+        with pytest.raises(DataError, match=r"rows.jsonl:2: the text is missing; expected a value"):
+            predict(graph("single_label_classification"), source, tmp_path / "out", workers=1)
+        assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+    def test_what_a_worker_meets_late_ends_the_job_as_it_is(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
+        source = tmp_path / "rows.jsonl"
+        source.write_text('{"text": "fine"}\n' * 5000 + '{"text": ["a list"]}\n' + '{"text": "fine"}\n' * 5000)
+        with pytest.raises(DataError, match=r"^\S+rows.jsonl:5001: .* list; expected .*; correct or remove") as caught:
+            predict(graph("single_label_classification"), source, tmp_path / "out", workers=1)
+        assert caught.value.__cause__ is None
         assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 
     def test_an_output_that_is_there_is_kept_unless_told(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
         path, source = graph("single_label_classification"), write_shards(tmp_path / "in", texts_of(10), shards=1)
         before = write_shards(tmp_path / "before", texts_of(10), shards=2)
-        predict_with_ray(path, before, tmp_path / "out", workers=1)
+        predict(path, before, tmp_path / "out", workers=1)
         assert len(list((tmp_path / "out").glob("part-*.parquet"))) == 2
         assert pq.read_table(tmp_path / "out").num_rows == 10  # readers pass over the list of digests
         (tmp_path / "out" / "notes.txt").write_text("a user's own")
-        with pytest.raises(OutputError, match="holds something already"):
-            predict_with_ray(path, source, tmp_path / "out", workers=1)
-        predict_with_ray(path, source, tmp_path / "out", workers=1, overwrite=True)
+        with pytest.raises(OutputError, match="is not empty"):
+            predict(path, source, tmp_path / "out", workers=1)
+        predict(path, source, tmp_path / "out", workers=1, overwrite=True)
         names = {path.name for path in (tmp_path / "out").iterdir()}
         assert names == {"part-00000.parquet", "notes.txt", "_SHA256SUMS"}
         assert (tmp_path / "out" / "notes.txt").read_text() == "a user's own"
@@ -266,7 +281,7 @@ class TestOnOneRay:
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "part-00007.parquet").write_text("a user's own")
         with pytest.raises(OutputError, match=r"holds part-00007\.parquet, which is not ftx's"):
-            predict_with_ray(path, source, tmp_path / "out", workers=1, overwrite=True)
+            predict(path, source, tmp_path / "out", workers=1, overwrite=True)
         assert (tmp_path / "out" / "part-00007.parquet").read_text() == "a user's own"
 
 
@@ -289,7 +304,7 @@ def test_what_can_not_be_read_is_said_before_ray_starts(
     monkeypatch.setattr("ftx.runtime.ray.engine.cluster", started)
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=re.escape(message)):
-        predict_with_ray(graph("single_label_classification"), tmp_path / name, tmp_path / "out")
+        predict(graph("single_label_classification"), tmp_path / name, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -300,7 +315,7 @@ def test_a_folder_that_is_gone_is_no_hindrance(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert predict_with_ray(path, source, tmp_path / "out", workers=1).rows == 10
+    assert predict(path, source, tmp_path / "out", workers=1).rows == 10
 
 
 def test_a_clone_in_the_working_directory_does_not_hide_the_installed_ftx(
@@ -310,7 +325,7 @@ def test_a_clone_in_the_working_directory_does_not_hide_the_installed_ftx(
     (tmp_path / "ftx").mkdir()
     (tmp_path / "ftx/__init__.py").write_text("raise ImportError('this is not the installed one')")
     monkeypatch.chdir(tmp_path)
-    assert predict_with_ray(path, source, tmp_path / "out", workers=1).rows == 10
+    assert predict(path, source, tmp_path / "out", workers=1).rows == 10
 
 
 def test_a_file_that_is_replaced_in_the_middle_of_the_job_is_refused(
@@ -328,8 +343,8 @@ def test_a_file_that_is_replaced_in_the_middle_of_the_job_is_refused(
             yield started
 
     monkeypatch.setattr("ftx.runtime.ray.engine.cluster", late)
-    with pytest.raises(OnnxFileError, match="is another file than is asked for"):
-        predict_with_ray(folder / "model.onnx", source, tmp_path / "out", workers=1)
+    with pytest.raises(OnnxFileError, match="is another file than expected"):
+        predict(folder / "model.onnx", source, tmp_path / "out", workers=1)
     assert not (tmp_path / "out").exists()
 
 
@@ -341,6 +356,6 @@ def workers_alive() -> list[int]:
             title = (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if title.startswith((b"ray::MapWorker", b"ray::_MapWorker")) or b"Answerer" in title.partition(b"\0")[0]:
+        if title.startswith((b"ray::MapWorker", b"ray::_MapWorker")) or b"ChunkWorker" in title.partition(b"\0")[0]:
             found.append(int(process.name))
     return found

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import random
 from pathlib import Path
 
@@ -8,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftx.errors import DataError
-from ftx.finetune.data.bad_rows import BadRows
-from ftx.finetune.data.labelled_text import examples, load_labelled_text
+from ftx.finetune.data.labelled_text import load_labelled_text
 from ftx.finetune.data.sentence_split import sample, sentence_key, split
-from ftx.finetune.data.table import Row
+from ftx.finetune.data.targets import examples
 from ftx.finetune.model.head import Example, find_head
 from ftx.finetune.recipe import Recipe
+from ftx.tables.bad_rows import BadRows
+from ftx.tables.labelled import Row
 
 
 def rows_of(*pairs: tuple[str, str]) -> list[Row]:
@@ -135,6 +137,15 @@ def test_a_validation_file_is_held_out_and_its_sentences_are_not_learnt(tmp_path
     assert data.held_out == [("leaks", 1), ("fresh", 0)]
     assert [text for text, _ in data.train] == ["Good one", "bad one", "good one", "odd", "odd"]
     assert (data.leaks, data.duplicates, data.two_labels) == (1, 2, 1)
+
+
+def test_gzip_is_trained_on_and_held_out(tmp_path: Path) -> None:
+    for name, sides in (("train.txt.gz", ("good", "bad")), ("validation.csv.gz", ("fine", "dull"))):
+        rows = "".join(f"{sides[n % 2]} {n};{n % 2}\n" for n in range(8))
+        (tmp_path / name).write_bytes(gzip.compress(f"text;label\n{rows}".encode()))
+    paths = {"dataset": str(tmp_path / "train.txt.gz"), "validation_file": str(tmp_path / "validation.csv.gz")}
+    data = load_labelled_text(Recipe(model="m", **paths))
+    assert (len(data.train), len(data.held_out), data.head.labels) == (8, 8, ["0", "1"])
 
 
 def test_labels_that_are_not_in_the_list_are_bad_rows(tmp_path: Path) -> None:

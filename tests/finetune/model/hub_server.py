@@ -16,7 +16,7 @@ COMMIT = "c0ffee" * 6 + "c0ff"
 
 
 def commit_of(revision: str) -> str:
-    """Give a commit to a branch or tag."""
+    """Derive a commit from a branch or tag."""
     return COMMIT if revision in ("main", COMMIT) else hashlib.sha1(revision.encode()).hexdigest()
 
 
@@ -131,7 +131,7 @@ def tree(folder: Path) -> list[dict[str, object]]:
 
 @contextmanager
 def serve_hub(root: Path, *, gated: set[str], cut: set[str]) -> Iterator[str]:
-    """Serve a hub until the block ends; gives its address."""
+    """Serve a hub until the block ends, and yield its address."""
     handler = type("BoundHandler", (Handler,), {"root": root, "gated": gated, "cut": cut})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True

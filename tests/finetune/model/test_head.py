@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftx.errors import DataError
-from ftx.finetune.data.table import Row
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head, find_head, strata
 from ftx.finetune.scoring.thresholds import tune_thresholds
+from ftx.tables.labelled import Row
 
 
 def rows_of(*labels: str | list[str]) -> list[Row]:
@@ -40,7 +40,7 @@ def rows_of(*labels: str | list[str]) -> list[Row]:
         (SINGLE_LABEL, ["2.0", "2.5"], SINGLE_LABEL, ["2.0", "2.5"]),
     ],
 )
-def test_the_labels_say_which_head(
+def test_the_head_is_determined_from_the_labels(
     asked: str, labels: list[str | list[str]], problem_type: str, names: list[str] | None
 ) -> None:
     if names is None:
@@ -59,12 +59,12 @@ def test_the_labels_say_which_head(
         (REGRESSION, ["1", ["2"]], r"data:2: label \['2'\]: expected one label"),
     ],
 )
-def test_labels_of_two_kinds_are_refused(asked: str, labels: list[str | list[str]], reason: str) -> None:
+def test_labels_of_different_kinds_are_refused(asked: str, labels: list[str | list[str]], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         find_head(asked, [], rows_of(*labels), "label")
 
 
-def test_targets_and_labels_are_each_others_inverse() -> None:
+def test_labels_and_targets_round_trip() -> None:
     single, multi, value = (
         Head(problem_type=kind, labels=["a", "b"]) for kind in (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
     )
@@ -86,7 +86,7 @@ def test_targets_and_labels_are_each_others_inverse() -> None:
             head.target(label)
 
 
-def test_whole_numbers_are_the_same_label_however_they_are_written() -> None:
+def test_an_integer_is_the_same_label_however_it_is_written() -> None:
     whole = Head(problem_type=SINGLE_LABEL, labels=["-1", "0", "1"])
     assert [whole.target(label) for label in ("-1", "-1.0", "0.0", "-0.0", "+1", "1.")] == [0, 0, 1, 1, 2, 2]
     floats = Head(problem_type=SINGLE_LABEL, labels=["1.0", "1.5"])
@@ -96,7 +96,7 @@ def test_whole_numbers_are_the_same_label_however_they_are_written() -> None:
 
 
 @pytest.mark.parametrize("labels", [["-1", "-2"], ["0.5", "1.5"], ["1.0", "low"]])
-def test_where_a_name_is_a_number_numbers_are_names_alone(labels: list[str]) -> None:
+def test_numbers_are_names_and_not_ids_where_a_name_is_a_number(labels: list[str]) -> None:
     with pytest.raises(ValueError, match=r"label '0' is not in the list; expected [^;]*$") as caught:
         Head(problem_type=SINGLE_LABEL, labels=labels).target("0")
     assert "a number from" not in str(caught.value)
@@ -113,7 +113,7 @@ def test_rare_labels_are_a_stratum_of_their_own() -> None:
     assert strata([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]], head) == ["common", "common", "rare", ""]
 
 
-def test_values_are_put_in_tenths() -> None:
+def test_values_are_stratified_by_decile() -> None:
     found = strata([float(value) for value in range(100)], Head(problem_type=REGRESSION, labels=["v"]))
     assert [found.count(str(tenth)) for tenth in range(10)] == [10] * 10
 

@@ -15,22 +15,22 @@ from typing import Any
 import pytest
 
 from ftx.errors import FtxError, ModelError
-from ftx.finetune.data.bad_rows import BadRows
 from ftx.finetune.data.hub import hub_rows
-from ftx.finetune.data.table import Columns
 from ftx.finetune.model import hub
 from ftx.finetune.model.head import SINGLE_LABEL, Head
+from ftx.tables.bad_rows import BadRows
+from ftx.tables.columns import Columns
 from tests.finetune.model.hub_server import COMMIT, commit_of, serve_hub
 
 # One process for many cases: loading transformers takes most of the time.
 SCRIPT = """
 import json, sys
 from ftx.errors import FtxError
-from ftx.finetune.data.bad_rows import BadRows
+from ftx.tables.bad_rows import BadRows
 from ftx.finetune.model.head import SINGLE_LABEL, Head
 from ftx.finetune.data.hub import hub_rows
 from ftx.finetune.model.hub import load_model, load_tokenizer
-from ftx.finetune.data.table import Columns
+from ftx.tables.columns import Columns
 
 def attempt(kind, name):
     try:
@@ -111,7 +111,7 @@ def test_models_and_data_sets_come_from_the_hub_and_then_from_the_cache(address:
         ("data", "org/reviews"), ("data", f"org/reviews@{COMMIT}"), ("data", f"org/reviews@{commit_of('old')}"),
         offline=True,
     )  # fmt: skip
-    # datasets gives what the cache holds of any revision; ftx does not take another one than was asked for.
+    # datasets returns any cached revision; ftx accepts only the one asked for.
     assert by_commit == reviews
     assert isinstance(other_commit, str)
     assert "the cache holds another revision than" in other_commit
@@ -123,7 +123,7 @@ def test_models_and_data_sets_come_from_the_hub_and_then_from_the_cache(address:
 
 
 def failing(error: BaseException) -> Callable[..., None]:
-    """What a library does that fails deep inside, and wraps what happened."""
+    """Make a function that fails as libraries do, with the cause wrapped in another error."""
 
     def load(*arguments: object, **options: object) -> None:
         try:
@@ -138,7 +138,7 @@ def failing(error: BaseException) -> Callable[..., None]:
 
 @pytest.fixture
 def loaders(monkeypatch: pytest.MonkeyPatch, tiny_model: Callable[[str], Path]) -> Any:
-    """Calls each loader with libraries that fail by an error."""
+    """Call each loader with libraries that fail with an error."""
     import datasets
     import transformers
 
@@ -162,7 +162,7 @@ def loaders(monkeypatch: pytest.MonkeyPatch, tiny_model: Callable[[str], Path]) 
     return fail
 
 
-def test_too_little_memory_is_not_called_a_damaged_model(loaders: Any) -> None:
+def test_running_out_of_memory_is_not_reported_as_a_damaged_model(loaders: Any) -> None:
     for load in loaders(MemoryError("no room")):
         with pytest.raises(MemoryError):
             load()
@@ -174,18 +174,18 @@ def test_too_little_memory_is_not_called_a_damaged_model(loaders: Any) -> None:
             load()
 
 
-def test_a_full_disk_is_called_so(loaders: Any) -> None:
+def test_a_full_disk_is_reported(loaders: Any) -> None:
     for load in loaders(OSError(errno.ENOSPC, "No space left on device", "/cache/x")):
         with pytest.raises(
             FtxError, match=r"No space left on device \(/cache/x\); make room there, or name .* HF_HOME"
         ):
             load()
     for load in loaders(OSError(errno.ENOENT, "No such file")):
-        with pytest.raises(FtxError, match=r"something went wrong; .*(--model starter|put a whole config\.json)"):
+        with pytest.raises(FtxError, match=r"something went wrong; .*(--model starter|put a complete config\.json)"):
             load()
 
 
-def test_a_models_folder_is_looked_at_before_it_is_opened(tmp_path: Path) -> None:
+def test_a_model_folder_with_special_files_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     os.mkfifo(folder / "config.json")
@@ -200,7 +200,7 @@ def test_a_models_folder_is_looked_at_before_it_is_opened(tmp_path: Path) -> Non
             hub.load_tokenizer(model)
 
 
-def test_numbered_labels_that_have_no_name_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_label_ids_without_a_name_are_missing_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     names = datasets.ClassLabel(names=["neg", "pos"])

@@ -30,11 +30,11 @@ def test_balanced_weights_are_scikit_learns() -> None:
     assert balanced_weights([0, 0, 1], 3)[2] == 0
 
 
-def test_the_loss_is_the_models_own_unless_asked() -> None:
+def test_the_default_loss_is_the_models_own() -> None:
     assert loss_function(Recipe(model="m", dataset="d"), [*NUMBERS], HEAD) is None
 
 
-def test_class_weights_and_smoothing_make_the_loss() -> None:
+def test_the_loss_with_class_weights_and_label_smoothing() -> None:
     recipe = Recipe(model="m", dataset="d", class_weights="balanced", label_smoothing=0.1)
     loss = loss_function(recipe, [*NUMBERS], HEAD)
     assert loss is not None
@@ -46,7 +46,7 @@ def test_class_weights_and_smoothing_make_the_loss() -> None:
     )
 
 
-def test_each_of_several_labels_has_its_weight_and_smoothing() -> None:
+def test_the_multi_label_loss_with_weights_and_smoothing() -> None:
     recipe = Recipe(model="m", dataset="d", class_weights="balanced", label_smoothing=0.2)
     rows = [[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0]]
     assert positive_weights(rows) == [3.0, 3.0, 1.0]  # all rows have the last one: nothing to balance
@@ -58,7 +58,7 @@ def test_each_of_several_labels_has_its_weight_and_smoothing() -> None:
     assert loss(SimpleNamespace(logits=LOGITS[:4]), truth).item() == pytest.approx(expected.item())
 
 
-def test_a_regression_has_no_labels_to_weigh() -> None:
+def test_class_weights_are_refused_for_a_regression() -> None:
     recipe = Recipe(model="m", dataset="d", class_weights="balanced")
     with pytest.raises(RecipeError, match="a regression has none"):
         loss_function(recipe, [0.5, 1.5], Head(problem_type=REGRESSION, labels=["stars"]))
@@ -81,7 +81,7 @@ def test_frozen_layers_keep_their_weights(tiny_model: Callable[[str], Path], rev
         freeze_layers(model, 9)
 
 
-def test_accumulated_gradients_take_the_steps_of_the_larger_batch(
+def test_gradient_accumulation_equals_the_larger_batch(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
 ) -> None:
     checkpoint = tiny_model("single_label_classification")
@@ -118,6 +118,6 @@ def test_the_best_checkpoint_is_kept_and_training_stops_early(
         {"schedule": "never"},
     ],
 )
-def test_values_that_do_not_go_together_are_refused(values: dict[str, Any]) -> None:
+def test_conflicting_values_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         Recipe(model="m", dataset="d", **values)

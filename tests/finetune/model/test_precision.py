@@ -27,20 +27,20 @@ from tests.conftest import tiny_recipe
         ("bf16", True, True, "bf16"),
     ],
 )
-def test_what_is_chosen(asked: str, cuda: bool, bf16: bool, chosen: str) -> None:
+def test_the_precision_chosen_for_each_device(asked: str, cuda: bool, bf16: bool, chosen: str) -> None:
     found, reason = choose_precision(asked, cuda=cuda, cuda_bf16=bf16)
     assert found == chosen
     assert reason
 
 
-def test_what_is_not_possible_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsupported_precision_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx2"})
     for asked, cuda in (("fp16", False), ("bf16", False), ("bf16", True)):
         with pytest.raises(RecipeError, match=f"precision {asked}"):
             choose_precision(asked, cuda=cuda, cuda_bf16=False)
 
 
-def test_bf16_on_a_cpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_on_a_cpu_that_supports_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "cpu_flags", lambda: {"avx512_bf16"})
     assert choose_precision("bf16", cuda=False, cuda_bf16=False)[0] == "bf16"
 
@@ -55,7 +55,7 @@ def test_bf16_on_a_cpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
         (1.5, float("nan"), 0.999, "fp32"),
     ],
 )
-def test_a_cpu_trains_in_bf16_only_where_a_trial_is_faster_and_as_good(
+def test_a_cpu_trains_in_bf16_only_if_it_is_faster_with_the_same_gradients(
     monkeypatch: pytest.MonkeyPatch, speedup: float, loss_change: float, cosine: float, chosen: str
 ) -> None:
     tried = Bf16Trial(step_sec=0.1, speedup=speedup, loss_change=loss_change, gradient_cosine=cosine)
@@ -69,7 +69,7 @@ def test_a_cpu_trains_in_bf16_only_where_a_trial_is_faster_and_as_good(
     assert choose_precision("auto", cuda=False, cuda_bf16=False, trial=lambda: tried)[0] == "fp32"
 
 
-def test_a_trial_moves_nothing(tiny_model: Callable[[str], Path]) -> None:
+def test_a_trial_leaves_weights_and_random_state_unchanged(tiny_model: Callable[[str], Path]) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification
 
@@ -84,13 +84,13 @@ def test_a_trial_moves_nothing(tiny_model: Callable[[str], Path]) -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     assert all(weight.grad is None for weight in model.parameters())
-    assert 0 < tried.loss_change < 0.02  # bf16 has 8 bits: another loss, but nearly the same
+    assert 0 < tried.loss_change < 0.02  # bf16 has 8 bits of precision: a slightly different loss
     assert 0.99 < tried.gradient_cosine < 1.0001
     assert tried.speedup > 0
 
 
 @pytest.mark.parametrize("jump_sec", [0.0, 3600.0, -3600.0])
-def test_no_clock_makes_a_trial_fail(
+def test_a_trial_passes_whatever_the_clock_says(
     tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, jump_sec: float
 ) -> None:
     import torch
@@ -102,11 +102,11 @@ def test_no_clock_makes_a_trial_fail(
     ids = torch.randint(5, 40, (8, 12), generator=torch.Generator().manual_seed(1))
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.arange(8) % 2}
     tried = try_bf16(model, [batch] * 3)
-    assert 0.99 < tried.gradient_cosine < 1.0001  # the verdict does not hang on the clock
+    assert 0.99 < tried.gradient_cosine < 1.0001  # does not depend on the clock
     assert precision.judge(tried)[0] in ("fp32", "bf16")  # the choice may
 
 
-def test_a_trial_is_made_once_for_a_kind_of_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_trials_are_cached_per_kind_of_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FTX_HOME", str(tmp_path / "cache"))
     model = SimpleNamespace(config=SimpleNamespace(model_type="bert", num_hidden_layers=2, hidden_size=8, vocab_size=9))
     found = [
@@ -137,7 +137,7 @@ def test_bf16_trains_on_a_cpu(tiny_model: Callable[[str], Path], reviews: Path, 
     assert report.precision == "bf16"
     assert report.metrics["accuracy"] >= 0.9
     assert load_recipe(str(tmp_path / "run/recipe.toml")).precision == "bf16"
-    # The next run of the same process is not.
+    # The next run of the process is in fp32 again.
     losses = [train(replace(recipe, precision="fp32", max_steps=5), tmp_path / name).train_loss for name in "ab"]
     again = train(replace(recipe, max_steps=5), tmp_path / "c").train_loss
     assert losses[0] == losses[1] != again

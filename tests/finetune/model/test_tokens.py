@@ -1,4 +1,4 @@
-"""No text is longer than what a model has positions for, whatever its tokenizer says."""
+"""Texts are truncated to the positions of the model, whatever its tokenizer says."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def test_more_tokens_than_positions_are_refused_before_training(roberta: Path, r
     assert list(tmp_path.iterdir()) == []
 
 
-def test_long_texts_are_cut_to_the_positions_there_are(roberta: Path, long_rows: Path, tmp_path: Path) -> None:
+def test_long_texts_are_truncated_to_the_positions_of_the_model(roberta: Path, long_rows: Path, tmp_path: Path) -> None:
     report = train(tiny_recipe(roberta, long_rows, Recipe, max_length=64, max_steps=1), tmp_path / "run")
     assert report.data.truncated_share == 1
     assert report.data.token_percentiles["max"] > 900
-    # As it came, without a limit of its own in the tokenizer.
+    # The original model, whose tokenizer has no limit.
     assert evaluate(roberta, long_rows).rows == 96
 
 
@@ -72,7 +72,7 @@ def test_long_texts_are_cut_to_the_positions_there_are(roberta: Path, long_rows:
         ("config.json", {"id2label": {"0": "a", "2": "b"}}, "id2label is .*, expected a name for each label"),
     ],
 )
-def test_what_a_checkpoints_files_say_is_checked(
+def test_the_config_files_of_a_checkpoint_are_checked(
     tmp_path: Path, reviews: Path, file: str, change: dict[str, Any], reason: str | None
 ) -> None:
     folder = build_tiny(tmp_path / "model", "single_label_classification", ["negative", "positive"])

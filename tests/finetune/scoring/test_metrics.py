@@ -9,6 +9,7 @@ from scipy.special import logit
 from ftx.errors import RecipeError
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head
 from ftx.finetune.recipe import BEST_METRICS
+from ftx.finetune.scoring.measures import measured
 from ftx.finetune.scoring.metrics import METRICS, check_best_metric, measure_of
 
 CHANCE = np.random.default_rng(3)
@@ -53,7 +54,7 @@ def test_regression_metrics_are_scipys() -> None:
 
 
 @pytest.mark.parametrize("spread", [1e-300, 1e-14, 1e18])
-def test_a_correlation_of_values_that_hardly_vary_is_a_number_and_no_warning(spread: float) -> None:
+def test_correlations_of_nearly_constant_values_are_finite_without_a_warning(spread: float) -> None:
     measure = measure_of(Head(problem_type=REGRESSION, labels=["stars"]))
     for base in (0.0, 1.0):
         values = base + spread * np.arange(5.0)
@@ -62,10 +63,24 @@ def test_a_correlation_of_values_that_hardly_vary_is_a_number_and_no_warning(spr
         assert -1.0001 <= found["pearson"] <= 0.0001
 
 
-def test_the_best_metric_must_be_one_of_the_heads() -> None:
+def test_the_best_metric_must_suit_the_head() -> None:
     assert {*BEST_METRICS} == {"loss", *(name for names in METRICS.values() for name in names)}
     head = Head(problem_type=REGRESSION, labels=["stars"])
     check_best_metric("pearson", head)
     check_best_metric("", head)
     with pytest.raises(RecipeError, match="best_metric is 'accuracy', expected one of mae, rmse"):
         check_best_metric("accuracy", head)
+
+
+@pytest.mark.parametrize("problem_type", [SINGLE_LABEL, MULTI_LABEL, REGRESSION])
+def test_the_metrics_are_the_same_without_evaluate(problem_type: str) -> None:
+    head = Head(problem_type=problem_type, labels=["stars"] if problem_type == REGRESSION else ["a", "b", "c"])
+    logits = CHANCE.normal(size=(60, len(head.labels))).astype(np.float32)
+    targets = {
+        SINGLE_LABEL: CHANCE.integers(0, 3, 60),
+        MULTI_LABEL: (CHANCE.random((60, 3)) < 0.4).astype(np.float64),
+        REGRESSION: CHANCE.normal(size=60),
+    }[problem_type]
+    found = measured(logits, targets, head, {"a": 0.3})
+    assert found == pytest.approx(measure_of(head, {"a": 0.3})(logits, targets))
+    assert tuple(found) == METRICS[problem_type]

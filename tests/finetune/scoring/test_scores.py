@@ -15,7 +15,7 @@ from ftx.finetune.scoring.scores import (
     SingleLabelScores,
     bootstrap_interval,
     calibration_error,
-    score,
+    compute_scores,
     scores_from,
 )
 
@@ -27,7 +27,7 @@ REFERENCES = np.where(CHANCE.random(500) < 0.7, LOGITS.argmax(axis=1), CHANCE.in
 
 
 def test_scores_are_scikit_learns() -> None:
-    found = score(LOGITS, REFERENCES, HEAD, 0, {})
+    found = compute_scores(LOGITS, REFERENCES, HEAD, 0, {})
     assert isinstance(found, SingleLabelScores)
     predictions = LOGITS.argmax(axis=1)
     assert found.f1_weighted == pytest.approx(sklearn.metrics.f1_score(REFERENCES, predictions, average="weighted"))
@@ -60,16 +60,16 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
 
 
 def test_a_class_without_rows_scores_nothing() -> None:
-    found = score(LOGITS[:4], np.zeros(4, dtype=np.int64), HEAD, 0, {})
+    found = compute_scores(LOGITS[:4], np.zeros(4, dtype=np.int64), HEAD, 0, {})
     assert isinstance(found, SingleLabelScores)
     assert found.classes["c"].support == 0
     assert found.classes["c"].recall == 0
     assert found.f1_weighted == pytest.approx(found.classes["a"].f1)
 
 
-def test_each_of_several_labels_is_scored_from_its_threshold() -> None:
+def test_each_label_is_scored_at_its_threshold() -> None:
     truth = (CHANCE.random((500, 3)) < 0.3).astype(np.float32)
-    found = score(LOGITS, truth, Head(problem_type=MULTI_LABEL, labels=LABELS), 0, {"b": 0.9})
+    found = compute_scores(LOGITS, truth, Head(problem_type=MULTI_LABEL, labels=LABELS), 0, {"b": 0.9})
     assert isinstance(found, MultiLabelScores)
     shares = 1 / (1 + np.exp(-LOGITS.astype(np.float64)))
     given = shares >= [0.5, 0.9, 0.5]
@@ -82,9 +82,11 @@ def test_each_of_several_labels_is_scored_from_its_threshold() -> None:
     assert found.accuracy_interval[0] <= (given == truth).all(axis=1).mean() <= found.accuracy_interval[1]
 
 
-def test_values_are_scored_with_bias_and_interval() -> None:
+def test_regression_scores() -> None:
     truth = CHANCE.normal(size=3000)
-    found = score((truth + 0.5)[:, None].astype(np.float32), truth, Head(problem_type=REGRESSION, labels=["v"]), 0, {})
+    found = compute_scores(
+        (truth + 0.5)[:, None].astype(np.float32), truth, Head(problem_type=REGRESSION, labels=["v"]), 0, {}
+    )
     assert isinstance(found, RegressionScores)
     assert found.bias == pytest.approx(0.5, abs=1e-5)
     assert found.p90_abs_error == pytest.approx(0.5, abs=1e-5)
@@ -101,8 +103,8 @@ def test_values_are_scored_with_bias_and_interval() -> None:
     ],
     ids=lambda value: getattr(value, "problem_type", ""),
 )
-def test_scores_come_back_from_json(head: Head, references: Any) -> None:
-    found = score(LOGITS[:, : len(head.labels)], references, head, 0, {})
+def test_scores_round_trip_through_json(head: Head, references: Any) -> None:
+    found = compute_scores(LOGITS[:, : len(head.labels)], references, head, 0, {})
     written = json.dumps(asdict(found))
     read = scores_from(json.loads(written), head.problem_type)
     assert type(read) is type(found)

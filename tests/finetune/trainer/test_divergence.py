@@ -1,4 +1,4 @@
-"""A training that diverges is an error, and never a run with NaN in it."""
+"""A training that diverges is an error, and leaves no run with NaN in it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 from ftx.cli import ftx
 from ftx.errors import ModelError, RecipeError
 from ftx.finetune import Recipe, evaluate, train
-from ftx.finetune.trainer.divergence import check_figures
+from ftx.finetune.trainer.divergence import stop_if_diverged
 from tests.conftest import review_rows, tiny_recipe, write_jsonl
 
 
 def strictly(text: str) -> Any:
-    """Read JSON as the standard has it: without NaN and Infinity."""
+    """Parse standard JSON, without NaN and Infinity."""
 
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
@@ -30,7 +30,7 @@ def strictly(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def test_the_command_ends_with_one_line_and_leaves_nothing(
+def test_the_command_fails_with_one_line_and_leaves_nothing_behind(
     tiny_model: Callable[[str], Path], reviews: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "run"
@@ -52,16 +52,16 @@ def test_the_command_ends_with_one_line_and_leaves_nothing(
             {"logging_steps": 1, "save_steps": 1},
             "after [2-4] steps: the (loss|grad norm)",
         ),
-        ("single_label_classification", {"max_steps": 1}, "after 1 steps: the answer on the held-out"),
+        ("single_label_classification", {"max_steps": 1}, "after 1 steps: the logit on held-out rows"),
         (
             "multi_label_classification",
             {"logging_steps": 50, "eval_steps": 1, "train_batch_size": 32},
-            "after [1-4] steps: the answer on the held-out rows is nan",
+            "after [1-4] steps: the logit on held-out rows is nan",
         ),
-        ("regression", {"learning_rate": 1e18, "max_steps": 3}, "the (train loss|loss|answer on the held-out rows) is"),
+        ("regression", {"learning_rate": 1e18, "max_steps": 3}, "the (train loss|loss|logit on held-out rows) is"),
     ],
 )
-def test_it_is_noticed_as_soon_as_something_is_logged_or_measured(
+def test_divergence_is_detected_at_the_next_log_or_evaluation(
     tiny_model: Callable[[str], Path], tmp_path: Path, problem_type: str, values: dict[str, Any], what: str
 ) -> None:
     labels: dict[str, Any] = {
@@ -78,28 +78,28 @@ def test_it_is_noticed_as_soon_as_something_is_logged_or_measured(
     with pytest.raises(RecipeError, match=what):
         train(recipe, tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
-    # No unfinished run stands in the way of one with another rate.
+    # No unfinished run blocks the next one.
     train(tiny_recipe(tiny_model(problem_type), data, Recipe, max_steps=1), tmp_path / "run")
 
 
-def test_an_fp16_scaler_may_meet_an_infinite_gradient_and_nothing_else() -> None:
+def test_only_the_gradient_norm_of_fp16_may_be_infinite() -> None:
     logs = {"loss": 0.5, "grad_norm": math.inf, "epoch": 1}
-    check_figures(logs, SimpleNamespace(fp16=True), 3)
+    stop_if_diverged(logs, SimpleNamespace(fp16=True), 3)
     for figures, fp16 in ((logs, False), ({"loss": math.nan}, True), ({"eval_rmse": math.inf}, False)):
         args = SimpleNamespace(fp16=fp16, should_save=False, learning_rate=1.0)
         with pytest.raises(
             RecipeError, match=r"^Training diverged after 3 steps: the (grad norm|loss|rmse) is (inf|nan);"
         ):
-            check_figures(figures, args, 3)
+            stop_if_diverged(figures, args, 3)
 
 
-def test_what_a_run_writes_is_json(tiny_run: Path) -> None:
+def test_a_run_writes_standard_json(tiny_run: Path) -> None:
     strictly((tiny_run / "metrics.json").read_text())
     for line in (tiny_run / "history.jsonl").read_text().splitlines():
         strictly(line)
 
 
-def test_a_checkpoint_that_answers_nan_has_no_accuracy(tiny_run: Path, tmp_path: Path) -> None:
+def test_evaluating_a_checkpoint_with_nan_logits_is_an_error(tiny_run: Path, tmp_path: Path) -> None:
     run = shutil.copytree(tiny_run, tmp_path / "run")
     weights = load_file(run / "checkpoint/model.safetensors")
     weights["classifier.bias"][1] = math.nan

@@ -1,4 +1,4 @@
-"""Two processes over gloo, as `torchrun` starts them: one writer, and what one process with the whole batch learns."""
+"""Two processes over gloo, started by `torchrun`: one writer, and the result of one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     # Each process draws its own dropout.
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     (model / "config.json").write_text(json.dumps(config))
-    # 64 rows to learn from and 32 held out: whole batches.
+    # 64 training rows and 32 held-out rows: full batches.
     rows = review_rows()
     held_out = [row for row in rows if any(word in row[0] for word in (POSITIVE[0], POSITIVE[1], "bad", "awful"))]
     write_jsonl(folder / "validation.jsonl", held_out)
@@ -68,7 +68,7 @@ def metrics_of(run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(tmp_path: Path, arguments: list[str], alone: Path) -> None:
+def test_two_processes_train_as_one_does(tmp_path: Path, arguments: list[str], alone: Path) -> None:
     output = tmp_path / "run"
     status, said, errors = launch(TORCHRUN, *arguments, "--batch-size", "8", "--output", str(output), "--json")
     assert status == 0, errors
@@ -81,11 +81,11 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, arguments: list[str],
     assert two["accuracy"] == one["accuracy"]
     before, after = (load_file(run / "checkpoint/model.safetensors") for run in (alone, output))
     assert max((before[name] - after[name]).abs().max().item() for name in before) < 1e-3
-    # One writer, one voice.
+    # Only one process writes files and messages.
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert {path.name for path in output.iterdir()} == {path.name for path in alone.iterdir()}
     assert json.loads(said)["processes"] == 2
-    assert errors.count("rows to learn from") == 1
+    assert errors.count("training rows, ") == 1
     steps = [json.loads(line)["step"] for line in (output / "history.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
     assert len(steps) == len((alone / "history.jsonl").read_text().splitlines())

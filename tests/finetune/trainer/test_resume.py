@@ -1,4 +1,4 @@
-"""A run that was killed at any point goes on and ends as an unbroken one does. The kills are real (SIGKILL)."""
+"""A run killed at any point can be resumed, and ends as an uninterrupted one does. The kills are real (SIGKILL)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from ftx.errors import OutputError, RecipeError
 from ftx.finetune import Recipe, load_recipe, train
 from ftx.finetune.trainer.checkpoints import EpochSampler
-from ftx.finetune.trainer.unfinished import COMPLETE, newest_checkpoint, newest_sound_checkpoint, unfinished_steps
+from ftx.finetune.trainer.unfinished import COMPLETE, complete_checkpoints, newest_intact, unfinished_steps
 from ftx.output.place import beside
 from ftx.output.publishing import is_finished
 from ftx.output.record import write_record
@@ -45,7 +45,7 @@ def unbroken(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def processes() -> Any:
-    """Processes that have torch and transformers loaded from the start, so that a kill strikes the training."""
+    """Processes with torch and transformers already loaded, so that a kill hits the training."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ftx.finetune", "torch", "transformers", "ftx.finetune.trainer.setup"])
     return context
@@ -71,7 +71,7 @@ def assert_same_end(run: Path, unbroken: Path) -> None:
 
 
 def die_half_written(path: Any) -> None:
-    """Leave half a file behind, and this process."""
+    """Write half a record, and kill this process."""
     with Path(path).open("ab") as file:
         file.write(b"{half")
         file.flush()
@@ -79,11 +79,11 @@ def die_half_written(path: Any) -> None:
 
 
 def train_and_die(recipe: Recipe, output: Path, point: str, count: int) -> None:
-    """Train, and be killed where a point of the work is passed for the count-th time."""
+    """Train, and be killed when a point of the work is reached for the count-th time."""
     import torch
 
     from ftx.finetune.trainer import checkpoints
-    from ftx.finetune.trainer.setup import Progress
+    from ftx.finetune.trainer.progress import Progress
 
     passed = 0
 
@@ -103,9 +103,9 @@ def train_and_die(recipe: Recipe, output: Path, point: str, count: int) -> None:
         Progress.on_log = dying(Progress.on_log, lambda self, *_: self.history_file)  # type: ignore[method-assign]
     elif point == "file":  # of a checkpoint
         torch.save = dying(torch.save, lambda _, path: path)
-    elif point == "whole":  # all of a checkpoint's files, and not yet called complete
+    elif point == "whole":  # all files of a checkpoint are written, but not its mark
         checkpoints.write_record = dying(checkpoints.write_record)
-    else:  # a checkpoint is in its place, and an older one is to go
+    else:  # a checkpoint is in place, and an older one not yet removed
         checkpoints.drop_older = dying(checkpoints.drop_older)
     train(recipe, output, resume=True)
 
@@ -123,7 +123,7 @@ def test_twenty_kills_at_random_points(processes: Any, recipe: Recipe, unbroken:
         process = processes.Process(target=train_and_die, args=(recipe, output, point, count))
         process.start()
         process.join(LONGEST_SEC)
-        if output.exists():  # it came to its end before the kill did
+        if output.exists():  # the run finished before the kill
             assert process.exitcode == 0
             assert_same_end(output, unbroken)
             output.rename(tmp_path / f"done-{kills}-{count}")
@@ -145,8 +145,8 @@ def test_twenty_kills_at_random_points(processes: Any, recipe: Recipe, unbroken:
 
 
 def interrupted(recipe: Recipe, output: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    """A run that Ctrl-C ends after some steps."""
-    from ftx.finetune.trainer.setup import Progress
+    """Interrupt a run after some steps, as Ctrl-C does."""
+    from ftx.finetune.trainer.progress import Progress
 
     plain = Progress.on_step_end
 
@@ -161,13 +161,13 @@ def interrupted(recipe: Recipe, output: Path, monkeypatch: pytest.MonkeyPatch, a
 
 
 @pytest.mark.parametrize("after", [13, 18, 19])
-def test_an_interrupted_run_goes_on_in_the_middle_and_at_the_end_of_an_epoch(
+def test_an_interrupted_run_resumes_within_and_between_epochs(
     recipe: Recipe, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     output = tmp_path / "run"
     interrupted(recipe, output, monkeypatch, after)
     assert unfinished_steps(beside(output, "partial")) == (after - 1) // 2 * 2
-    with pytest.raises(OutputError, match=r"begun and not finished, .* steps are done: go on with --resume"):
+    with pytest.raises(OutputError, match=r"unfinished, with .* steps done: continue with --resume"):
         train(recipe, output)
     with pytest.raises(RecipeError, match=r"unfinished run has epochs = 6\.0"):
         train(replace(recipe, epochs=7.0), output, resume=True)
@@ -198,7 +198,7 @@ def test_relative_paths_mean_the_same_from_any_folder(
     assert load_recipe(str(output / "recipe.toml")) == load_recipe(str(output.with_name("again") / "recipe.toml"))
 
 
-def test_a_run_killed_between_its_last_step_and_its_end_goes_on(
+def test_a_run_killed_after_its_last_step_resumes(
     recipe: Recipe, unbroken: Path, after_all_steps: Path, tmp_path: Path
 ) -> None:
     staging = shutil.copytree(after_all_steps, beside(tmp_path / "run", "partial"))
@@ -207,36 +207,36 @@ def test_a_run_killed_between_its_last_step_and_its_end_goes_on(
     assert_same_end(tmp_path / "run", unbroken)
 
 
-def test_a_run_killed_between_its_end_and_its_place_is_put_there(
+def test_a_finished_run_killed_before_its_rename_is_put_into_place(
     recipe: Recipe, unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(unbroken, beside(tmp_path / "run", "partial"))
     report = train(recipe, tmp_path / "run", resume=True)
     assert report.steps == 54
-    assert "finished by an earlier command, which did not come to put it into its place" in capsys.readouterr().err
+    assert "finished by an earlier command, which was ended before it could publish it" in capsys.readouterr().err
     assert_same_end(tmp_path / "run", unbroken)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_overwrite_begins_anew(recipe: Recipe, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overwrite_starts_over(recipe: Recipe, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "run"
     interrupted(recipe, output, monkeypatch, 13)
     train(recipe, output, overwrite=True)
     assert_same_end(output, unbroken)
 
 
-def test_a_checkpoint_without_its_mark_is_not_trusted(tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_mark_is_ignored(tmp_path: Path) -> None:
     for step, complete in ((2, True), (10, True), (12, False)):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         if complete:
             (folder / "COMPLETE").touch()
-    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert complete_checkpoints(tmp_path) == [tmp_path / "checkpoint-10", tmp_path / "checkpoint-2"]
 
 
 @pytest.fixture(scope="module")
 def after_12_steps(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a run leaves that Ctrl-C ended after 13 steps: checkpoints after 10 and 12."""
+    """The staging folder of a run interrupted after 13 steps, with checkpoints at 10 and 12."""
     output = tmp_path_factory.mktemp("after-12") / "run"
     with pytest.MonkeyPatch.context() as patch:
         interrupted(recipe, output, patch, 13)
@@ -245,15 +245,15 @@ def after_12_steps(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def after_all_steps(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a run leaves that Ctrl-C ended after its last step, before it wrote anything else."""
+    """The staging folder of a run interrupted after its last step and its evaluation."""
     from ftx.finetune import training
 
-    def killed(*arguments: Any) -> None:
+    def killed(**values: Any) -> None:
         raise KeyboardInterrupt
 
     output = tmp_path_factory.mktemp("after-all") / "run"
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "mean_loss", killed)
+        patch.setattr(training, "TrainingReport", killed)
         train(recipe, output)
     return beside(output, "partial")
 
@@ -270,35 +270,35 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "flipped", "missing"])
-def test_every_damage_of_the_newest_checkpoint_is_seen(after_12_steps: Path, tmp_path: Path, how: str) -> None:
+def test_any_damage_of_the_newest_checkpoint_is_detected(after_12_steps: Path, tmp_path: Path, how: str) -> None:
     whole = after_12_steps / "trainer"
-    assert newest_sound_checkpoint(whole) == (whole / "checkpoint-12", {})
+    assert newest_intact(whole) == (whole / "checkpoint-12", {})
     names = [path.name for path in (whole / "checkpoint-12").iterdir()]
     assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json", "rng_state.pth"} < set(names)
     for name in set(names) - ({COMPLETE} if how == "missing" else set()):
         folder = shutil.copytree(whole, tmp_path / name)
         damage(folder / "checkpoint-12" / name, how)
-        found, damaged = newest_sound_checkpoint(folder)
+        found, damaged = newest_intact(folder)
         assert found == folder / "checkpoint-10", name
         assert set(damaged) == {"checkpoint-12"}
 
 
-def test_a_checkpoint_of_which_the_best_one_is_damaged_is_not_gone_on_from(tmp_path: Path) -> None:
+def test_a_checkpoint_whose_best_one_is_damaged_is_not_resumed(tmp_path: Path) -> None:
     for step, best in ((2, 2), (4, 2), (6, 6), (8, 6)):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         (folder / "trainer_state.json").write_text(json.dumps({"best_global_step": best}))
         (folder / "model.safetensors").write_text("weights")
         write_record(folder, COMPLETE)
-    assert newest_sound_checkpoint(tmp_path) == (tmp_path / "checkpoint-8", {})
+    assert newest_intact(tmp_path) == (tmp_path / "checkpoint-8", {})
     damage(tmp_path / "checkpoint-6/model.safetensors", "flipped")
-    found, damaged = newest_sound_checkpoint(tmp_path)
+    found, damaged = newest_intact(tmp_path)
     assert found == tmp_path / "checkpoint-4"
     assert damaged == dict.fromkeys(["checkpoint-8", "checkpoint-6"], "model.safetensors of checkpoint-6")
 
 
 @pytest.mark.parametrize(("name", "how"), [("model.safetensors", "flipped"), ("scheduler.pt", "empty")])
-def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(
+def test_a_run_resumes_from_the_newest_intact_checkpoint(
     recipe: Recipe, unbroken: Path, after_12_steps: Path, tmp_path: Path, name: str, how: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -306,18 +306,18 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(
     damage(staging / "trainer/checkpoint-12" / name, how)
     train(recipe, tmp_path / "run", resume=True)
     said = capsys.readouterr().err
-    assert f"checkpoint-12 is left out, for it is damaged: {name} of checkpoint-12\n" in said
+    assert f"checkpoint-12 is discarded, as it is damaged: {name} of checkpoint-12\n" in said
     assert "Resuming after 10 steps\n" in said
     assert_same_end(tmp_path / "run", unbroken)
 
 
-def test_a_run_of_which_every_checkpoint_is_damaged_says_so_and_is_kept(
+def test_a_run_with_only_damaged_checkpoints_is_refused_and_kept(
     recipe: Recipe, after_12_steps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     staging = shutil.copytree(after_12_steps, beside(tmp_path / "run", "partial"))
     for checkpoint in (staging / "trainer").glob("checkpoint-*"):
         damage(checkpoint / "optimizer.pt", "cut")
-    words = r"every checkpoint is damaged: optimizer\.pt of checkpoint-12; .* of checkpoint-10; begin anew with --over"
+    words = r"every checkpoint is damaged: optimizer\.pt of checkpoint-12; .* of checkpoint-10; start over with --over"
     with pytest.raises(OutputError, match=words):
         train(recipe, tmp_path / "run", resume=True)
     assert "--resume" not in capsys.readouterr().err
@@ -327,7 +327,7 @@ def test_a_run_of_which_every_checkpoint_is_damaged_says_so_and_is_kept(
 @pytest.mark.parametrize(
     "name", ["checkpoint/tokenizer.json", "checkpoint/config.json", "metrics.json", "training.svg"]
 )
-def test_a_disk_that_is_full_at_the_end_keeps_the_work(
+def test_a_disk_that_is_full_at_the_end_loses_no_work(
     recipe: Recipe, unbroken: Path, after_all_steps: Path, tmp_path: Path, name: str
 ) -> None:
     if not Path("/dev/full").exists():
@@ -336,7 +336,7 @@ def test_a_disk_that_is_full_at_the_end_keeps_the_work(
     shutil.copytree(after_all_steps, staging)
     (staging / name).parent.mkdir(exist_ok=True)
     (staging / name).symlink_to("/dev/full")
-    words = "No space left on device.*; make room and go on with --resume: 54 steps are done and kept"
+    words = "No space left on device.*; free some space and continue with --resume: 54 steps are done and kept"
     with pytest.raises(OutputError, match=words):
         train(recipe, output, resume=True)
     (staging / name).unlink()

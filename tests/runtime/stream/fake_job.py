@@ -16,7 +16,7 @@ from typing import Any
 
 from ftx.errors import FtxError
 from ftx.manifest import Manifest
-from ftx.runtime import Prediction
+from ftx.runtime import Prediction, PredictSettings
 from ftx.runtime.stream import journal, predict_file, rejects, writing
 
 LABELS = {
@@ -46,7 +46,7 @@ class Fake:
             input_names=("input_ids",),
             text_pair=text_pair,
         )
-        self.settings = {"batch_size": batch_size, "intra_op_num_threads": 2}
+        self.settings = PredictSettings(batch_size=batch_size, intra_op_num_threads=2)
 
     def __call__(self, texts: Sequence[Any]) -> list[Prediction]:
         return [self.answer(text) for text in texts]

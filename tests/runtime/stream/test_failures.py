@@ -36,7 +36,7 @@ def test_a_full_disk_keeps_what_is_done(tmp_path: Path, source: Path, run_job: C
         said = job.stderr
         assert job.returncode == 1, said
         assert said.startswith(f"OutputError: {target} could not be written: File too large; ")
-        assert "rows are kept: raise the limit on the size of a file (ulimit -f), then go on with --resume" in said
+        assert "rows are kept: raise the limit on the size of a file (ulimit -f), then continue with --resume" in said
         assert not target.exists()
         assert run_job(source, target, **options, resume=True).returncode == 0
         assert_same(target, whole)
@@ -48,13 +48,13 @@ def test_a_full_device(tmp_path: Path, source: Path, fake: Any) -> None:
 
 
 REMEDIES = {
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room",
-    errno.EACCES: "allow it",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EACCES: "change the permissions",
     errno.EROFS: "mount it for writing",
     errno.EMFILE: "ulimit -n",
     errno.EFBIG: "ulimit -f",
-    errno.EIO: "look after it",
+    errno.EIO: "check it, and try again",
 }
 
 
@@ -83,7 +83,7 @@ def test_each_failure_to_write_has_its_own_remedy(
         said = str(caught.value)
         assert re.match(rf"{named}( could not be written)?: {os.strerror(number)}; ", said)
         assert REMEDIES[number] in said
-        assert ("make room" in said) == (number in (errno.ENOSPC, errno.EDQUOT))
+        assert ("free some space" in said) == (number in (errno.ENOSPC, errno.EDQUOT))
         assert ("rows are kept" in said and "--resume" in said) == (steps == 5)
         assert (tmp_path / f"out.{kind}.part").exists() == (steps == 5)
         if steps == 5:
@@ -129,7 +129,7 @@ def test_a_failure_to_clear_up_does_not_hide_why(
     def refuse(path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr("ftx.runtime.stream.job.remove", refuse)
+    monkeypatch.setattr("ftx.runtime.stream.running.remove", refuse)
     with pytest.raises(DataError, match="no column 'review'"):
         predict_file(fake, source, tmp_path / "out.csv", text_column="review")
 
@@ -140,7 +140,7 @@ def test_parts_that_were_damaged(tmp_path: Path, source: Path, fake: Any) -> Non
     def damage(progress: Any) -> None:
         (tmp_path / "out.parquet.part" / "00000000.parquet").write_bytes(b"PAR1 no more")
 
-    with pytest.raises(OutputError, match=r"out.parquet.part holds damaged rows \(.*\): begin anew with --overwrite"):
+    with pytest.raises(OutputError, match=r"out.parquet.part holds damaged rows \(.*\): start over with --overwrite"):
         predict_file(fake, source, target, **options, on_chunk=damage)
     assert not target.exists()
 

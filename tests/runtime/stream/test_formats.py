@@ -193,7 +193,10 @@ def test_pairs(tmp_path: Path, make_fake: Callable[..., Any]) -> None:
         predict_file(predictor, tmp_path / f"in.{kind}", tmp_path / f"out.{kind}", **options)
         assert read_rows(tmp_path / f"out.{kind}")[0]["predicted_score"] == predictor([("a", "c")])[0].score
     (tmp_path / "one.csv").write_text("text\na\n")
-    with pytest.raises(DataError, match=r"one.csv:1: there is no column 'text_pair' for the second text"):
+    with pytest.raises(
+        DataError,
+        match=r"one.csv:1: there is no column 'text_pair'; .* --text-pair-column",
+    ):
         predict_file(predictor, tmp_path / "one.csv", tmp_path / "x.csv")
     with pytest.raises(DataError, match="reads one text at a time"):
         predict_file(make_fake(text_pair=False), tmp_path / "in.csv", tmp_path / "x.csv", **options)
@@ -249,19 +252,19 @@ WHOLE = parquet_bytes(pyarrow.table({"text": [f"text {number}" for number in ran
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", r"in.parquet:1 can't be read as Parquet"),
-        (b"no Parquet at all", r"in.parquet:1 can't be read as Parquet"),
-        (WHOLE[:100], r"in.parquet:1 can't be read as Parquet"),
-        (WHOLE[:-1], r"in.parquet:1 can't be read as Parquet"),
-        (WHOLE[:4] + b"\xff" * 3000 + WHOLE[3004:], r"in.parquet:1 can't be read as Parquet"),
+        (b"", r"in.parquet can't be read as Parquet"),
+        (b"no Parquet at all", r"in.parquet can't be read as Parquet"),
+        (WHOLE[:100], r"in.parquet can't be read as Parquet"),
+        (WHOLE[:-1], r"in.parquet can't be read as Parquet"),
+        (WHOLE[:4] + b"\xff" * 3000 + WHOLE[3004:], r"in.parquet can't be read as Parquet"),
         (parquet_bytes(pyarrow.table({"a": ["x"], "b": ["y"]})), "the columns are a, b"),
         (parquet_bytes(pyarrow.table({"text": ["x"], "predicted_label": ["y"]})), "--prefix"),
         (parquet_bytes(pyarrow.table([["x"], ["y"]], names=["text", "text"])), "stands twice"),
         (parquet_bytes(pyarrow.table({"text": ["x", None]})), r"in.parquet:2: the text is missing"),
         (parquet_bytes(pyarrow.table({"text": [["x"]]})), r"in.parquet:1: the text is a list"),
         (parquet_bytes(pyarrow.table({"text": [1.5, float("nan")]})), r"in.parquet:2: the text is missing"),
-        (parquet_bytes(pyarrow.table({"text": [b"x"]})), r"in.parquet:1: the text is a bytes"),
-        (parquet_bytes(pyarrow.table({"text": [True]})), r"in.parquet:1: the text is a bool"),
+        (parquet_bytes(pyarrow.table({"text": [b"x"]})), r"in.parquet:1: the text is bytes"),
+        (parquet_bytes(pyarrow.table({"text": [True]})), r"in.parquet:1: the text is true or false"),
     ],
 )
 def test_odd_parquet(data: bytes, words: str, tmp_path: Path, fake: Any) -> None:
@@ -297,7 +300,7 @@ def test_chunks_end_by_bytes(tmp_path: Path, fake: Any) -> None:
     sizes: list[int] = []
 
     class Counting:
-        manifest, path, sha256 = fake.manifest, fake.path, fake.sha256
+        manifest, path, sha256, settings = fake.manifest, fake.path, fake.sha256, fake.settings
 
         def __call__(self, texts: Any) -> Any:
             sizes.append(len(texts))

@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,9 +82,7 @@ CASES = [
     ok("quote-inside-unquoted", "a.csv", 'id,text\n1,5" disk\n', ['5" disk']),
     ok("quoted-delimiter", "a.csv", 'id,text\n1,"a,b"\n', ["a,b"]),
     ok("spaces-kept", "a.csv", "id,text\n1,  a  \n", ["  a  "]),
-    ok("nul", "a.csv", b"id,text\n1,a\0b\n", ["a\0b"])
-    if sys.version_info >= (3, 11)
-    else spoilt("nul", "a.csv", b"id,text\n1,a\0b\n2,b\n", 2, "line contains NUL", ["b"]),
+    ok("nul", "a.csv", b"id,text\n1,a\0b\n", ["a\0b"]),
     ok("unicode", "a.csv", "id,text\n1,é 電影 😀\n", ["é 電影 😀"]),
     ok("line-separators", "a.csv", "id,text\n1,a\u2028b\x85c\x0bd\x0ce\x1cf\n", ["a\u2028b\x85c\x0bd\x0ce\x1cf"]),
     ok("unicode-column", "a.csv", "id,文\n1,a\n", ["a"], text_column="文"),
@@ -96,8 +93,8 @@ CASES = [
     ok("wide", "a.csv", "text," + ",".join(map(str, range(2000))) + "\na" + ",1" * 2000 + "\n", ["a"]),
     ok("upper-case-suffix", "A.CSV", "text\na\n", ["a"]),
     ok("numbers", "a.csv", "text\n1\n2.50\n", ["1", "2.50"]),
-    spoilt("too-few-cells", "a.csv", "id,text\n1,a\n2\n3,c\n", 3, "1 cells, expected 2", ["a", "c"]),
-    spoilt("too-many-cells", "a.csv", "id,text\n1,a\n2,b,c\n3,c\n", 3, "3 cells, expected 2", ["a", "c"]),
+    spoilt("too-few-cells", "a.csv", "id,text\n1,a\n2\n3,c\n", 3, "1 cells separated by ',', expected 2", ["a", "c"]),
+    spoilt("too-many-cells", "a.csv", "id,text\n1,a\n2,b,c\n3,c\n", 3, "3 cells separated", ["a", "c"]),
     spoilt("ragged-after-quoted", "a.csv", 'id,text\n1,"a\n\nb"\n2\n3,c\n', 5, "1 cells", ["a\n\nb", "c"]),
     spoilt("ragged-last", "a.csv", "id,text\n1,a\n2", 3, "1 cells", ["a"]),
     spoilt("ragged-crlf", "a.csv", "id,text\r\n1,a\r\n2\r\n", 3, "1 cells", ["a"]),
@@ -118,7 +115,7 @@ CASES = [
     broken("unterminated-last", "a.csv", 'id,text\n1,a\n2,"b', 3, "is not closed"),
     broken("unterminated-after-quoted", "a.csv", 'id,text\n1,"a\nb"\n2,"c\n', 4, "is not closed"),
     broken("unterminated-header", "a.csv", 'id,"text\n1,a\n', 1, "unexpected end"),
-    broken("old-mac", "a.csv", "id,text\r1,a\r2,b\r", 1, "CR alone"),
+    broken("old-mac", "a.csv", "id,text\r1,a\r2,b\r", 0, "CR alone"),
     broken("no-text-column", "a.csv", "id,review\n1,a\n", 1, "the columns are id, review"),
     broken("no-named-column", "a.csv", "id,text\n1,a\n", 1, "no column 'review'", text_column="review"),
     broken("case-of-column", "a.csv", "id,Text\n1,a\n", 1, "no column 'text'"),
@@ -165,6 +162,13 @@ CASES = [
     ok("txt-tabs", "a.txt", "a\tb\n", ["a\tb"]),
     ok("txt-ten-megabytes", "a.txt", f"{BIG}\n{BIG}\nc\n", [BIG, BIG, "c"]),
     ok("txt-json", "a.txt", '{"text": "a"}\n', ['{"text": "a"}']),
+    ok("txt-table", "a.txt", "id;text\n1;a, b\n2;c\n", ["a, b", "c"]),
+    ok("txt-table-tabs", "a.txt", 'id\ttext\n1\t"a\n', ['"a']),
+    ok("txt-named-column", "a.txt", "id|review\n1|a, b\n", ["a, b"], text_column="review"),
+    ok("txt-one-column", "a.txt", "text\na\n", ["text", "a"]),
+    ok("txt-no-header", "a.txt", "a text, and more\nb\n", ["a text, and more", "b"]),
+    broken("txt-no-named-column", "a.txt", "id|text\n1|a\n", 1, "no column 'review'", text_column="review"),
+    spoilt("txt-table-too-few", "a.txt", "id,text\n1\n2,b\n", 2, "1 cells separated by ','", ["b"]),
     spoilt("txt-not-utf8", "a.txt", b"a\n\xe9\nc\n", 2, "not UTF-8", ["a", "c"]),
     broken("txt-utf16", "a.txt", "a\nb".encode("utf-16-be", "strict").join([b"\xfe\xff", b""]), 0, "UTF-16"),
     # JSON lines
@@ -185,6 +189,7 @@ CASES = [
     ok("jsonl-surrogate-key", "a.jsonl", '{"text": "a", "\\udfff": 1}\n', ["a"]),
     ok("jsonl-nul", "a.jsonl", '{"text": "a\\u0000b"}\n', ["a\0b"]),
     ok("jsonl-separators", "a.jsonl", '{"text": "a\u2028\x85b"}\n', ["a\u2028\x85b"]),
+    spoilt("jsonl-nan-text", "a.jsonl", '{"text": NaN}\n{"text": "b"}\n', 1, "the text is missing", ["b"]),
     ok("jsonl-nan", "a.jsonl", '{"text": "a", "n": NaN}\n', ["a"]),
     ok("jsonl-nested", "a.jsonl", rows_of({"text": "a", "n": {"m": [1, 2, {"o": None}]}}), ["a"]),
     ok("jsonl-ten-megabytes", "a.jsonl", rows_of({"text": BIG}, {"text": "b"}), [BIG, "b"]),
@@ -197,11 +202,11 @@ CASES = [
     spoilt("jsonl-string", "a.jsonl", '"a"\n{"text": "b"}\n', 1, "a str, expected", ["b"]),
     spoilt("jsonl-lone-number", "a.jsonl", '1\n{"text": "b"}\n', 1, "a number, expected", ["b"]),
     spoilt("jsonl-lone-null", "a.jsonl", 'null\n{"text": "b"}\n', 1, "NoneType", ["b"]),
-    spoilt("jsonl-missing", "a.jsonl", '{"text": "a"}\n{"id": 1}\n', 2, "missing; the keys are id", ["a"]),
-    spoilt("jsonl-null-text", "a.jsonl", '{"text": null}\n{"text": "b"}\n', 1, "null", ["b"]),
-    spoilt("jsonl-bool-text", "a.jsonl", '{"text": true}\n{"text": "b"}\n', 1, "holds a bool", ["b"]),
-    spoilt("jsonl-list-text", "a.jsonl", '{"text": ["a"]}\n{"text": "b"}\n', 1, "holds a list", ["b"]),
-    spoilt("jsonl-object-text", "a.jsonl", '{"text": {}}\n{"text": "b"}\n', 1, "holds a dict", ["b"]),
+    spoilt("jsonl-missing", "a.jsonl", '{"text": "a"}\n{"id": 1}\n', 2, "the text is missing; expected a value", ["a"]),
+    spoilt("jsonl-null-text", "a.jsonl", '{"text": null}\n{"text": "b"}\n', 1, "the text is missing", ["b"]),
+    spoilt("jsonl-bool-text", "a.jsonl", '{"text": true}\n{"text": "b"}\n', 1, "the text is true or false", ["b"]),
+    spoilt("jsonl-list-text", "a.jsonl", '{"text": ["a"]}\n{"text": "b"}\n', 1, "the text is a list", ["b"]),
+    spoilt("jsonl-object-text", "a.jsonl", '{"text": {}}\n{"text": "b"}\n', 1, "the text is an object", ["b"]),
     spoilt("jsonl-key-twice", "a.jsonl", '{"text": "a", "text": "b"}\n{"text": "c"}\n', 1, "stands twice", ["c"]),
     spoilt("jsonl-inner-twice", "a.jsonl", '{"text": "a"}\n{"text": "b", "n": {"m": 1, "m": 2}}\n', 2, "twice", ["a"]),
     spoilt("jsonl-not-utf8", "a.jsonl", b'{"text": "a"}\n{"text": "\xe9"}\n', 2, "not UTF-8", ["a"]),
@@ -209,7 +214,7 @@ CASES = [
     spoilt("jsonl-deep-value", "a.jsonl", DEEP + rows_of({"text": "c"}), 1, "nested too deeply", ["c"]),
     spoilt("jsonl-deep-object", "a.jsonl", '{"text": "a"}\n' + '{"a":' * 100_000 + "\n", 2, "nested too deeply", ["a"]),
     spoilt("jsonl-control", "a.jsonl", b'{"text": "a\x01"}\n{"text": "b"}\n', 1, "control character", ["b"]),
-    spoilt("jsonl-named-missing", "a.jsonl", '{"x": 1}\n{"y": "b"}\n', 1, "missing; the keys", ["b"], text_column="y"),
+    spoilt("jsonl-named-missing", "a.jsonl", '{"x": 1}\n{"y": "b"}\n', 1, "no column 'y'", ["b"], text_column="y"),
     spoilt("jsonl-single-quotes", "a.jsonl", "{'text': 'a'}\n{\"text\": \"b\"}\n", 1, "expected one JSON", ["b"]),
     spoilt("jsonl-inner-bom", "a.jsonl", b'{"text": "a"}\n\xef\xbb\xbf{"text": "b"}\n', 2, "BOM", ["a"]),
     broken("jsonl-ambiguous", "a.jsonl", '{"a": "x", "b": "y"}\n', 1, "the columns are a, b"),
@@ -354,9 +359,9 @@ def test_a_bad_row_more_than_may_be_skipped(tmp_path: Path, fake: Any) -> None:
 def test_a_line_without_end_does_not_fill_the_memory(
     tmp_path: Path, fake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ftx.runtime.stream import delimited, reading
+    from ftx.tables import delimited, lines
 
-    monkeypatch.setattr(reading, "LONGEST_LINE_BYTES", 1000)
+    monkeypatch.setattr(lines, "LONGEST_LINE_BYTES", 1000)
     monkeypatch.setattr(delimited, "LONGEST_LINE_BYTES", 1000)
     (tmp_path / "a.txt").write_text("a\n" + "b" * 2000)
     with pytest.raises(DataError, match=r"a.txt:2: a line of more than"):

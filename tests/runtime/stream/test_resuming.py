@@ -81,7 +81,7 @@ def test_a_break_between_any_two_steps(
         steps += 1
         target, rejects = tmp_path / f"out{steps}.{kind}", tmp_path / f"{steps}.rejects"
         with monkeypatch.context() as patched:
-            patched.setattr("ftx.runtime.stream.job.Session._discard", lambda self: None)  # as a kill
+            patched.setattr("ftx.runtime.stream.running.JobRun._discard", lambda self: None)  # as a kill
             patched.setattr(os, "fsync", counted(os.fsync))
             for name in ("replace", "unlink", "mkdir", "touch"):
                 patched.setattr(Path, name, counted(getattr(Path, name)))
@@ -142,7 +142,7 @@ def begun(tmp_path: Path, source: Path, fake: Any, **options: Any) -> Path:
 
 def test_an_interrupted_job_goes_on(tmp_path: Path, source: Path, fake: Any) -> None:
     target = begun(tmp_path, source, fake)
-    with pytest.raises(OutputError, match=r"begun and not finished, 17\d rows are done: go on with --resume, or begin"):
+    with pytest.raises(OutputError, match=r"unfinished, with 17\d rows done: continue with --resume, or start over"):
         predict_file(fake, source, target, chunk_rows=CHUNK_ROWS)
     report = predict_file(fake, source, target, chunk_rows=CHUNK_ROWS, skip_bad_rows=ROWS, resume=True)
     assert report.rows + report.bad_rows == ROWS
@@ -158,7 +158,7 @@ def test_a_job_that_had_finished_when_it_is_to_go_on(tmp_path: Path, source: Pat
     report = predict_file(fake, source, target, **options, resume=True)
     assert report.finished_before
     assert (target.stat().st_mtime_ns, target.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
-    with pytest.raises(OutputError, match="is there already: choose another"):
+    with pytest.raises(OutputError, match="already exists: choose another"):
         predict_file(fake, source, target, **options)
     assert not predict_file(fake, source, target, **options, resume=True, overwrite=True).finished_before
     # What is older than the input can't be its result, and what has something unfinished beside it isn't whole.
@@ -170,7 +170,7 @@ def test_a_job_that_had_finished_when_it_is_to_go_on(tmp_path: Path, source: Pat
     for newer in (source, fake.path):
         held = newer.stat().st_mtime_ns
         os.utime(newer, ns=(later, later))
-        with pytest.raises(OutputError, match=f"{newer} is newer: choose another --output, or begin anew"):
+        with pytest.raises(OutputError, match=f"{newer} is newer: choose another --output, or start over"):
             predict_file(fake, source, target, **options, resume=True)
         os.utime(newer, ns=(held, held))
     assert predict_file(fake, source, target, **options, resume=True).finished_before
@@ -294,7 +294,7 @@ def test_damaged_leftovers(tmp_path: Path, source: Path, fake: Any) -> None:
     ):
         predict_file(fake, source, target, **options, resume=True)
     journal.rmdir()
-    with pytest.raises(OutputError, match="is there, without the journal"):
+    with pytest.raises(OutputError, match="exists without the journal"):
         predict_file(fake, source, target, **options, resume=True)
     predict_file(fake, source, target, **options, overwrite=True)
 
@@ -316,7 +316,7 @@ def test_a_kill_while_a_job_that_failed_is_cleared_away(
         remove(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("ftx.runtime.stream.job.remove", removing)
+        patch.setattr("ftx.runtime.stream.running.remove", removing)
         patch.setattr(type(fake), "__call__", fail)
         with pytest.raises(KilledError):
             predict_file(fake, source, target, **options)
@@ -341,7 +341,7 @@ def test_an_output_that_was_removed_before_it_was_put_in_place(
         with pytest.raises(KilledError):
             predict_file(fake, source, target, skip_bad_rows=ROWS, overwrite=True)
     remove(part)
-    with pytest.raises(OutputError, match="is not there, but its journal says so: begin anew with --overwrite"):
+    with pytest.raises(OutputError, match="is missing, though it is in the journal: start over with --overwrite"):
         predict_file(fake, source, target, skip_bad_rows=ROWS, resume=True)
     assert target.read_text() == "old"
     predict_file(fake, source, target, skip_bad_rows=ROWS, overwrite=True)
@@ -368,25 +368,25 @@ def test_places_are_checked_before_any_work(tmp_path: Path, source: Path, fake: 
     (tmp_path / "there.csv").write_text("x")
     (tmp_path / "folder.csv").mkdir()
     (tmp_path / "link.csv").symlink_to(source)
-    refused("is the file of --input too", source, source, overwrite=True)
-    refused("is the file of --input too", source, tmp_path / "link.csv", overwrite=True)
-    refused("is the file of --input too", source, tmp_path / "out.csv", rejects=source)
-    refused("is the file of --output too", source, tmp_path / "out.csv", rejects=tmp_path / "out.csv")
-    refused("is the file of --output too", source, tmp_path / "out.csv", rejects=tmp_path / "out.csv.part")
+    refused("is also the file of --input", source, source, overwrite=True)
+    refused("is also the file of --input", source, tmp_path / "link.csv", overwrite=True)
+    refused("is also the file of --input", source, tmp_path / "out.csv", rejects=source)
+    refused("is also the file of --output", source, tmp_path / "out.csv", rejects=tmp_path / "out.csv")
+    refused("is also the file of --output", source, tmp_path / "out.csv", rejects=tmp_path / "out.csv.part")
     os.mkfifo(tmp_path / "pipe")
     for special in (Path("/dev/null"), tmp_path / "pipe"):
         refused("--rejects .* is a pipe or a device", source, tmp_path / "out.csv", rejects=special)
     (tmp_path / "hard").hardlink_to(source)
-    refused("is the file of --input too", source, tmp_path / "out.csv", rejects=tmp_path / "hard")
+    refused("is also the file of --input", source, tmp_path / "out.csv", rejects=tmp_path / "hard")
     (tmp_path / "out.csv.part").hardlink_to(source)
-    refused("is the file of --input too", source, tmp_path / "out.csv", overwrite=True)
+    refused("is also the file of --input", source, tmp_path / "out.csv", overwrite=True)
     (tmp_path / "out.csv.part").unlink()
     refused("there is no folder", source, tmp_path / "none" / "out.csv")
     refused("not writable", source, Path("/proc/out.csv")) if not os.access("/proc", os.W_OK) else None
     refused("is a folder", source, tmp_path / "folder.csv")
-    refused("is there already", source, tmp_path / "there.csv")
-    refused("--rejects .* is there already", source, tmp_path / "out.csv", rejects=tmp_path / "there.csv")
-    refused("is not there", tmp_path / "none.csv", tmp_path / "out.csv")
+    refused("already exists", source, tmp_path / "there.csv")
+    refused("--rejects .* already exists", source, tmp_path / "out.csv", rejects=tmp_path / "there.csv")
+    refused("does not exist", tmp_path / "none.csv", tmp_path / "out.csv")
     refused("is a folder", tmp_path / "folder.csv", tmp_path / "out.csv")
     refused("unknown kind", source, tmp_path / "out.txt")
     refused("--resume: - is a stream", source, Path("-"), resume=True)

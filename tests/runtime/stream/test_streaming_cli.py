@@ -15,8 +15,14 @@ from click.testing import CliRunner, Result
 
 from ftx.cli import ftx
 from ftx.cli.group import ExplainingGroup
-from ftx.cli.streaming import INPUT_FORMATS, OUTPUT_FORMATS, done, job_options, run_job, show_progress
-from ftx.runtime.stream import Progress, formats
+from ftx.cli.options import SETTINGS
+from ftx.cli.streaming import INPUT_FORMATS, OUTPUT_FORMATS, PREFIX, done, job_options, run_job, show_progress
+from ftx.runtime.long_text import POOLINGS
+from ftx.runtime.session import PROVIDERS
+from ftx.runtime.settings import LONG_TEXTS, PredictSettings
+from ftx.runtime.stream import Progress, columns
+from ftx.runtime.stream import formats as output_formats
+from ftx.tables import formats
 
 Run = Callable[..., Result]
 
@@ -47,11 +53,11 @@ def test_a_job(tmp_path: Path, run: Run) -> None:
     arguments = ["--input", tmp_path / "in.csv", "--output", tmp_path / "out.csv", "--text-column", "review"]
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"Error: {tmp_path}/in.csv:4: 1 cells, expected 2 as in the header\n"
+    assert result.stderr == f"Error: {tmp_path}/in.csv:4: 1 cells separated by ',', expected 2 as in the header\n"
     result = run(*arguments, "--skip-bad-rows", "1", "--prefix", "p_")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("2 rows in ")
-    assert result.stderr.endswith("1 bad rows, 1 texts (50.0%) too long for the model and cut\n")
+    assert result.stderr.endswith("1 bad rows, 1 texts (50.0%) too long for the model and truncated\n")
     assert (tmp_path / "out.csv").read_text().startswith("id,review,p_label,p_score,p_score_negative,p_score_pos")
     result = run(*arguments)
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
@@ -84,6 +90,25 @@ def test_standard_streams_are_json_lines_unless_said_otherwise(run: Run) -> None
     assert result.stdout.startswith("text\tpredicted_label")
 
 
+@pytest.mark.parametrize(
+    ("content", "options", "said", "header"),
+    [
+        ("id;text\n1;a\n", [], "is read as a table: its first line is a header with a column 'text'", "id,text,"),
+        ("a; b\n", [], "is read as one text a line: its first line is no header with a column 'text'", "text,"),
+        ("id;review\n1;a\n", ["--text-column", "review"], "", "id,review,"),
+    ],
+)
+def test_how_plain_text_was_read_is_said_where_its_first_line_decided(
+    tmp_path: Path, run: Run, content: str, options: list[str], said: str, header: str
+) -> None:
+    (tmp_path / "in.txt").write_text(content)
+    result = run("--input", tmp_path / "in.txt", "--output", tmp_path / "out.csv", *options)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "out.csv").read_text().startswith(f"{header}predicted_label")
+    *notices, _ = result.stderr.splitlines()
+    assert notices == ([f"{tmp_path}/in.txt {said}"] if said else [])
+
+
 def test_wrong_usage(tmp_path: Path, run: Run) -> None:
     assert run().stdout == "no job\n"
     for arguments in (
@@ -91,13 +116,25 @@ def test_wrong_usage(tmp_path: Path, run: Run) -> None:
         ["--input", "in.csv", "--json"],
         ["--resume"],
         ["--prefix", "x"],
+        ["--prefix", PREFIX],  # given, although it is the default
+        ["--skip-bad-rows", "0"],
     ):
         assert run(*arguments).exit_code == 2, arguments
     assert run("--input", tmp_path / "none.csv").exit_code == 1
 
 
 def test_formats_are_those_of_the_library() -> None:
-    assert (INPUT_FORMATS, OUTPUT_FORMATS) == (formats.INPUT_FORMATS, formats.OUTPUT_FORMATS)
+    assert (INPUT_FORMATS, OUTPUT_FORMATS) == (formats.INPUT_FORMATS, output_formats.OUTPUT_FORMATS)
+    assert PREFIX == columns.PREFIX
+
+
+def test_options_and_defaults_are_those_of_the_library() -> None:
+    command = ftx.commands["predict"]
+    options = {option.name: option for option in command.params}
+    values = command.make_context("predict", ["--onnx", "model.onnx", "a text"]).params
+    assert PredictSettings(**{name: values[name] for name in SETTINGS}) == PredictSettings()
+    choices = {"long_text": LONG_TEXTS, "pooling": POOLINGS, "provider": tuple(PROVIDERS)}
+    assert {name: tuple(options[name].type.choices) for name in choices} == choices  # type: ignore[attr-defined]
 
 
 def test_progress(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +177,7 @@ group()
 def test_what_was_done_before_is_no_speed() -> None:
     assert done(6000, 2.0) == "6,000 rows in 2 s (3,000/s)"
     assert done(6000, 2.0, 4000) == "6,000 rows, the last 2,000 of them in 2 s (1,000/s)"
-    assert done(6000, 0.0, 6000) == "6,000 rows, all of them done before"
+    assert done(6000, 0.0, 6000) == "6,000 rows, all of them finished before"
 
 
 def test_a_finished_job_that_is_to_go_on_is_a_success(tmp_path: Path, run: Run) -> None:
@@ -149,5 +186,5 @@ def test_a_finished_job_that_is_to_go_on_is_a_success(tmp_path: Path, run: Run) 
     assert run(*arguments).exit_code == 0
     result = run(*arguments, "--resume")
     assert (result.exit_code, result.stdout) == (0, "")
-    said = f"{tmp_path}/out.csv is there already, and no job is unfinished beside it: nothing to do\n"
+    said = f"{tmp_path}/out.csv already exists, and there is no unfinished job: nothing to do\n"
     assert result.stderr == said

@@ -1,4 +1,4 @@
-"""What the cells of a table may hold: texts, labels, lists of labels. Nothing is learnt as Python would print it."""
+"""What the cells of a table may hold: texts, labels, lists of labels. No value is taken as Python would print it."""
 
 from __future__ import annotations
 
@@ -6,35 +6,40 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
-from ftx.text import clean
+from ftx.text import Text, clean
 
-__all__ = ["LONGEST_TEXT", "Number", "is_one", "is_there", "label_of", "listed", "text_of"]
+__all__ = ["LONGEST_TEXT", "Number", "is_one", "is_there", "label_of", "listed", "text_of", "texts_of"]
 
-# A million characters take a second and 200 MiB to tokenise, of which a model reads the first few hundred words.
+# In training: a million characters take a second and 200 MiB to tokenise; a model reads the first few hundred words.
 LONGEST_TEXT = 1_000_000
 LONGEST_LABEL = 1_000
 LONGEST_LIST = 100_000
 NAMES_SHOWN = 20
 
-# One label of a list as JSON or Python writes it, to its comma. Not ['a' 'b'], as numpy writes two labels: Python reads
-# one there, 'ab'.
+# One label of a list as JSON or Python writes it, up to its comma. Not ['a' 'b'], as numpy writes two labels: Python
+# reads it as one, 'ab'.
 ITEM = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[+-]?[\w.]+(?:[+-]\d+)?)\s*(?:,|\Z)""", re.DOTALL)
 BARE = re.compile(r"[+-]?[\d.]+(?:[eE][+-]?\d+)?|true|false|True|False", re.ASCII)
 
 
 class Number(str):
-    """A number of JSON as it was written: 1.10 is not 1.1, and ten thousand digits are no integer to compute."""
+    """A number of JSON as it was written: 1.10 is not 1.1, and ten thousand digits are not parsed. NaN is one, too."""
 
     __slots__ = ()
 
 
-def text_of(cell: Any, column: str) -> str:
+def text_of(cell: Any, column: str, longest: int | None = None) -> str:
     """Take a text from a cell; a number is one, as it is written.
+
+    Args:
+        cell: What the table holds.
+        column: Where it stands, for messages.
+        longest: Maximum characters of a text; None: no limit.
 
     Raises:
         ValueError: It is none; says what was found and expected.
@@ -46,9 +51,19 @@ def text_of(cell: Any, column: str) -> str:
     if isinstance(cell, bool) or not isinstance(cell, (str, int, float, Decimal, date, time)):
         raise ValueError(f"the text is {kind_of(cell)}; expected a string in column {column!r:.80}")
     text = clean(str(cell))
-    if len(text) > LONGEST_TEXT:
-        raise ValueError(f"the text has {len(text):,} characters; expected {LONGEST_TEXT:,} at most: cut it into parts")
+    if longest and len(text) > longest:
+        raise ValueError(f"the text has {len(text):,} characters; expected {longest:,} at most: cut it into parts")
     return text
+
+
+def texts_of(cells: Sequence[Any], columns: Sequence[str], longest: int | None = None) -> Text:
+    """Take a text from the cell of one column, or a pair of texts from the cells of two.
+
+    Raises:
+        ValueError: One is no text; says what was found and expected.
+    """
+    texts = [text_of(cell, column, longest) for cell, column in zip(cells, columns, strict=True)]
+    return (texts[0], texts[1]) if len(texts) == 2 else texts[0]
 
 
 def label_of(cell: Any, column: str, *, lists: bool) -> str | list[str]:
@@ -74,7 +89,9 @@ def label_of(cell: Any, column: str, *, lists: bool) -> str | list[str]:
 
 
 def is_there(cell: Any) -> bool:
-    """Tell whether a cell has a value; NaN, which is not itself, is none."""
+    """Tell whether a cell has a value; NaN is none."""
+    if isinstance(cell, str):
+        return not isinstance(cell, Number) or cell != "NaN"
     return cell is not None and (not isinstance(cell, (float, Decimal, date)) or bool(cell == cell))
 
 
@@ -97,8 +114,8 @@ def broken(error: Exception) -> str:
 def one_label(cell: Any, column: str) -> str:
     """Write a label as text.
 
-    A whole float, as tables make of integers with gaps, becomes the integer it was; true and false as JSON has them; a
-    date as ISO 8601 has it.
+    A whole float becomes an integer: tables turn integers with gaps into floats. true and false are written as in JSON,
+    dates as in ISO 8601.
     """
     if not is_there(cell):
         raise ValueError(f"the label is missing; expected a value in column {column!r:.80}")
@@ -122,7 +139,7 @@ def one_label(cell: Any, column: str) -> str:
 
 
 def split_list(cell: str) -> list[str]:
-    """Read a cell that holds several labels; an empty one holds none."""
+    """Split a cell that holds several labels; an empty one holds none."""
     cell = cell.strip()
     if len(cell) > LONGEST_LIST:
         raise ValueError(f"the list of labels has {len(cell):,} characters; expected {LONGEST_LIST:,} at most")
@@ -139,24 +156,24 @@ def split_list(cell: str) -> list[str]:
 
 
 def unquoted(item: str) -> str | None:
-    """Read one name or number of a written list; None: it is neither."""
+    """Read a name or number of a written list; None: it is neither."""
     if item[0] not in "\"'":
         return item.lower() if BARE.fullmatch(item) else None
     try:
         if item[0] == '"':
             return str(json.loads(item, strict=False))
     except ValueError:
-        pass  # Python has escapes that JSON has not
+        pass  # Python has escapes that JSON lacks
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes that are none
+            warnings.simplefilter("ignore")  # about invalid escapes
             return str(ast.literal_eval(item.replace("\n", "\\n").replace("\r", "\\r")))
     except (ValueError, SyntaxError):
         return None
 
 
 def listed(names: Iterable[str]) -> str:
-    """Write names for a message, not more of them than fit on a line."""
+    """Write names for a message, no more than fit on a line."""
     every = list(names)
     more = f" and {len(every) - NAMES_SHOWN} more" if len(every) > NAMES_SHOWN else ""
     return (", ".join(f"{name:.60}" for name in every[:NAMES_SHOWN]) or "none") + more

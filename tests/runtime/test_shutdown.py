@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ftx.runtime import ending
-from ftx.runtime.ending import Native, share
+from ftx.runtime import shutdown
+from ftx.runtime.shutdown import Native, share
 
 Words = Callable[..., Path]
 WAIT_SEC = 120.0  # only ends a hang
@@ -229,7 +229,7 @@ def test_a_function_at_exit_may_wait_for_a_daemon_thread(words: Words, registere
 
 
 def test_the_end_waits_for_others_and_lets_this_thread_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ending, "HELD_SEC", WAIT_SEC)
+    monkeypatch.setattr(shutdown, "HELD_SEC", WAIT_SEC)
     native, inside, leave, entered = Native(), threading.Event(), threading.Event(), list[str]()
 
     def work() -> None:

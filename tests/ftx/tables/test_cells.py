@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftx.finetune.data.cells import LONGEST_TEXT, Number, label_of, listed, text_of
+from ftx.tables.cells import LONGEST_TEXT, Number, label_of, listed, text_of
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.decimals(allow_nan=False),
@@ -50,7 +50,7 @@ def test_a_text_is_a_string_or_a_number_as_it_is_written(cell: Any, text: str) -
 )
 def test_what_is_no_text_is_not_learnt_as_python_writes_it(cell: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        text_of(cell, "text")
+        text_of(cell, "text", LONGEST_TEXT)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Work in libraries' own threads and languages, which must not be under way when the interpreter ends."""
+"""Calls of native code, which must not be in progress when the interpreter exits."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import TypeVar
 __all__ = ["Native", "share"]
 
 T = TypeVar("T")
-# No batch takes as long. Only a thread that was killed inside a call would hold the end up for ever.
+# No batch takes this long. Without it, a thread that was killed inside a call would block the exit forever.
 LONGEST_CALL_SEC = 120.0
-# The interpreter ends in less, unless a function of `atexit` is at work.
+# The interpreter exits in less, unless an `atexit` function is running.
 HELD_SEC = 5.0
 
 
 class Native:
-    """Guards calls of native code in one process. As a context manager it holds the end of the process up for a moment.
+    """Guards the native calls of one process: a context manager around each call.
 
-    A daemon thread that comes back from native code while the interpreter ends is ended in the middle of it, and with
-    it C++ aborts the whole process. So the end waits for the calls that are under way, and a thread that would begin
-    another one is held, except the one that ends the process: functions of `atexit` may go on to predict.
+    A daemon thread that returns from native code while the interpreter exits is terminated there, upon which C++ aborts
+    the whole process. So the exit waits for calls in progress, and holds a thread that would start another one, unless
+    it is the one that exits: `atexit` functions may still predict.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class Native:
 
     @property
     def ended(self) -> bool:
-        """Whether the interpreter ends, so that no thread can be started."""
+        """Whether the interpreter is exiting, so that no thread can be started."""
         return self._ended_by is not None
 
     def end(self) -> None:
-        """Wait for what other threads have under way; hold what they begin from now on."""
+        """Wait for the calls of other threads that are in progress; hold those that they start from now on."""
         with self._changed:
             self._ended_by = threading.get_ident()
             self._changed.wait_for(lambda: not set(self._running) - {self._ended_by}, LONGEST_CALL_SEC)
@@ -48,9 +48,9 @@ class Native:
                 return
         never = threading.Lock()
         never.acquire()
-        never.acquire(timeout=HELD_SEC)  # waits outside the interpreter, which ends meanwhile
+        never.acquire(timeout=HELD_SEC)  # waits without the GIL, while the interpreter exits
         with self._changed:
-            self._held = False  # it did not: a function of `atexit` waits for this thread
+            self._held = False  # it did not exit: an `atexit` function waits for this thread
             self._running.append(threading.get_ident())
 
     def __exit__(self, *_: object) -> None:
@@ -59,24 +59,24 @@ class Native:
             self._changed.notify_all()
 
 
-# With the first finalizer its module registers its own function of `atexit`: now, so that those of users, who register
-# theirs later, run before it and find all threads at work.
+# With its first finalizer, weakref registers its own `atexit` function. Done now, so that users' functions, which are
+# registered later and so run earlier, find all threads working.
 weakref.finalize(Native, bool)
 
 
 def share(work: Callable[[T], None], parts: Iterable[T], threads: int, native: Native) -> None:
-    """Do work on many parts, in this thread and others, as far as they can be started.
+    """Process parts in this thread and others, as far as they can be started.
 
-    None can be once the interpreter ends, and fewer than asked where the system allows no more.
+    No thread can be started while the interpreter exits, and fewer than asked for if the system allows no more.
 
     Args:
-        work: What is done with a part.
-        parts: The parts; each is done once.
-        threads: How many threads work, this one included.
-        native: Of this process.
+        work: Processes a part.
+        parts: The parts; each is processed once.
+        threads: How many threads to use, including this one.
+        native: The guard of this process.
 
     Raises:
-        Exception: What `work` raised first; the other threads end after the parts that they have begun.
+        Exception: The first that `work` raised; the other threads stop after the parts that they have started.
     """
     lock, waiting, failures = threading.Lock(), iter(parts), list[BaseException]()
 
@@ -94,7 +94,7 @@ def share(work: Callable[[T], None], parts: Iterable[T], threads: int, native: N
     helpers = []
     try:
         for _ in range(0 if native.ended else threads - 1):
-            helper = threading.Thread(target=take, name="ftx", daemon=True)  # `native` sees to it at the end
+            helper = threading.Thread(target=take, name="ftx", daemon=True)  # `native` makes that safe at exit
             helper.start()
             helpers.append(helper)
     except RuntimeError:

@@ -9,16 +9,16 @@ from pathlib import Path
 import click
 
 from ftx.cli.answering import answer, check_stdout
-from ftx.cli.parameters import FILES
+from ftx.cli.options import as_json, onnx
 
 __all__ = ["doctor", "inspect"]
 
 
 @click.command(epilog="Example: ftx inspect --onnx model.onnx")
-@click.option("--onnx", type=FILES, required=True, help="The .onnx file, or a folder with one.")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole manifest as JSON.")
+@onnx()
+@as_json(help="Print the whole manifest as JSON.")
 def inspect(onnx: Path, as_json: bool) -> None:
-    """Print what an ONNX file says of itself."""
+    """Print an ONNX file's manifest: labels, limits, quantisation, measured parity."""
     check_stdout()
     from ftx.runtime.model_file import describe, find_onnx
 
@@ -42,9 +42,9 @@ def inspect(onnx: Path, as_json: bool) -> None:
 
 
 @click.command(epilog="Example: ftx doctor --json")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json(help="Print JSON.")
 def doctor(as_json: bool) -> None:
-    """Print what this machine and this installation can do."""
+    """Print what this machine and this installation support."""
     check_stdout()
     from ftx.doctor import diagnose
 

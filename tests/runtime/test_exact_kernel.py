@@ -11,7 +11,7 @@ from ftx import Predictor, machine
 from ftx.cli import ftx
 from ftx.errors import OnnxFileError
 from ftx.manifest import Manifest, Probe, write_manifest
-from ftx.runtime.portability import NOTICE
+from ftx.runtime.exact_kernel import NOTICE
 from ftx.runtime.session import EXACT_SETTING
 
 EVERYWHERE = list(machine.INSTRUCTION_SETS)
@@ -67,7 +67,7 @@ def save(path: Path, quantization: dict[str, Any] | None) -> Path:
 def setting(predictor: Predictor) -> str | None:
     """What onnxruntime's session was given."""
     try:
-        [session] = predictor._graphs._here().sessions.values()
+        [session] = predictor.graphs._here().sessions.values()
         options = session.get_session_options()
         return str(options.get_session_config_entry(EXACT_SETTING.split("=")[0]))
     except RuntimeError:
@@ -122,7 +122,7 @@ def test_where_no_known_setting_mends_it_the_file_is_refused(
     path = save(tmp_path / "model.onnx", {"scheme": INT8, "safe_on": VNNI, "safe_setting": unmended})
     cpu(monkeypatch, NEW)
     with pytest.raises(
-        OnnxFileError, match="saturate on this CPU, which has avx2, avx512; expected one of avx512_vnni"
+        OnnxFileError, match="saturate on this CPU, which reports avx2, avx512; expected one of avx512_vnni"
     ):
         Predictor(path)
     result = run("predict", "--onnx", path, "good")

@@ -1,4 +1,4 @@
-"""Rows that can't be used: an error at once, or counted up to a bound and kept for a look."""
+"""Rows that can't be used: the first is an error, or some are skipped and recorded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ftx.errors import DataError
 
-__all__ = ["BadRow", "BadRows"]
+__all__ = ["BadRow", "BadRows", "one_too_many"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,7 @@ class BadRows:
             DataError: It is one more than may be skipped.
         """
         if len(self.rows) >= self.limit:
-            more = f" (after {self.limit} rows skipped, as many as --skip-bad-rows allows)" if self.limit else ""
-            raise DataError(f"{where}: {reason}{more}")
+            raise one_too_many(where, reason, self.limit)
         self.rows.append(BadRow(where=where, reason=reason))
 
     def write(self, path: Path) -> None:
@@ -52,3 +51,9 @@ class BadRows:
         if self.rows:
             lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self.rows]
             path.write_text("".join(lines), encoding="utf-8", errors="replace")
+
+
+def one_too_many(where: str, reason: str, limit: int) -> DataError:
+    """Say that a row can't be used, and that no more may be skipped."""
+    more = f" (after {limit} rows skipped, as many as --skip-bad-rows allows)" if limit else ""
+    return DataError(f"{where}: {reason}{more}")

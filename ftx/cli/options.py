@@ -1,0 +1,83 @@
+"""Options that several commands share, and options that reach a command as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from functools import partial, wraps
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from ftx.cli.parameters import BATCH, COUNT, FILES, PATH, THREADS
+
+__all__ = ["against", "as_json", "given", "onnx", "output", "overwrite", "resume", "settings_options", "together"]
+
+Option = Callable[[Any], Any]
+
+onnx = partial(click.option, "--onnx", type=FILES, required=True, help="The .onnx file, or a folder with one.")
+against = partial(click.option, "--against", type=FILES)
+threads = partial(click.option, "--threads", type=THREADS)
+output = partial(click.option, "--output", type=PATH)
+overwrite = partial(click.option, "--overwrite", is_flag=True)
+resume = partial(click.option, "--resume", is_flag=True)
+as_json = partial(click.option, "--json", "as_json", is_flag=True)
+choice = partial(click.option, show_default=True)
+
+
+def given(names: Container[str | None]) -> dict[str, str]:
+    """Find which options of the running command the user gave: how each is written, by parameter name."""
+    context = click.get_current_context()
+    return {
+        option.name: option.opts[0]
+        for option in context.command.params
+        if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    }
+
+
+def together(argument: str, options: Mapping[str, Option], value: Callable[[dict[str, Any]], Any]) -> Option:
+    """Give a command several options, by parameter name, as one argument that is made of their values."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def with_value(**values: Any) -> None:
+            command(**{argument: value({name: values.pop(name) for name in options})}, **values)
+
+        for option in reversed(list(options.values())):
+            with_value = option(with_value)
+        return with_value
+
+    return decorate
+
+
+def make_settings(values: dict[str, Any]) -> Any:
+    """Make the settings; imported here, so that `--help` does not wait for numpy."""
+    from ftx.runtime import PredictSettings
+
+    return PredictSettings(**values)
+
+
+# By parameter name, which is the field of `PredictSettings`.
+SETTINGS: dict[str, Option] = {
+    "intra_op_num_threads": threads("intra_op_num_threads", help="Threads.  [default: the cores this process may use]"),
+    "batch_size": choice("--batch-size", type=BATCH, default=32, help="Maximum texts in a batch."),
+    "invariant": click.option(
+        "--invariant", is_flag=True, help="Make each prediction independent of the other texts in the batch."
+    ),
+    "long_text": choice(
+        "--long-text", type=click.Choice(["truncate", "window"]), default="truncate",
+        help="Truncate a text that is longer than the model reads, or read it in windows.",
+    ),
+    "stride": click.option(
+        "--stride", type=COUNT, help="Tokens that neighbouring windows share.  [default: a quarter of one]"
+    ),
+    "pooling": choice(
+        "--pooling", type=click.Choice(["mean", "max"]), default="mean",
+        help="How the windows' probabilities are pooled.",
+    ),
+    "provider": choice(
+        "--provider", type=click.Choice(["cpu", "cuda", "openvino", "coreml", "xnnpack"]), default="cpu",
+        help="Where to run, if its package is installed.",
+    ),
+}  # fmt: skip
+settings_options = together("settings", SETTINGS, make_settings)

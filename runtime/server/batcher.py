@@ -16,15 +16,17 @@ __all__ = ["Batcher", "Encoded", "Engine", "ExpiredError", "Observer", "Overload
 
 # Of one core's batch: more texts or tokens do not fit its cache, and answer no more texts a second.
 BATCH_TEXTS, BATCH_TOKENS = 16, 512
-# Texts tokenised ahead, so that a batch finds others of like length.
-READY_TEXTS = 64
+# Tokenised ahead, so that a batch finds others of like length. What comes later waits behind it.
+READY_TEXTS, READY_TOKENS = 64, 2 * BATCH_TOKENS
 # A queue that was not empty for so long is a standing one: then the newest request comes first, so that those which are
 # answered are answered in time (Maurer, "Fail at Scale", ACM Queue 13(8), 2015: adaptive LIFO with CoDel's interval).
 STANDING_SEC = 0.1
-# What one request can put before another one: texts of all requests take turns.
+# What a request may put before others at once, in the prediction of their wait.
 TURN_TOKENS = 512
-# Weight of the newest batch in the moving averages.
-NEWEST = 0.1
+# Weight of a whole batch in the moving average of speed, and of a text in that of its characters a token.
+BATCH_WEIGHT, TEXT_WEIGHT = 0.1, 0.01
+# In the place of a result that is not there yet.
+PENDING = object()
 
 
 class OverloadedError(Exception):
@@ -79,24 +81,37 @@ class Ticket:
     """A request in the queue.
 
     Attributes:
-        future: Ends with a list of results, one a text, of which some may be exceptions; or with `ExpiredError`,
-            `OverloadedError` or what else went wrong for all.
+        texts: Its texts.
+        sizes: Tokens of each, estimated.
+        deadline: When nobody waits for it any more.
+        entered: When it came.
+        drop: Takes it out of the queue.
+        future: Ends with a list of results, one a text, of which some may be exceptions; or with `ExpiredError` or
+            `OverloadedError`.
+        results: Those that are there.
+        pulled: How many of its texts were taken to be tokenised.
+        unfinished: How many have no result yet.
+        queued_tokens: Of its texts that no batch has taken, estimated.
     """
 
     texts: list[Text]
     sizes: list[int]
     deadline: float | None
     entered: float
+    drop: Callable[[Ticket], None]
     future: Future[list[Any]] = field(default_factory=Future)
-    results: list[Any] = field(default_factory=list)
-    next: int = 0
-    open: int = 0
-    left_tokens: int = 0
-    gone: bool = False
+    results: list[Any] = field(init=False)
+    pulled: int = 0
+    unfinished: int = field(init=False)
+    queued_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.results = [PENDING] * len(self.texts)
+        self.unfinished = len(self.texts)
 
     def cancel(self) -> None:
         """Drop what of it was not begun: the client has left."""
-        self.gone = True
+        self.drop(self)
 
 
 @dataclass(eq=False)
@@ -112,7 +127,8 @@ class Batcher:
     """Runs the texts of many requests in batches.
 
     A single text with nothing beside it gets a batch of all cores. Else each core takes batches of its own: the text
-    that comes next and others of like length. Texts of different requests take turns.
+    that comes next and others of like length. Requests that were begun and those that were not take turns, by tokens;
+    so do the texts of the former.
 
     Args:
         engine: Runs batches.
@@ -133,16 +149,18 @@ class Batcher:
         self.max_queue_sec = max_queue_sec
         self._observer, self._clock = observer, clock
         self._changed = threading.Condition()
-        self._requests: deque[Ticket] = deque()
+        self._open: set[Ticket] = set()  # all that have not ended
+        self._fresh: deque[Ticket] = deque()  # of which no text was pulled, the oldest first
+        self._begun: deque[Ticket] = deque()  # of which some were, in turn
+        self._fresh_ahead = 0  # tokens that were pulled of the former more than of the latter
         self._ready: list[Ready] = []
-        self._queued_tokens = self._turn_tokens = 0  # of texts that no batch has taken; the latter by turns
+        self._queued_tokens = self._turn_tokens = 0  # of texts that no batch has taken; the latter at most a turn each
         self._emptied = clock()
         self._shared = False  # whether a batch of all cores runs
         self._running: dict[int, float] = {}  # since when, by worker
         self._tokens_per_sec = 0.0  # of all cores
         self._chars_per_token = 4.0
         self._closing = self._closed = False
-        self._open: set[Ticket] = set()
         self._workers = [
             threading.Thread(target=self._work, args=(number,), name=f"ftx batch {number}", daemon=True)
             for number in range(engine.cores)
@@ -164,23 +182,22 @@ class Batcher:
             RuntimeError: The batcher is closed.
         """
         sizes = [self._estimate(text) for text in texts]
-        ticket = Ticket(texts, sizes, deadline, self._clock(), results=[None] * len(texts), open=len(texts))
-        ticket.left_tokens = sum(sizes)
+        ticket = Ticket(texts, sizes, deadline, self._clock(), self._cancel)
         if not texts:
             ticket.future.set_result([])
             return ticket
         with self._changed:
             if self._closing:
                 raise RuntimeError("the batcher is closed")
-            wait = self._predicted(ticket.left_tokens)
+            wait = self._predicted(sum(sizes))
             if wait > self.max_queue_sec:
                 raise OverloadedError(wait)
-            if not self._requests and not self._ready:
+            if not self._waiting():
                 self._emptied = ticket.entered
-            self._requests.append(ticket)
+            self._fresh.append(ticket)
             self._open.add(ticket)
-            self._count(ticket, ticket.left_tokens)
-            self._changed.notify(min(len(texts), len(self._workers)))
+            self._count(ticket, sum(sizes))
+            self._changed.notify_all()
         return ticket
 
     @property
@@ -219,7 +236,8 @@ class Batcher:
             self._closed = True
             lost = list(self._open)
             self._open.clear()
-            self._requests.clear()
+            self._fresh.clear()
+            self._begun.clear()
             self._ready.clear()
             self._changed.notify_all()
         for ticket in lost:
@@ -238,7 +256,7 @@ class Batcher:
                 if self._closed:
                     return
                 pulled, dropped = self._pull()
-                alone = len(pulled) + len(self._ready) == 1 and not self._running and not self._requests
+                alone = len(pulled) + len(self._ready) == 1 and not (self._running or self._fresh or self._begun)
                 self._shared = alone
                 self._running[number] = self._clock()
             for ticket, error in dropped:
@@ -260,36 +278,58 @@ class Batcher:
                     self._changed.notify_all()
 
     def _waiting(self) -> bool:
-        return bool(self._requests or self._ready)
+        return bool(self._fresh or self._begun or self._ready)
 
     def _pull(self) -> tuple[list[tuple[Ticket, int]], list[tuple[Ticket, Exception]]]:
         """Take texts out of the requests, in turn, to be tokenised; drop what nobody waits for any more."""
         now = self._clock()
+        newest_first = now - self._emptied > STANDING_SEC
         pulled: list[tuple[Ticket, int]] = []
         dropped: list[tuple[Ticket, Exception]] = []
-        newest_first = now - self._emptied > STANDING_SEC
-        while self._requests and len(pulled) + len(self._ready) < READY_TEXTS:
-            ticket = self._requests.pop() if newest_first else self._requests.popleft()
-            if (error := self._hopeless(ticket, now)) is not None:
-                self._count(ticket, -ticket.left_tokens)
-                self._open.discard(ticket)
+
+        def hopeless(ticket: Ticket) -> bool:
+            if ticket in self._open:
+                if (error := self._hopeless(ticket, now)) is None:
+                    return False
+                self._leave(ticket)
                 dropped.append((ticket, error))
+            return True
+
+        while self._fresh and hopeless(self._fresh[0]):  # the newest first would never come to them
+            self._fresh.popleft()
+        texts = READY_TEXTS - len(self._ready)
+        tokens = READY_TOKENS - sum(one.encoded.tokens for one in self._ready)
+        while (self._fresh or self._begun) and texts > 0 and tokens > 0:
+            if not (self._fresh and self._begun):
+                self._fresh_ahead = 0
+            fresh = bool(self._fresh) and (not self._begun or self._fresh_ahead <= 0)
+            source = self._fresh if fresh else self._begun
+            ticket = source.pop() if fresh and newest_first else source.popleft()
+            if hopeless(ticket):
                 continue
-            pulled.append((ticket, ticket.next))
-            ticket.next += 1
-            if ticket.next < len(ticket.texts):
-                self._requests.appendleft(ticket) if newest_first else self._requests.append(ticket)
+            size = ticket.sizes[ticket.pulled]
+            pulled.append((ticket, ticket.pulled))
+            texts, tokens = texts - 1, tokens - size
+            self._fresh_ahead += size if fresh else -size
+            ticket.pulled += 1
+            if ticket.pulled < len(ticket.texts):
+                self._begun.append(ticket)
         return pulled, dropped
 
     def _hopeless(self, ticket: Ticket, now: float) -> Exception | None:
         """Tell why a request is not worth its work: nobody waits for it, or it waited too long and was not begun."""
-        if ticket.gone:
-            return ExpiredError("the client has left")
         if ticket.deadline is not None and now > ticket.deadline:
             return ExpiredError("the deadline passed while the request waited")
-        if not ticket.next and now - ticket.entered > self.max_queue_sec:
-            return OverloadedError(max(self._predicted(ticket.left_tokens), self.max_queue_sec))
+        if not ticket.pulled and now - ticket.entered > self.max_queue_sec:
+            return OverloadedError(max(self._predicted(ticket.queued_tokens), self.max_queue_sec))
         return None
+
+    def _cancel(self, ticket: Ticket) -> None:
+        with self._changed:
+            if ticket not in self._open:
+                return
+            self._leave(ticket)
+        end(ticket, error=ExpiredError("the client has left"))
 
     def _tokenise(self, pulled: list[tuple[Ticket, int]]) -> None:
         """Tokenise texts, together; where that fails one by one, so that a text's error stays its own."""
@@ -307,10 +347,9 @@ class Batcher:
                     failed.append((ticket, place, one))
                 else:
                     self._ready.append(Ready(ticket, place, one))
-                    text = ticket.texts[place]
                     if one.tokens < self.engine.max_tokens:
-                        ratio = length(text) / max(1, one.tokens)
-                        self._chars_per_token += NEWEST * NEWEST * (ratio - self._chars_per_token)
+                        ratio = length(ticket.texts[place]) / max(1, one.tokens)
+                        self._chars_per_token += TEXT_WEIGHT * (ratio - self._chars_per_token)
         for ticket, place, error in failed:
             self._finish(ticket, place, error)
 
@@ -337,18 +376,18 @@ class Batcher:
             batch.append(one)
         taken = set(map(id, batch))
         self._ready = [one for one in self._ready if id(one) not in taken]
+        begun = self._clock()
         for one in batch:
             self._count(one.ticket, -one.ticket.sizes[one.place])
+            if self._observer:
+                self._observer.waited(begun - one.ticket.entered)
         if self._waiting():
-            self._changed.notify()
+            self._changed.notify_all()
         return batch
 
     def _run(self, batch: list[Ready], *, all_cores: bool) -> None:
         """Run a batch; one that fails is halved, until the text that fails is alone."""
         begun = self._clock()
-        if self._observer:
-            for one in batch:
-                self._observer.waited(begun - one.ticket.entered)
         try:
             results = self.engine.run([one.encoded for one in batch], all_cores=all_cores)
             if len(results) != len(batch):
@@ -363,11 +402,13 @@ class Batcher:
             return
         sec = self._clock() - begun
         tokens = sum(one.encoded.tokens for one in batch)
-        if sec > 0:
+        # One text on all cores says little of what many on all of them reach.
+        if sec > 0 and not (all_cores and self._tokens_per_sec):
             speed = tokens / sec * (1 if all_cores else len(self._workers))
             with self._changed:
                 known = self._tokens_per_sec
-                self._tokens_per_sec = known + NEWEST * (speed - known) if known else speed
+                weight = BATCH_WEIGHT * min(1.0, tokens / BATCH_TOKENS)
+                self._tokens_per_sec = known + weight * (speed - known) if known else speed
         if self._observer:
             self._observer.ran(len(batch), tokens, len(batch) * max(one.encoded.tokens for one in batch), sec)
         for one, result in zip(batch, results, strict=True):
@@ -376,31 +417,41 @@ class Batcher:
     def _finish(self, ticket: Ticket, place: int, result: Any) -> None:
         """Note a text's result, once; with the last one its request ends."""
         with self._changed:
-            if ticket.results[place] is not None:
+            if ticket.results[place] is not PENDING:
                 return
             ticket.results[place] = result
-            ticket.open -= 1
-            last = not ticket.open and ticket in self._open
-            self._open.discard(ticket) if last else None
-            if last:
-                self._changed.notify_all()
-        if last:
-            end(ticket, results=ticket.results)
+            ticket.unfinished -= 1
+            if ticket.unfinished or ticket not in self._open:
+                return
+            self._leave(ticket)
+        end(ticket, results=ticket.results)
 
     # What both need, with the lock held
 
     def _predicted(self, tokens: int) -> float:
-        """Predict how long a request of so many tokens waits for others: those take turns with it."""
-        before = self._turn_tokens if tokens <= TURN_TOKENS else self._queued_tokens
+        """Predict how long a request of so many tokens waits for others.
+
+        A short one takes turns with those that were begun before it.
+        """
+        before = self._queued_tokens
+        if tokens <= TURN_TOKENS:
+            before = min(before, 2 * self._turn_tokens)
         return before / self._tokens_per_sec if self._tokens_per_sec else 0.0
 
     def _count(self, ticket: Ticket, tokens: int) -> None:
         """Keep the counts of queued tokens, when a request's texts enter or leave the queue."""
-        left = ticket.left_tokens if tokens < 0 else 0
+        left = ticket.queued_tokens
         after = max(0, left + tokens)
         self._queued_tokens += after - left
         self._turn_tokens += min(after, TURN_TOKENS) - min(left, TURN_TOKENS)
-        ticket.left_tokens = after
+        ticket.queued_tokens = after
+
+    def _leave(self, ticket: Ticket) -> None:
+        """Take a request out of the queue: whoever calls this ends its future, without the lock."""
+        self._open.discard(ticket)
+        self._count(ticket, -ticket.queued_tokens)
+        if not self._open:
+            self._changed.notify_all()
 
     def _estimate(self, text: Text) -> int:
         """Estimate a text's tokens from its characters, before it is tokenised."""

@@ -230,6 +230,8 @@ class Batcher:
             How many requests could not be finished in time; they end with `ExpiredError`.
         """
         with self._changed:
+            if self._closed:
+                return 0
             self._closing = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._open, timeout_sec)

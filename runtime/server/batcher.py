@@ -377,10 +377,8 @@ class Batcher:
         first = next((one for one in self._ready if not one.ticket.taken), self._ready[0])
         idle = max(1, len(self._workers) - len(self._running) + 1)
         most = 1 if alone else min(BATCH_TEXTS, -(-len(self._ready) // idle))
-        others = sorted(
-            (one for one in self._ready if one is not first),
-            key=lambda one: abs(one.encoded.tokens - first.encoded.tokens),
-        )
+        beside = (one for one in self._ready if one is not first)
+        others = sorted(beside, key=lambda one: abs(one.encoded.tokens - first.encoded.tokens))
         batch, longest, tokens = [first], first.encoded.tokens, first.encoded.tokens
         for one in others:
             longest, tokens = max(longest, one.encoded.tokens), tokens + one.encoded.tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import resource
 import signal
 import socket
@@ -343,6 +344,22 @@ def test_open_to_all_without_a_token_is_said(model: Path) -> None:
         assert not any("without a token" in line for line in served.lines)
 
 
+def test_a_socket_of_systemd_is_taken(model: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        number = listener.fileno()
+        environment = os.environ | {"LISTEN_FDS": "1", "PYTHON": sys.executable, "MODEL": str(model)}
+        script = f'exec 3<&{number}; LISTEN_PID=$$ exec "$PYTHON" -m ftx serve --onnx "$MODEL"'
+        process = subprocess.Popen(["bash", "-c", script], env=environment, pass_fds=[number])
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=WAIT_SEC) as client:
+                assert is_of(ask(client), WEAK)  # it waited for the server to start
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(WAIT_SEC) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
 # Follows its file
 
 
@@ -433,6 +450,53 @@ def test_reloads_under_load_lose_no_request(model: Path, times: int) -> None:
 
 
 # Bears what happens to a process
+
+
+def test_too_much_is_refused_and_what_is_accepted_is_right(slow: Path) -> None:
+    options = ("--max-queue-sec", "0.05")
+    with ExitStack() as stack:
+        served = stack.enter_context(serving(slow, *options))
+        pool = stack.enter_context(ThreadPoolExecutor(32))
+        clients = [stack.enter_context(served.client()) for _ in range(32)]
+
+        def burst(number: int) -> list[int]:
+            statuses = []
+            for turn in range(6):
+                text = " ".join(["good"] * (1 + (number + turn) % 5)) + " inf" * 5
+                response = clients[number].post("/predict", json={"texts": [text] * 4})
+                statuses.append(response.status_code)
+                if response.status_code == 200:
+                    assert all(is_of(one["scores"]["positive"], WEAK, text) for one in response.json())
+                else:
+                    assert response.status_code == 429 and int(response.headers["retry-after"]) >= 1, response.text
+                    assert clients[number].get("/v2/health/live").status_code == 200
+            return statuses
+
+        found = [status for statuses in pool.map(burst, range(32)) for status in statuses]
+        assert set(found) == {200, 429}
+        client = clients[0]
+        assert metric(client, "ftx_queued_tokens") == metric(client, "ftx_unfinished_requests") == 0
+        assert metric(client, "ftx_predicted_wait_seconds") == 0
+        assert metric(client, "ftx_shed_total") == found.count(429)
+        assert is_of(ask(client), WEAK)
+
+
+@pytest.mark.slow
+def test_memory_is_bounded(tiny_export: Path) -> None:
+    chosen = random.Random(5)
+    with serving(tiny_export, "--max-queue-sec", "1e6") as served, ThreadPoolExecutor(4) as pool:
+
+        def send(count: int) -> None:
+            with served.client() as client:
+                for _ in range(count):
+                    assert client.post("/predict", json={"texts": ["word " * chosen.randint(1, 512)]}).is_success
+
+        with served.client() as client:
+            list(pool.map(send, [500] * 4))
+            before = metric(client, "ftx_resident_memory_bytes")
+            list(pool.map(send, [2500] * 4))
+            grown = metric(client, "ftx_resident_memory_bytes") - before
+        assert grown <= 32 * 2**20, f"{grown / 2**20:.1f} MiB"
 
 
 def test_connections_that_send_nothing_hold_nobody_up(model: Path) -> None:

@@ -11,14 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ftx.runtime.server.batcher import (
-    BATCH_TEXTS,
-    BATCH_TOKENS,
-    READY_TEXTS,
-    Batcher,
-    ExpiredError,
-    OverloadedError,
-)
+from ftx.runtime.server.batcher import Batcher, ExpiredError, OverloadedError
+from ftx.runtime.server.queue import BATCH_TEXTS, BATCH_TOKENS, READY_TEXTS
 
 WAIT_SEC = 60.0  # only ends a hang
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from ftx.runtime.server.queue import PENDING, Encoded, ExpiredError, OverloadedError, Queue, Ready, Ticket
 from ftx.text import Text
 
 __all__ = ["Batcher", "Encoded", "Engine", "ExpiredError", "Observer", "OverloadedError", "Ticket"]
+
+# Of the workers, relative to the threads that answer.
+NICENESS = 5
 
 
 class Engine(Protocol):
@@ -146,6 +152,7 @@ class Batcher:
     # What workers do
 
     def _work(self, number: int) -> None:
+        give_way()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or (bool(self._queue) and not self._shared))
@@ -256,6 +263,18 @@ class Batcher:
                 return
             self._leave(ticket)
         end(ticket, results=ticket.results)
+
+
+def give_way() -> None:
+    """Let other threads go first, where threads have priorities: the one that reads requests must never wait long.
+
+    At four times the load that two cores could carry, the median of accepted requests fell from 5 s to 1 s: what could
+    not be read could not be refused either.
+    """
+    if sys.platform == "linux":  # elsewhere priorities belong to processes
+        with suppress(OSError):
+            here = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, here, os.getpriority(os.PRIO_PROCESS, here) + NICENESS)
 
 
 def end(ticket: Ticket, *, results: list[Any] | None = None, error: Exception | None = None) -> None:

@@ -206,7 +206,7 @@ class Server(uvicorn.Server):
             return
         self._loading = True
         try:
-            while self._wanted:
+            while self._wanted and not self.service.draining:
                 name = self._wanted.pop()
                 try:
                     loaded = await anyio.to_thread.run_sync(self.service.models[name].load)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -91,7 +93,7 @@ def serve(
     from ftx.runtime.server import ServeSettings
     from ftx.runtime.server import serve as run
 
-    run(
+    unfinished = run(
         onnx,
         host=host,
         port=port,
@@ -113,3 +115,8 @@ def serve(
             log_texts=log_texts,
         ),
     )
+    if unfinished:
+        # Of a batch that still runs, whose end the end of the interpreter would wait for.
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os._exit(0)

@@ -14,7 +14,7 @@ from ftx.errors import FtxError, OnnxFileError
 from ftx.manifest import Manifest
 from ftx.runtime.model_file import find_onnx
 from ftx.runtime.predictor import Predictor, depends_on_batch
-from ftx.runtime.server.batcher import Batcher, ExpiredError, Observer, OverloadedError
+from ftx.runtime.server.batcher import Batcher, ExpiredError, Observer, OverloadedError, Ticket
 from ftx.runtime.server.engine import Answer, PredictorEngine
 from ftx.runtime.server.settings import ServeSettings
 from ftx.text import Text
@@ -22,8 +22,9 @@ from ftx.text import Text
 __all__ = ["Loaded", "Model", "find_models"]
 
 log = logging.getLogger("ftx.server")
-# A probe that is right was asked so recently: readiness does not ask again.
-PROBED_SEC = 1.0
+# A golden probe is asked so often at most, and who asks whether the model is ready waits so long for it at most: a
+# probe of Kubernetes waits a second, by default.
+PROBED_SEC, PROBE_WAIT_SEC = 1.0, 0.5
 WARM_UP = "A sentence of some length, so that memory and speed are known before the first request comes. " * 4
 
 
@@ -93,9 +94,10 @@ class Model:
     loaded: Loaded | None = None
     last_error: str | None = None
     reloads: int = 0
-    _probed: float = 0.0
     _refused: tuple[int, ...] = ()
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _probe: Probe | None = None
+    _probe_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def load(self) -> Loaded:
         """Open the file, check its probes and warm it up; then let it answer in the place of the one before.
@@ -107,12 +109,11 @@ class Model:
             stamp = self.stamp()
             try:
                 loaded = self._open(stamp)
-            except FtxError as error:
-                self.last_error, self._refused = str(error), stamp
+            except Exception as error:  # one that nobody foresaw, too: the one before goes on
+                self.last_error, self._refused = str(error) or type(error).__name__, stamp
                 raise
             before, self.loaded = self.loaded, loaded
             self.last_error, self._refused = None, ()
-            self._probed = time.monotonic()
             if before is not None:
                 self.reloads += 1
         if before is not None:
@@ -136,7 +137,7 @@ class Model:
     def ready(self) -> str | None:
         """Tell why the model should get no requests now; None where it should.
 
-        A golden probe goes through the queue, as any text, unless one did within the last second.
+        A golden probe goes through the queue, as any text: once a second at most, however many ask.
         """
         loaded = self.loaded
         if loaded is None:
@@ -144,23 +145,24 @@ class Model:
         stuck = loaded.batcher.stuck_sec()
         if stuck > self.settings.stuck_sec:
             return f"a batch has been running for {stuck:.0f} s"
-        if time.monotonic() - self._probed < PROBED_SEC:
+        if not loaded.manifest.probes:
             return None
-        if loaded.manifest.probes:
-            probe = loaded.manifest.probes[0]
-            try:
-                ticket = loaded.batcher.submit([probe.text])
-                [answer] = ticket.future.result(self.settings.stuck_sec)
-            except OverloadedError:
-                return None  # busy, and well: requests are refused one by one
-            except (TimeoutError, ExpiredError, RuntimeError) as error:
-                return f"the golden probe was not answered: {error}"
-            # Beside others in a batch, where that matters, only the label must be the same.
-            exact = not depends_on_batch(loaded.manifest)
-            if not isinstance(answer, Answer) or not right(answer, probe.logits, loaded.manifest, exact=exact):
-                return "the golden probe gets another answer than where the file was exported"
-        self._probed = time.monotonic()
-        return None
+        with self._probe_lock:
+            now = time.monotonic()
+            probe = self._probe
+            if probe is None or probe.loaded is not loaded or (probe.done and now - probe.asked > PROBED_SEC):
+                try:
+                    ticket = loaded.batcher.submit([loaded.manifest.probes[0].text])
+                except OverloadedError:
+                    return None  # busy, and well: requests are refused one by one
+                except RuntimeError:  # it is just replaced, or shut down
+                    return None
+                said = probe.said if probe is not None else None
+                probe = self._probe = Probe(loaded, ticket, asked=now, said=said)
+        probe.wait(PROBE_WAIT_SEC)
+        if not probe.done and time.monotonic() - probe.asked > self.settings.stuck_sec:
+            return "the golden probe is not answered"
+        return probe.said
 
     def close(self, timeout_sec: float | None = None) -> int:
         """Finish what was accepted; give how many requests could not be finished in time."""
@@ -195,7 +197,7 @@ class Model:
             for all_cores in (True, False):
                 engine.run(encoded[:1] if all_cores else encoded[:4], all_cores=all_cores)
             batcher = Batcher(engine, max_queue_sec=self.settings.max_queue_sec, observer=self.observer)
-            batcher.submit(texts).future.result()
+            batcher.submit(texts).future.result()  # from here on the speed is known
         except BaseException:
             predictor.close()
             raise
@@ -204,6 +206,44 @@ class Model:
         return Loaded(
             engine, batcher, predictor.manifest, predictor.sha256, stamp, time.time(), time.perf_counter() - begun
         )
+
+
+@dataclass
+class Probe:
+    """A golden probe on its way through the queue.
+
+    Attributes:
+        loaded: The model that is asked.
+        ticket: Its place in the queue.
+        asked: When, by the monotonic clock.
+        said: What is wrong; until it is answered, what the probe before said.
+    """
+
+    loaded: Loaded
+    ticket: Ticket
+    asked: float
+    said: str | None
+
+    @property
+    def done(self) -> bool:
+        """Whether it is answered."""
+        return self.ticket.future.done()
+
+    def wait(self, sec: float) -> None:
+        """Wait for its answer, but not long."""
+        try:
+            [answer] = self.ticket.future.result(sec)
+        except (TimeoutError, OverloadedError, ExpiredError):  # the queue is long; or the model is just replaced
+            return
+        manifest = self.loaded.manifest
+        # Beside others in a batch, where that matters, only the label must be the same.
+        exact = not depends_on_batch(manifest)
+        if isinstance(answer, Exception):
+            self.said = f"the golden probe fails: {type(answer).__name__}"
+        elif not right(answer, manifest.probes[0].logits, manifest, exact=exact):
+            self.said = "the golden probe gets another answer than where the file was exported"
+        else:
+            self.said = None
 
 
 def check_probes(engine: PredictorEngine) -> None:

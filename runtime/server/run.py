@@ -6,19 +6,22 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import anyio.to_thread
 import uvicorn
 
-from ftx.errors import FtxError, OutputError
+from ftx.errors import FtxError
 from ftx.runtime.server.app import application, load
+from ftx.runtime.server.listening import listen
 from ftx.runtime.server.protocol import bounded
 from ftx.runtime.server.service import Service
 from ftx.runtime.server.settings import ServeSettings
@@ -28,6 +31,9 @@ __all__ = ["serve"]
 log = logging.getLogger("ftx.server")
 # A file that is being copied changes from look to look: it is opened when two looks saw the same.
 LOOK_SEC = 1.0
+# To send those that could not be finished their refusals.
+REFUSE_SEC = 1
+SWITCH_SEC = 0.0005
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -58,21 +64,41 @@ def serve(
     """
     settings = settings or ServeSettings()
     log_to_stderr(log_format)
-    service = load(Path(onnx), settings)
-    config = uvicorn.Config(
-        application(service), host=host, port=port, uds=str(uds) if uds else None, log_config=None,
-        access_log=False, server_header=False, lifespan="off", timeout_keep_alive=75, http=bounded(settings),
-        ws="none", timeout_graceful_shutdown=max(1, round(settings.drain_sec)),
-    )  # fmt: skip
-    server = Server(config, service)
-    if uds is None and host not in LOOPBACK and settings.token is None:
-        log.warning("listening on %s without a token: whoever reaches this port can use the model", host)
+    sockets = listen(host, port, uds)
+    # The workers and the event loop take turns in Python: with the default of 5 ms each system call of the one can cost
+    # as much while the other is busy. Under overload 40 % more requests were answered.
+    sys.setswitchinterval(SWITCH_SEC)
     try:
-        server.run()
-    except SystemExit:  # uvicorn's way to say that it could not listen
-        place = str(uds) if uds else f"{host}:{port}"
-        raise OutputError(f"{place} can't be listened on: is another server there? Choose another --port") from None
+        with hang_up_ignored():
+            service = load(Path(onnx), settings)
+            config = uvicorn.Config(
+                application(service), log_config=None, access_log=False, server_header=False, lifespan="off",
+                timeout_keep_alive=75, http=bounded(settings), ws="none",
+                timeout_graceful_shutdown=math.ceil(settings.drain_sec) + REFUSE_SEC,
+            )  # fmt: skip
+            server = Server(config, service)
+            if uds is None and host not in LOOPBACK and settings.token is None:
+                log.warning("listening on %s without a token: whoever reaches this port can use the model", host)
+            server.run(sockets)
+    finally:
+        for one in sockets:
+            one.close()
+        if uds is not None:
+            uds.unlink(missing_ok=True)
     return server.unfinished
+
+
+@contextlib.contextmanager
+def hang_up_ignored() -> Iterator[None]:
+    """Let SIGHUP not end the process before the server takes it: a file may be replaced while the first one loads."""
+    if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 class Server(uvicorn.Server):
@@ -87,20 +113,28 @@ class Server(uvicorn.Server):
         self.service = service
         self.unfinished = 0
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._first_signal = 0.0
+        self._wanted: set[str] = set()  # models whose files are to be opened anew
+        self._loading = False
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take signals in the event loop."""
+        """Take signals in the event loop; none where this is not the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         loop = asyncio.get_running_loop()
-        taken = {signal.SIGTERM: self.drain, signal.SIGINT: self.drain, signal.SIGHUP: self.reload}
-        for number, action in taken.items():
-            loop.add_signal_handler(number, action)
+        named = {"SIGTERM": self.drain, "SIGINT": self.drain, "SIGHUP": self.reload}  # Windows lacks the last one
+        actions = {getattr(signal, name): action for name, action in named.items() if hasattr(signal, name)}
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(actions[number])
+
+        before = {number: signal.signal(number, on_signal) for number in actions}
         try:
             yield
         finally:
-            for number in taken:
-                loop.remove_signal_handler(number)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def startup(self, sockets: Any = None) -> None:
         """Listen, say where, and look after the files."""
@@ -113,21 +147,28 @@ class Server(uvicorn.Server):
             self._begin(self.watch())
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Stop listening, let connections finish, then the queues."""
-        begun = time.monotonic()
+        """Stop listening, and let connections finish as long as they may."""
+        limit = asyncio.create_task(self.give_up())
         await super().shutdown(sockets)
+        limit.cancel()
         for model in self.service.models.values():
-            left = max(0.0, self.service.settings.drain_sec - (time.monotonic() - begun))
-            self.unfinished += await anyio.to_thread.run_sync(model.close, left)
+            self.unfinished += await anyio.to_thread.run_sync(model.close, 0.0)
         if self.unfinished:
             log.warning("%d accepted requests could not be finished", self.unfinished)
         for task in self._tasks:
             task.cancel()
 
+    async def give_up(self) -> None:
+        """Refuse what is not finished when the time is over."""
+        await asyncio.sleep(self.service.settings.drain_sec)
+        for model in self.service.models.values():
+            self.unfinished += model.close(0.0)
+
     def drain(self) -> None:
         """Begin to end; at once when asked again."""
         if self.service.draining:
-            log.warning("ending at once")
+            left = sum(model.loaded.batcher.unfinished for model in self.service.models.values() if model.loaded)
+            log.warning("ending at once: %d accepted requests are not finished", left)
             os._exit(1)
         self.service.draining = True
         log.info("draining: not ready from now on")
@@ -156,15 +197,26 @@ class Server(uvicorn.Server):
             await self.load(changed)
 
     async def load(self, names: set[str]) -> None:
-        """Open models' files anew; one that can't be used leaves the one before at work."""
-        for name in names:
-            try:
-                loaded = await anyio.to_thread.run_sync(self.service.models[name].load)
-                log.info("%s: opened %s, SHA-256 %s", name, loaded.engine.predictor.path, loaded.sha256)
-            except FtxError as error:
-                log.error("%s: the new file is not served, the one before is: %s", name, error)
-            except Exception:
-                log.exception("%s: the new file is not served, the one before is", name)
+        """Open models' files anew, one at a time; one that can't be used leaves the one before at work.
+
+        Who asks while a file is opened, however often, has it opened once more after that.
+        """
+        self._wanted |= names
+        if self._loading:
+            return
+        self._loading = True
+        try:
+            while self._wanted and not self.service.draining:
+                name = self._wanted.pop()
+                try:
+                    loaded = await anyio.to_thread.run_sync(self.service.models[name].load)
+                    log.info("%s: opened %s, SHA-256 %s", name, loaded.engine.predictor.path, loaded.sha256)
+                except FtxError as error:
+                    log.error("%s: the new file is not served, the one before is: %s", name, error)
+                except Exception:
+                    log.exception("%s: the new file is not served, the one before is", name)
+        finally:
+            self._loading = False
 
     def _begin(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

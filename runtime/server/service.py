@@ -184,6 +184,9 @@ class Service:
             self.metrics.shed.labels("waited too long").inc()
             raise overloaded(error) from None
         except ExpiredError:
+            if self.draining and future.done():
+                self.metrics.shed.labels("shut down").inc()
+                raise RequestError(503, "unavailable", "the server is shutting down", retry_after_sec=1.0) from None
             self.metrics.shed.labels("deadline").inc()
             raise RequestError(504, "timeout", f"no answer within {limit:g} s") from None
         finally:

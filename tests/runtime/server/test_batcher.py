@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ftx.runtime.server.batcher import (
-    BATCH_TEXTS,
-    BATCH_TOKENS,
-    Batcher,
-    ExpiredError,
-    OverloadedError,
-)
+from ftx.runtime.server.batcher import Batcher, ExpiredError, OverloadedError
+from ftx.runtime.server.queue import BATCH_TEXTS, BATCH_TOKENS, READY_TEXTS
 
 WAIT_SEC = 60.0  # only ends a hang
 
@@ -259,3 +256,123 @@ def test_many_clients_get_their_own_answers(engine: Engine, batcher: Batcher) ->
         one.join(WAIT_SEC)
     assert not failures
     assert batcher.queued_tokens == 0 and batcher.unfinished == 0
+
+
+def test_a_request_that_is_cancelled_ends_at_once_and_makes_room(engine: Engine, batcher: Batcher) -> None:
+    first = hold(engine, batcher)
+    before = batcher.queued_tokens
+    gone = batcher.submit(["gone"] * 100)
+    assert batcher.queued_tokens > before
+    gone.cancel()
+    gone.cancel()
+    assert isinstance(gone.future.exception(0), ExpiredError)  # while all workers are busy
+    assert batcher.queued_tokens == before and batcher.unfinished == 1
+    engine.gate.set()
+    assert first.future.result(WAIT_SEC) == ["FIRST"]
+    gone.cancel()
+    assert engine.encoded == ["first"]
+
+
+def test_a_future_that_its_caller_cancels_holds_nobody_up(engine: Engine, batcher: Batcher) -> None:
+    hold(engine, batcher)
+    cancelled, other = batcher.submit(["cancelled"]), batcher.submit(["other"])
+    assert cancelled.future.cancel()
+    engine.gate.set()
+    assert other.future.result(WAIT_SEC) == ["OTHER"]
+    batcher.close(WAIT_SEC)
+    assert batcher.unfinished == 0
+
+
+def test_what_waited_too_long_is_refused_though_newer_ones_go_first() -> None:
+    clock = Clock()
+    engine = Slow(clock)
+    batcher = Batcher(engine, max_queue_sec=5.0, clock=clock)
+    hold(engine, batcher)
+    old = batcher.submit(["old"])
+    clock.now += 4
+    newer = [batcher.submit([f"{number}" * 40]) for number in range(3)]
+    clock.now += 2
+    engine.gate.set()
+    assert isinstance(old.future.exception(WAIT_SEC), OverloadedError)
+    assert [one.future.result(WAIT_SEC) for one in newer] == [[f"{number}" * 40] for number in range(3)]
+    assert "old" not in engine.encoded
+    batcher.close(WAIT_SEC)
+
+
+def test_a_request_that_was_begun_goes_on_under_a_standing_queue_of_newer_ones() -> None:
+    clock = Clock()
+    engine = Slow(clock)
+    batcher = Batcher(engine, max_queue_sec=1e9, clock=clock)
+    engine.gate.clear()
+    many = batcher.submit(["many"] * 200)
+    assert engine.begun.acquire(timeout=WAIT_SEC)
+    clock.now += 1
+    small = [batcher.submit([f"s{number:03}"]) for number in range(400)]
+    engine.gate.set()
+    wait([many.future, *(one.future for one in small)], WAIT_SEC)
+    texts = [text for _, batch in engine.batches for text in batch]
+    last_many = max(place for place, text in enumerate(texts) if text == "many")
+    # Of each two texts one is of the request that was begun; what was tokenised ahead may come before.
+    assert last_many <= 2 * 200 + 2 * READY_TEXTS
+    assert [text for text in texts if text != "many"][:2] == ["s399", "s398"]
+    batcher.close(WAIT_SEC)
+
+
+class Short(Engine):
+    """Forgets a text."""
+
+    def encode(self, texts: list[Any]) -> list[Encoded]:
+        return super().encode(texts)[: len(texts) - texts.count("forgotten")]
+
+    def run(self, batch: list[Encoded], *, all_cores: bool) -> list[Any]:
+        results = super().run(batch, all_cores=all_cores)
+        return results[:-1] if any(one.text == "lost" for one in batch) else results
+
+
+def test_an_engine_that_forgets_a_text_ends_no_worker_and_leaves_nothing_queued() -> None:
+    engine = Short()
+    batcher = Batcher(engine, max_queue_sec=1e9)
+    for texts in (["forgotten"], ["lost"], ["a", "forgotten", "b"], ["a", "lost", "b"]):
+        found = batcher.submit(texts).future.result(WAIT_SEC)
+        assert len(found) == len(texts) and any(isinstance(one, Exception) for one in found)
+    assert batcher.submit(["still"]).future.result(WAIT_SEC) == ["STILL"]
+    assert batcher.close(WAIT_SEC) == 0
+    assert batcher.queued_tokens == 0 and batcher.predicted_wait_sec == 0
+
+
+EXPECTED = {"bad": ArithmeticError, "dead": KeyboardInterrupt, "nan": OverflowError, "no!": ValueError}
+TEXTS = st.sampled_from(["a", "of some length", "quite " * 60, *EXPECTED])
+REQUESTS = st.lists(
+    st.tuples(
+        st.lists(TEXTS, max_size=40), st.sampled_from(["", "", "", "cancel", "expired", "cancel future"]), st.booleans()
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(REQUESTS, st.integers(1, 4))
+def test_whatever_comes_every_future_ends_with_its_own(requests: list[tuple[list[str], str, bool]], cores: int) -> None:
+    engine = Engine(cores)
+    batcher = Batcher(engine, max_queue_sec=1e9)
+    tickets = []
+    for texts, fate, gate in requests:
+        engine.gate.set() if gate else engine.gate.clear()
+        ticket = batcher.submit(list(texts), deadline=time.monotonic() - 1 if fate == "expired" else None)
+        if fate == "cancel":
+            ticket.cancel()
+        elif fate == "cancel future":
+            ticket.future.cancel()
+        tickets.append(ticket)
+    engine.gate.set()
+    assert batcher.close(WAIT_SEC) == 0
+    for ticket, (texts, fate, _) in zip(tickets, requests, strict=True):
+        assert ticket.future.done()
+        if ticket.future.cancelled():
+            assert fate == "cancel future"
+        elif ticket.future.exception():
+            assert fate in ("cancel", "expired") and isinstance(ticket.future.exception(), ExpiredError)
+        else:
+            for text, found in zip(texts, ticket.future.result(), strict=True):
+                assert isinstance(found, EXPECTED[text]) if text in EXPECTED else found == text.upper()
+    assert batcher.queued_tokens == batcher.unfinished == 0 and batcher.predicted_wait_sec == 0

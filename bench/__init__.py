@@ -1,4 +1,4 @@
-"""Measure an ONNX file against its PyTorch checkpoint: latency, throughput, memory and agreement, in one run."""
+"""In go an ONNX file and its PyTorch checkpoint, out come latency, throughput, memory and agreement, side by side."""
 
 from ftx.bench.measure import bench
 from ftx.bench.report import BenchReport, EngineFigures

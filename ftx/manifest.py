@@ -13,6 +13,7 @@ from typing import Any
 from ftx import typed
 from ftx.errors import OnnxFileError
 from ftx.onnx_metadata import append_metadata
+from ftx.quantization import Quantization
 from ftx.snapshot import Snapshot
 from ftx.text import Text
 
@@ -82,7 +83,7 @@ class Manifest:
         input_names: The graph's inputs.
         text_pair: Whether the model judges two texts together; None: the file's maker did not say, both are taken.
         pad_token_id: The token that fills a batch.
-        quantization: Scheme, the MatMuls left in fp32, and the instruction sets on which the weights are safe.
+        quantization: How the weights were quantised, and on which CPUs they are exact.
         metrics: The checkpoint's own metrics on held-out text.
         parity: What the parity gate measured for this file.
         probes: Golden probes, replayed by `ftx verify`.
@@ -98,7 +99,7 @@ class Manifest:
     text_pair: bool | None = None
     pad_token_id: int = 0
     thresholds: dict[str, float] = field(default_factory=dict)
-    quantization: dict[str, Any] = field(default_factory=lambda: {"scheme": "unknown"})
+    quantization: Quantization = field(default_factory=Quantization)
     metrics: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
@@ -122,7 +123,6 @@ class Manifest:
             typed.number(threshold, f"the threshold of {label!r:.60}", least=0, most=1)
         if unknown := set(self.thresholds) - set(self.id2label.values()):
             raise ValueError(f"thresholds for {sorted(unknown)!s:.200}, which are no labels")
-        check_quantization(self.quantization)
         for name in ("metrics", "parity", "producer"):
             typed.mapping(getattr(self, name), name)
         for probe in self.probes:
@@ -134,19 +134,10 @@ class Manifest:
         """Label names in the order of the logits' columns."""
         return [self.id2label[column] for column in range(len(self.id2label))]
 
-    @property
-    def is_int8(self) -> bool:
-        """Whether the weights were quantised to int8."""
-        return "int8" in str(self.quantization.get("scheme"))
-
-    @property
-    def is_fp16(self) -> bool:
-        """Whether the weights are in half precision, for a GPU."""
-        return "fp16" in str(self.quantization.get("scheme"))
-
     def to_json(self) -> str:
         """Write the manifest as one line of JSON; metrics that are no number become null."""
-        return json.dumps(typed.finite(asdict(self)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        values = typed.finite({**asdict(self), "quantization": self.quantization.to_dict()})
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -163,6 +154,7 @@ class Manifest:
             values["id2label"] = read_id2label(values["id2label"])
             values["input_names"] = tuple(typed.listed(values["input_names"], "input_names"))
             values["probes"] = tuple(map(read_probe, typed.listed(values.get("probes", ()), "probes")))
+            values["quantization"] = Quantization.from_dict(values.get("quantization", {}))
             for name in ("metrics", "parity"):
                 values[name] = typed.finite(values.get(name, {}))
             return cls(**values)
@@ -194,19 +186,6 @@ def check_labels(id2label: dict[int, str]) -> None:
     for column, label in id2label.items():
         if (other := seen.setdefault(label, column)) != column:
             raise ValueError(f"id2label names the columns {other} and {column} {label!r:.60}: give each its own name")
-
-
-def check_quantization(quantization: Any) -> None:
-    """Check what decides how a file runs."""
-    for name, value in typed.mapping(quantization, "quantization").items():
-        if name == "safe_on":
-            for one in typed.listed(value, "safe_on"):
-                typed.string(one, "an instruction set of safe_on")
-        elif name == "gate":
-            for asked, limit in typed.mapping(value, "gate").items():
-                typed.number(limit, f"{asked!s:.60} of the gate")
-        elif name in ("scheme", "activations", "rescue", "safe_setting") and value is not None:
-            typed.string(value, name)
 
 
 def read_probe(value: Any) -> Probe:

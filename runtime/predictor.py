@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from ftx.errors import DataError, OnnxFileError
 from ftx.machine import check_threads, usable_cores
-from ftx.manifest import Manifest
 from ftx.runtime.ending import share
 from ftx.runtime.graphs import Graphs, check_graph
 from ftx.runtime.heads import Prediction, decode_probabilities, probabilities
@@ -152,7 +151,7 @@ class Predictor:
             )
         if self._windows and self.manifest.text_pair:
             raise OnnxFileError(f"{self.path} judges two texts together: its texts can be cut, not read in windows")
-        self.alone = self._invariant and depends_on_batch(self.manifest)
+        self.alone = self._invariant and self.manifest.quantization.depends_on_batch
         if self.alone:
             self.batch_size = 1
         exact_kernel = needs_exact_kernel(self.manifest, self.path)
@@ -306,15 +305,3 @@ def plan(lengths: list[int], batch_size: int, max_tokens: int) -> list[list[int]
         batches.append(order[start : start + count])
         start += count
     return batches
-
-
-def depends_on_batch(manifest: Manifest) -> bool:
-    """Tell whether batch-mates may move a text's answer.
-
-    Not in a file without int8, or with fixed scales for its activations. Products in blocks have scales for each token,
-    but are summed up in another order in batches of another size.
-    """
-    if str(manifest.quantization.get("scheme")).startswith("none"):
-        return False
-    fixed = manifest.quantization.get("activations") in ("static", "none")
-    return not fixed or manifest.quantization.get("rescue") == "blockwise"

@@ -1,1 +1,1 @@
-"""The fp32 graph: in goes the checkpoint, out come a plain and an optimised ONNX graph."""
+"""In goes a checkpoint, out come fp32 ONNX graphs: a plain one, one with fused operators, and fp16 for a GPU."""

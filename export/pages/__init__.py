@@ -1,1 +1,1 @@
-"""What people read: in goes a report, out come an HTML page and a model card."""
+"""In goes the report of an export, out come an HTML page and a model card."""

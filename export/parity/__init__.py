@@ -1,1 +1,1 @@
-"""The proof: in go an ONNX file, PyTorch and held-out text, out come figures and a verdict."""
+"""In go an ONNX file, PyTorch's logits and held-out texts, out come measurements and a verdict."""

@@ -47,4 +47,4 @@ def add_probes(manifest: Manifest, path: Path, reference: Reference) -> Manifest
         )
         for text, own, other in zip(texts, found, expected, strict=True)
     )
-    return replace(manifest, probes=probes, probe_atol=INT8_ATOL if manifest.is_int8 or manifest.is_fp16 else FP32_ATOL)
+    return replace(manifest, probes=probes, probe_atol=INT8_ATOL if manifest.quantization.is_reduced else FP32_ATOL)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.machine import INSTRUCTION_SETS
-from ftx.runtime.session import EXACT_SETTING
+from ftx.quantization import EXACT_SETTING
 
 __all__ = ["can_saturate", "portability"]
 

@@ -1,1 +1,1 @@
-"""Find, by measurement, the fastest form of a model that still says what PyTorch says."""
+"""In go an fp32 graph, calibration texts and a scheme, out comes an int8 graph."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.export.graph.edit import MICROSOFT, Constants, add_constant, constants, consumers
-from ftx.export.graph.fusion import FIRST
+from ftx.export.graph.fusion import FIRST_TOKEN
 
 __all__ = ["AttentionParts"]
 
@@ -56,7 +56,7 @@ class AttentionParts:
         context, first, factors = self.what_follows(node)
         self.add("Transpose", [node.input[0]], f"{name}/input", perm=[1, 0, 2])
         if first:
-            self.add("Gather", [f"{name}/input", FIRST], f"{name}/first_input", axis=0)
+            self.add("Gather", [f"{name}/input", FIRST_TOKEN], f"{name}/first_input", axis=0)
         query = self.project(node, 0, f"{name}/query", f"{name}/{'first_' if first else ''}input", size)
         key = self.project(node, 1, f"{name}/key", f"{name}/input", size)
         value = self.project(node, 2, f"{name}/value", f"{name}/input", size, factors)
@@ -82,7 +82,7 @@ class AttentionParts:
         """
         context, factors = node.output[0], None
         readers = self.users.get(context, [])
-        first = len(readers) == 1 and readers[0].op_type == "Gather" and readers[0].input[1] == FIRST
+        first = len(readers) == 1 and readers[0].op_type == "Gather" and readers[0].input[1] == FIRST_TOKEN
         if first:
             self.graph.node.remove(readers[0])
             context = readers[0].output[0]

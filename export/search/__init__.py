@@ -1,1 +1,1 @@
-"""The search: in go an optimised graph and a budget, out comes the form that was chosen, and why."""
+"""In go a model's graphs, a gate and a budget, out come the chosen int8 form and the reasons for it."""

@@ -15,7 +15,7 @@ from ftx.export.parity.gate import same
 from ftx.manifest import Manifest
 from ftx.runtime.heads import DEFAULT_THRESHOLD
 
-__all__ = ["expected_agreement"]
+__all__ = ["estimate_agreement"]
 
 # Errors are taken from the texts with the smallest margins, where they are largest and where they matter.
 NEAREST_SHARE, MIN_NEAREST = 0.25, 50
@@ -25,7 +25,7 @@ IMPLAUSIBLE = 0.05
 CHUNK = 32
 
 
-def expected_agreement(logits: NDArray[np.float32], reference_logits: NDArray[np.float32], manifest: Manifest) -> float:
+def estimate_agreement(logits: NDArray[np.float32], reference_logits: NDArray[np.float32], manifest: Manifest) -> float:
     """Estimate the share of texts that get the same answer.
 
     Each text is tried with the errors of others: the changes of all logits of the quarter of the texts with the

@@ -1,0 +1,125 @@
+"""How an ONNX file's weights were quantised, and on which CPUs they are exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftx import typed
+
+__all__ = ["EXACT_SETTING", "INT8_KINDS", "KINDS", "Quantization"]
+
+INT8_KINDS = ("static", "dynamic", "blockwise")
+KINDS = ("none", "fp16", *INT8_KINDS, "unknown")
+# Makes onnxruntime turn s8 weights to u8, whose kernel is exact on every CPU (its Avx2WeightS8ToU8Transformer).
+EXACT_SETTING = "session.x64quantprecision=1"
+# Fields whose name in the JSON differs.
+JSON_NAMES = {"fallback": "rescue", "fallback_nodes": "rescued_nodes"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """How an ONNX file was quantised.
+
+    Attributes:
+        kind: One of `KINDS`: `none` (fp32), `fp16`, or int8 by how activations are scaled; `unknown`: the file's maker
+            did not say.
+        scheme: The same in words, with the details.
+        name: The scheme's name, as `ftx export --quantize` takes it.
+        activations: How activations are scaled; None where unknown.
+        weights: Their type: `fp32`, `fp16`, `int8` or `uint8`; None where unknown.
+        fallback_nodes: The operators that int8 hurts most, which are quantised less: mixed precision.
+        fallback: How these are computed: `outliers`: their outlier channels in fp32; `blockwise`; or `fp32`. None where
+            there are none.
+        safe_on: Instruction sets on which the weights can't saturate; None where unknown.
+        safe_setting: The setting of onnxruntime's session that makes them exact on other CPUs; None where none does.
+        target: The kind of CPU that the file was made for.
+        gate: The limits that the file was held to, by name.
+        details: The scheme's other settings, and fields that this version of ftx does not know.
+    """
+
+    kind: str = "unknown"
+    scheme: str = "unknown"
+    name: str | None = None
+    activations: str | None = None
+    weights: str | None = None
+    fallback_nodes: tuple[str, ...] = ()
+    fallback: str | None = None
+    safe_on: tuple[str, ...] | None = None
+    safe_setting: str | None = None
+    target: str | None = None
+    gate: dict[str, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"quantization has the kind {self.kind!r:.60}, expected one of {', '.join(KINDS)}")
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether the weights are int8."""
+        return self.kind in INT8_KINDS
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether the weights are in fewer bits than fp32, so that predictions may differ from the checkpoint's."""
+        return self.is_int8 or self.kind == "fp16"
+
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether a prediction may depend on the batch composition.
+
+        Not without int8, or with fixed scales for activations. Products in blocks have a scale for each token, but are
+        summed in another order in batches of another size.
+        """
+        return self.kind not in ("none", "fp16", "static") or self.fallback == "blockwise"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the JSON values of the manifest and of parity.json."""
+        found = {JSON_NAMES.get(name, name): value for name, value in vars(self).items() if name != "details"}
+        for name in ("safe_on", "rescued_nodes"):
+            found[name] = None if found[name] is None else list(found[name])
+        # An absent safe_setting means that the file was made before it was recorded; see from_dict.
+        written = {name for name, value in found.items() if value not in (None, {})} | {"rescue", "safe_setting"}
+        return {name: value for name, value in found.items() if name in written} | self.details
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Quantization:
+        """Read JSON values, those of earlier versions of ftx, too.
+
+        Raises:
+            ValueError: One of them is of the wrong type.
+        """
+        given = dict(typed.mapping(values, "quantization"))
+        found: dict[str, Any] = {}
+        for name in ("kind", "scheme", "name", "activations", "weights", "rescue", "safe_setting", "target"):
+            value = given.pop(name, EXACT_SETTING if name == "safe_setting" else None)
+            found[name] = None if value is None else typed.string(value, name)
+        for name, what in (("safe_on", "an instruction set of safe_on"), ("rescued_nodes", "one of rescued_nodes")):
+            names = given.pop(name, None)
+            found[name] = None if names is None else tuple(typed.string(one, what) for one in typed.listed(names, name))
+        gate = typed.mapping(given.pop("gate", {}), "gate")
+        return cls(
+            kind=found["kind"] if found["kind"] in KINDS else kind_of(found),
+            scheme=found["scheme"] or "unknown",
+            name=found["name"],
+            activations=found["activations"],
+            weights=found["weights"],
+            fallback_nodes=found["rescued_nodes"] or (),
+            fallback=found["rescue"],
+            safe_on=found["safe_on"],
+            safe_setting=found["safe_setting"],
+            target=found["target"],
+            gate={str(name): typed.number(limit, f"{name!s:.60} of the gate") for name, limit in gate.items()},
+            details=given,
+        )
+
+
+def kind_of(values: dict[str, Any]) -> str:
+    """Tell the kind of a file whose maker wrote none, as ftx did up to 0.1.0, by its activations or its scheme."""
+    if values["activations"] in INT8_KINDS:
+        return str(values["activations"])
+    first = (values["scheme"] or "").partition(" ")[0].strip(":")
+    if first in KINDS:
+        return first
+    return "dynamic" if "int8" in (values["scheme"] or "") else "unknown"

@@ -65,15 +65,6 @@ class Quantization:
         """Whether the weights are in fewer bits than fp32, so that predictions may differ from the checkpoint's."""
         return self.is_int8 or self.kind == "fp16"
 
-    @property
-    def depends_on_batch(self) -> bool:
-        """Whether a prediction may depend on the batch composition.
-
-        Not without int8, or with fixed scales for activations. Products in blocks have a scale for each token, but are
-        summed in another order in batches of another size.
-        """
-        return self.kind not in ("none", "fp16", "static") or self.fallback == "blockwise"
-
     def to_dict(self) -> dict[str, Any]:
         """Give the JSON values of the manifest and of parity.json."""
         found = {JSON_NAMES.get(name, name): value for name, value in vars(self).items() if name != "details"}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ftx.errors import DataError, OnnxFileError
 from ftx.machine import check_threads, usable_cores
+from ftx.manifest import Manifest
 from ftx.runtime.ending import share
 from ftx.runtime.graphs import Graphs, check_graph
 from ftx.runtime.heads import Prediction, decode_probabilities, probabilities
@@ -151,7 +152,7 @@ class Predictor:
             )
         if self._windows and self.manifest.text_pair:
             raise OnnxFileError(f"{self.path} judges two texts together: its texts can be cut, not read in windows")
-        self.alone = self._invariant and self.manifest.quantization.depends_on_batch
+        self.alone = self._invariant and depends_on_batch(self.manifest)
         if self.alone:
             self.batch_size = 1
         exact_kernel = needs_exact_kernel(self.manifest, self.path)
@@ -305,3 +306,13 @@ def plan(lengths: list[int], batch_size: int, max_tokens: int) -> list[list[int]
         batches.append(order[start : start + count])
         start += count
     return batches
+
+
+def depends_on_batch(manifest: Manifest) -> bool:
+    """Tell whether predictions may depend on the batch composition.
+
+    Not in a file without int8, or with fixed scales for its activations. Products in blocks have scales for each token,
+    but are summed up in another order in batches of another size.
+    """
+    quantization = manifest.quantization
+    return quantization.kind not in ("none", "fp16", "static") or quantization.fallback == "blockwise"

@@ -44,7 +44,7 @@ def test_a_manifest_of_an_earlier_version_is_read_and_written_with_all_its_field
     )  # fmt: skip
     manifest = Manifest.from_json(text)
     found = manifest.quantization
-    assert (found.kind, found.is_int8, found.depends_on_batch) == ("static", True, False)
+    assert (found.kind, found.is_int8, found.is_reduced) == ("static", True, True)
     assert (found.fallback, found.fallback_nodes) == ("outliers", ("/layer.0/MatMul", "/layer.1/MatMul"))
     assert (found.target, found.gate["min_agreement"]) == ("vnni", 0.995)
     assert found.safe_on == tuple(VNNI)
@@ -53,27 +53,24 @@ def test_a_manifest_of_an_earlier_version_is_read_and_written_with_all_its_field
 
 
 @pytest.mark.parametrize(
-    ("values", "kind", "depends_on_batch"),
+    ("values", "kind"),
     [
-        ({"scheme": "none: fp32", "safe_on": ["any"]}, "none", False),
-        (FP16, "fp16", False),
-        (STATIC, "static", False),
-        ({**STATIC, "rescue": "blockwise"}, "static", True),
-        ({"scheme": "dynamic int8: weights s8 per channel", "activations": "dynamic"}, "dynamic", True),
-        ({"scheme": "blockwise int8: weights s8 per channel", "activations": "blockwise"}, "blockwise", True),
-        ({"scheme": "dynamic int8: weights s8 per channel, activations u8 per tensor"}, "dynamic", True),
-        ({"scheme": "my own int8"}, "dynamic", True),
-        ({"scheme": "unknown"}, "unknown", True),
-        ({"scheme": None}, "unknown", True),
-        ({"scheme": "ternary", "kind": "ternary"}, "unknown", True),
-        ({}, "unknown", True),
+        ({"scheme": "none: fp32", "safe_on": ["any"]}, "none"),
+        (FP16, "fp16"),
+        (STATIC, "static"),
+        ({"scheme": "dynamic int8: weights s8 per channel", "activations": "dynamic"}, "dynamic"),
+        ({"scheme": "blockwise int8: weights s8 per channel", "activations": "blockwise"}, "blockwise"),
+        ({"scheme": "dynamic int8: weights s8 per channel, activations u8 per tensor"}, "dynamic"),
+        ({"scheme": "my own int8"}, "dynamic"),
+        ({"scheme": "unknown"}, "unknown"),
+        ({"scheme": None}, "unknown"),
+        ({"scheme": "ternary", "kind": "ternary"}, "unknown"),
+        ({}, "unknown"),
     ],
 )
-def test_the_kind_of_files_of_earlier_versions_and_other_makers(
-    values: dict[str, Any], kind: str, depends_on_batch: bool
-) -> None:
+def test_the_kind_of_files_of_earlier_versions_and_other_makers(values: dict[str, Any], kind: str) -> None:
     found = Quantization.from_dict(values)
-    assert (found.kind, found.depends_on_batch) == (kind, depends_on_batch)
+    assert found.kind == kind
     assert found.is_reduced is (kind not in ("none", "unknown"))
     assert Quantization.from_dict(found.to_dict()) == found
 

@@ -301,7 +301,7 @@ def markdown(report: dict[str, Any]) -> str:
             f"{row['ftx_speedup_p50']:.2f} | {row['ftx_speedup_texts']:.2f} | {agreement} | "
             f"{row['peak_rss_bytes'] >> 20} |"
         )
-    lines += [f"\n{name} is excluded: {reason}" for name, reason in report["left_out"].items()]
+    lines += [f"\n{name} is skipped: {reason}" for name, reason in report["left_out"].items()]
     if job := report.get("file"):
         lines += ["", "| ftx predict --input CSV | s | rows/s | peak RSS MiB |", "|---|---|---|---|"]
         for row in (job["small"], job["large"]):

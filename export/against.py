@@ -77,5 +77,5 @@ def compare(onnx: str | Path, checkpoint: str | Path, *, data: str | Path | None
         limits = Gate(**{field.name: written[field.name] for field in fields(Gate) if field.name in written})
         gate, verdict = limits.to_text(), proof.verdict(limits)
     else:
-        gate, verdict = f"max |Δlogit| at most {FP32_ATOL:g}", "passes" if proof.same_numbers() else "fails"
+        gate, verdict = f"max |Δlogit| at most {FP32_ATOL:g}", "passes" if proof.passes_fp32() else "fails"
     return Comparison(path=str(path), checkpoint=str(folder), gate=gate, proof=proof, verdict=verdict)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.export.parity.gate import same
+from ftx.export.parity.gate import same_predictions
 from ftx.export.parity.reference_set import ReferenceSet
 from ftx.runtime import Prediction
 from ftx.runtime.heads import decode
@@ -42,7 +42,7 @@ class Flip:
 def find_flips(logits: NDArray[np.float32], reference: ReferenceSet) -> list[Flip]:
     """List the first 200 texts with another prediction. *Shape of the logits:* `(len(reference), num_labels)`."""
     held_out, manifest = reference.held_out, reference.manifest
-    rows = np.flatnonzero(~same(logits, reference.logits, manifest))[:MAX_LISTED]
+    rows = np.flatnonzero(~same_predictions(logits, reference.logits, manifest))[:MAX_LISTED]
     texts = [held_out.texts[row] for row in rows]
     both = zip(decode(texts, reference.logits[rows], manifest), decode(texts, logits[rows], manifest), strict=True)
     return [

@@ -76,15 +76,15 @@ class Proof:
         """The parity at the batch size where fewest labels agree."""
         return min(self.parity, key=lambda result: result.label_agreement)
 
-    def same_numbers(self) -> bool:
+    def passes_fp32(self) -> bool:
         """Tell whether it passes as fp32."""
-        return all(result.same_numbers() for result in self.parity)
+        return all(result.passes_fp32() for result in self.parity)
 
     def verdict(self, gate: Gate) -> str:
         """Judge by a gate: `passes`, `near` (kept, with a warning) or `fails`."""
-        if all(result.same_answers(gate) for result in self.parity) and self.steady(gate.max_batch_flips):
+        if all(result.passes(gate) for result in self.parity) and self.steady(gate.max_batch_flips):
             return "passes"
-        near = all(result.nearly_same_answers(gate) for result in self.parity)
+        near = all(result.is_near(gate) for result in self.parity)
         return "near" if near and self.steady(2 * gate.max_batch_flips) else "fails"
 
     def steady(self, max_batch_flips: float) -> bool:
@@ -100,7 +100,7 @@ def verify_fp32(path: Path, reference: ReferenceSet) -> Proof:
     """
     proof, _ = measure(path, reference)
     worst = max(proof.parity, key=lambda result: result.max_abs_logit_diff)
-    if not proof.same_numbers():
+    if not proof.passes_fp32():
         raise ParityError(
             f"The ONNX graph differs from PyTorch: max |Δlogit| {worst.max_abs_logit_diff:.3g} on "
             f"{worst.texts} held-out texts, expected at most {FP32_ATOL:g}; nothing was exported"

@@ -56,13 +56,13 @@ class Fitted:
             per_channel: Whether each output channel has a scale of its own.
 
         Returns:
-            Whole numbers of the weight's shape; scales. *Shape:* `(out_channels,)`, or `()`.
+            Integers of the weight's shape; scales. *Shape:* `(out_channels,)`, or `()`.
         """
         key = (node, bits, per_channel, smoothing.factors.tobytes())
         if key not in self._weights:
             observed = self.observed[activation]
             inverse = 1 / smoothing.factors.astype(np.float64)
-            # The activation is rounded, too: an error spread evenly over a step has the variance step² / 12.
+            # The activation is rounded, too: an error distributed uniformly over a step has the variance step² / 12.
             noise = float(activation_rounding(observed, smoothing.factors).step) ** 2 / 12
             moments = observed.moments * inverse[:, None] * inverse + np.eye(len(inverse)) * noise
             values, steps = round_weight(

@@ -67,7 +67,7 @@ def verdict(parity: Parity, alone: Parity | None, estimated: float, batch_flips:
     By the estimated agreement, which varies less than the counted flips; those need only be near the gate.
     """
     share = (batch_flips or 0) / parity.texts
-    near = all(result.nearly_same_answers(gate) for result in ([parity] if alone is None else [parity, alone]))
+    near = all(result.is_near(gate) for result in ([parity] if alone is None else [parity, alone]))
     if near and estimated >= gate.min_agreement and share <= gate.max_batch_flips:
         return "passes"
     return "near" if near and estimated >= gate.floor and share <= 2 * gate.max_batch_flips else "fails"

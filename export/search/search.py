@@ -144,7 +144,7 @@ class Searcher:
         try:
             self.add(self.maker.int8(scheme))
         except ModelError as error:
-            tqdm.write(f"{scheme.name} is excluded: {error}", file=sys.stderr)
+            tqdm.write(f"{scheme.name} is skipped: {error}", file=sys.stderr)
 
     def add(self, form: Form) -> None:
         """Judge a form, and keep it open for the race if it may take part."""

@@ -56,7 +56,7 @@ def race(runs: dict[str, Run], batches: Batches, budget: Budget) -> dict[str, Sp
     """Time graphs in pairs with the first one, round after round until the budget is spent.
 
     Args:
-        runs: Compute a batch, by name. The others are compared with the first.
+        runs: Compute the logits of a batch, by name. The others are compared with the first.
         batches: The texts, whose lengths decide what is fast.
         budget: Seconds to spend; three rounds are run in any case, and no more than `MAX_ROUNDS`.
     """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ftx.export.parity.agreement import estimate_agreement, poisson_tail
-from ftx.export.parity.gate import Gate, same
+from ftx.export.parity.gate import Gate, same_predictions
 from ftx.manifest import Manifest
 
 MANIFEST = Manifest(
@@ -27,7 +27,7 @@ def test_the_estimate_foretells_what_is_counted_on_more_text(count: int) -> None
         return reference, reference + random.normal(scale=0.03, size=reference.shape).astype(np.float32)
 
     reference, logits = draw(100_000)
-    flips = 1 - float(same(logits, reference, manifest).mean())
+    flips = 1 - float(same_predictions(logits, reference, manifest).mean())
     estimates = []
     for _ in range(10):
         reference, logits = draw(600)
@@ -40,7 +40,7 @@ def test_a_flip_to_the_third_label_is_a_flip() -> None:
     reference = np.tile(np.array([1, 0.9, 0.85, 0, 0, 0], dtype=np.float32), (1000, 1))
     logits = reference.copy()
     logits[:, 2] += 0.5
-    assert not same(logits, reference, labels(6)).any()
+    assert not same_predictions(logits, reference, labels(6)).any()
     assert estimate_agreement(logits, reference, labels(6)) == 0
 
 
@@ -51,7 +51,7 @@ def test_flips_that_the_margins_do_not_explain_are_counted(column: int) -> None:
     reference[:, 0] += 5
     logits = reference + random.normal(scale=0.01, size=reference.shape).astype(np.float32)
     logits[:10, column] += 9  # only a few texts, all with wide margins
-    assert int((~same(logits, reference, labels(6))).sum()) == 10
+    assert int((~same_predictions(logits, reference, labels(6))).sum()) == 10
     found = estimate_agreement(logits, reference, labels(6))
     assert found <= 0.99
     assert found < Gate().min_agreement
@@ -61,7 +61,7 @@ def test_a_flip_or_two_that_chance_explains_do_not_replace_the_estimate() -> Non
     random = np.random.default_rng(5)
     reference = random.normal(scale=2, size=(600, 2)).astype(np.float32)
     logits = reference + random.normal(scale=0.02, size=reference.shape).astype(np.float32)
-    counted = float(same(logits, reference, MANIFEST).mean())
+    counted = float(same_predictions(logits, reference, MANIFEST).mean())
     assert counted < 1
     assert estimate_agreement(logits, reference, MANIFEST) != counted
 

@@ -14,7 +14,7 @@ from ftx.runtime.model_file import describe
 from ftx.runtime.session import open_session
 from ftx.runtime.tokenization import Batch, encode, load_tokenizer, pad
 
-WITHOUT_OPENVINO = "OpenVINO is left out: install ftx-toolkit[peers]"
+WITHOUT_OPENVINO = "OpenVINO is skipped: install ftx-toolkit[peers]"
 # A process of its own: NNCF sends nothing where it sees pytest, and a library may print past sys.stdout.
 PROGRAM = """
 import os, socket, sys
@@ -96,14 +96,14 @@ def test_a_preset_leaves_its_file_alone_in_the_folder(tiny_export: Path, tmp_pat
     assert after == before
 
 
-def test_a_peer_that_cannot_be_made_is_named_and_left_out(
+def test_a_peer_that_cannot_be_made_is_reported_and_skipped(
     tiny_export: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peers_module, "find_spec", lambda module: None)
     monkeypatch.setattr(peers_module, "PRESETS", ("z80", "avx2"))
     assert [peer.name for peer in peers(tiny_export, tmp_path, [], 1)] == ["Optimum avx2"]
     refused, last = capsys.readouterr().err.splitlines()
-    assert refused.startswith("Optimum z80 is left out: ")
+    assert refused.startswith("Optimum z80 is skipped: ")
     assert last == WITHOUT_OPENVINO
 
 

@@ -155,7 +155,7 @@ def test_without_other_toolkits_fp32_is_the_baseline_and_said_to_be(
     assert search.baseline == "fp32"
     assert "timed against fp32" in search.choice
     said = capsys.readouterr().err
-    assert "Optimum z80 is left out" in said
+    assert "Optimum z80 is skipped" in said
     assert "OpenVINO" not in said, "nobody asked for a comparison"
 
 
@@ -194,7 +194,7 @@ def test_the_search_resumes_without_what_failed_on_other_text(make_searcher: Cal
     assert len(names) == len({*names})
 
 
-def test_a_form_that_the_architecture_has_no_operators_for_is_excluded(
+def test_a_form_that_the_architecture_has_no_operators_for_is_skipped(
     make_searcher: Callable[..., Searcher], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ftx.errors import ModelError
@@ -205,4 +205,4 @@ def test_a_form_that_the_architecture_has_no_operators_for_is_excluded(
     monkeypatch.setattr(Maker, "int8", refuse)
     search = make_searcher(600).search("auto")
     assert (search.chosen, search.forms) == (None, [])
-    assert "static is excluded: this architecture" in capsys.readouterr().err
+    assert "static is skipped: this architecture" in capsys.readouterr().err

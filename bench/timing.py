@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,21 +52,12 @@ def time_engines(
     """
     each = max(1, len(texts) // rounds)
 
-    def turn_of(engine: Engine) -> Callable[[int], tuple[NDArray[np.float64], float]]:
-        def turn(number: int) -> tuple[NDArray[np.float64], float]:
-            some = [texts[(number * each + place) % len(texts)] for place in range(each)]
-            latencies_ms = engine.latencies_ms(some)
-            time.sleep(pause_sec)
-            return latencies_ms, engine.batch_sec(texts, batch_size)
+    def turn(engine: Engine, number: int) -> tuple[NDArray[np.float64], float]:
+        latencies_ms = engine.latencies_ms([texts[(number * each + place) % len(texts)] for place in range(each)])
+        time.sleep(pause_sec)
+        return latencies_ms, engine.batch_sec(texts, batch_size)
 
-        return turn
-
-    turns = {place: turn_of(engine) for place, engine in enumerate(engines)}
+    turns = {place: partial(turn, engine) for place, engine in enumerate(engines)}
     found = take_turns(turns, announced(rounds), pause_sec=pause_sec)
-    return [
-        Timings(
-            latencies_ms=np.stack([latencies for latencies, _ in results]),
-            batch_sec=np.array([sec for _, sec in results]),
-        )
-        for results in found.values()
-    ]
+    both = [zip(*results, strict=True) for results in found.values()]
+    return [Timings(latencies_ms=np.stack(latencies), batch_sec=np.array(seconds)) for latencies, seconds in both]

@@ -17,8 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -148,10 +148,10 @@ def cold_starts(
         commands[OPTIMUM] = ["-c", OPTIMUM_PROGRAM, str(work), str(threads), ONE_TEXT]
     print("Cold starts, the first of each to warm the disk's cache", file=sys.stderr)
 
-    def start(command: list[str]) -> Callable[[int], tuple[float, int]]:
-        return lambda number: run_process([sys.executable, *command], work)
+    def start(command: list[str], number: int) -> tuple[float, int]:
+        return run_process([sys.executable, *command], work)
 
-    starts = take_turns({name: start(command) for name, command in commands.items()}, announced(rounds + 1))
+    starts = take_turns({name: partial(start, command) for name, command in commands.items()}, announced(rounds + 1))
     seconds = {name: np.array([took for took, _ in found[1:]]) for name, found in starts.items()}
     return {
         name: {

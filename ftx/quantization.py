@@ -82,35 +82,40 @@ class Quantization:
             ValueError: One of them is of the wrong type.
         """
         given = dict(typed.mapping(values, "quantization"))
-        found: dict[str, Any] = {}
-        for name in ("kind", "scheme", "name", "activations", "weights", "rescue", "safe_setting", "target"):
-            value = given.pop(name, EXACT_SETTING if name == "safe_setting" else None)
-            found[name] = None if value is None else typed.string(value, name)
-        for name, what in (("safe_on", "an instruction set of safe_on"), ("rescued_nodes", "one of rescued_nodes")):
-            names = given.pop(name, None)
-            found[name] = None if names is None else tuple(typed.string(one, what) for one in typed.listed(names, name))
+
+        def text(name: str, default: str | None = None) -> str | None:
+            value = given.pop(name, default)
+            return None if value is None else typed.string(value, name)
+
+        def texts(name: str) -> tuple[str, ...] | None:
+            value = given.pop(name, None)
+            return (
+                None
+                if value is None
+                else tuple(typed.string(one, f"one of {name}") for one in typed.listed(value, name))
+            )
+
+        kind, scheme, activations = text("kind"), text("scheme") or "unknown", text("activations")
         gate = typed.mapping(given.pop("gate", {}), "gate")
         return cls(
-            kind=found["kind"] if found["kind"] in KINDS else kind_of(found),
-            scheme=found["scheme"] or "unknown",
-            name=found["name"],
-            activations=found["activations"],
-            weights=found["weights"],
-            fallback_nodes=found["rescued_nodes"] or (),
-            fallback=found["rescue"],
-            safe_on=found["safe_on"],
-            safe_setting=found["safe_setting"],
-            target=found["target"],
-            gate={str(name): typed.number(limit, f"{name!s:.60} of the gate") for name, limit in gate.items()},
+            kind=kind if kind in KINDS else kind_of(scheme, activations),
+            scheme=scheme,
+            name=text("name"),
+            activations=activations,
+            weights=text("weights"),
+            fallback_nodes=texts("rescued_nodes") or (),
+            fallback=text("rescue"),
+            safe_on=texts("safe_on"),
+            safe_setting=text("safe_setting", EXACT_SETTING),
+            target=text("target"),
+            gate={name: typed.number(limit, f"{name!s:.60} of the gate") for name, limit in gate.items()},
             details=given,
         )
 
 
-def kind_of(values: dict[str, Any]) -> str:
-    """Tell the kind of a file whose maker wrote none, as ftx did up to 0.1.0, by its activations or its scheme."""
-    if values["activations"] in INT8_KINDS:
-        return str(values["activations"])
-    first = (values["scheme"] or "").partition(" ")[0].strip(":")
-    if first in KINDS:
-        return first
-    return "dynamic" if "int8" in (values["scheme"] or "") else "unknown"
+def kind_of(scheme: str, activations: str | None) -> str:
+    """Derive the kind of a file that states none, as those of ftx 0.1.0, from its activations or its scheme."""
+    if activations in INT8_KINDS:
+        return activations
+    first = scheme.partition(" ")[0].strip(":")
+    return first if first in KINDS else "dynamic" if "int8" in scheme else "unknown"

@@ -1,13 +1,15 @@
-"""The order in which the forms of a model are tried. It depends on the model and on what passed, never on the clock."""
+"""The forms of a model, and the order in which they are tried: by the model and by what passed, never by the clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ftx.export.quantization.scheme import SCHEMES, Scheme
+from ftx.export.search.timing import Run
 
-__all__ = ["FIRST_SCHEME", "Worst", "order", "untried"]
+__all__ = ["FIRST_SCHEME", "Form", "Worst", "order", "untried"]
 
 # The best on the models that ftx was developed with. The mixed-precision forms are variants of it.
 FIRST_SCHEME = SCHEMES["static"]
@@ -15,6 +17,32 @@ FIRST_SCHEME = SCHEMES["static"]
 # tried only while nothing passes: it is slower, and blocks are not quite the same from batch to batch.
 CHEAP = {"outliers": (1, 2, 4, 8)}
 COSTLY = {"blockwise": (4, 8), "fp32": (4, 8, 16, 32, 64)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """A form of the model, ready to run.
+
+    Attributes:
+        name: What it is called.
+        kind: `int8`: one of ours, which may be chosen; `fp32`; `peer`: another toolkit's, for comparison.
+        size_bytes: Of its file.
+        run: Computes logits.
+        depends_on_batch: Whether activations are scaled over the whole batch, or may be.
+        scheme: How it was quantised, where it is one of ours.
+    """
+
+    name: str
+    kind: str
+    size_bytes: int
+    run: Run
+    depends_on_batch: bool = False
+    scheme: Scheme | None = None
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """How it was made, as JSON values."""
+        return self.scheme.to_dict() if self.scheme else {"scheme": self.name}
 
 
 @dataclass(frozen=True, kw_only=True)

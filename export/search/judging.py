@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,42 +10,37 @@ from ftx.export.parity.batches import BATCH_SIZE, Batches
 from ftx.export.parity.gate import Gate, Parity, compare_logits
 from ftx.export.parity.reference_set import ReferenceSet
 from ftx.export.search.candidate import Candidate, verdict
-from ftx.export.search.making import Form
+from ftx.export.search.forms import Form
 
-__all__ = ["Logits", "judge", "measure"]
+__all__ = ["judge", "measure"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Logits:
-    """A form's logits on the texts to choose on. *Shape of each:* `(num_texts, num_labels)`.
+def measure(form: Form, batches: Batches) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Run a form on the texts.
 
-    Attributes:
-        batched: In batches of 32.
-        alone: Each text in a batch of its own; None where that makes no difference.
+    Returns:
+        Its logits in batches of 32, and those of each text alone where that may differ. *Shape of each:*
+        `(num_texts, num_labels)`.
     """
-
-    batched: NDArray[np.float32]
-    alone: NDArray[np.float32] | None = None
-
-
-def measure(form: Form, batches: Batches) -> Logits:
-    """Run a form on the texts."""
-    batched = batches.in_order([form.run(batch) for batch in batches.of(BATCH_SIZE)])
-    if not form.depends_on_batch:
-        return Logits(batched=batched)
-    return Logits(batched=batched, alone=batches.in_order([form.run(batch) for batch in batches.of(1)]))
+    batched, *alone = (
+        batches.in_order([form.run(batch) for batch in batches.of(size)])
+        for size in ((BATCH_SIZE, 1) if form.depends_on_batch else (BATCH_SIZE,))
+    )
+    return batched, alone[0] if alone else None
 
 
-def judge(form: Form, logits: Logits, reference: ReferenceSet, gate: Gate) -> Candidate:
-    """Compare a form's logits with PyTorch's, and judge it by a gate."""
+def judge(
+    form: Form, batched: NDArray[np.float32], alone: NDArray[np.float32] | None, reference: ReferenceSet, gate: Gate
+) -> Candidate:
+    """Compare a form's logits with PyTorch's, and judge it by a gate; see `measure` for the logits."""
 
-    def compared(found: NDArray[np.float32], other: NDArray[np.float32]) -> Parity:
-        return compare_logits(found, other, reference.held_out, reference.manifest, BATCH_SIZE)
+    def compared(logits: NDArray[np.float32], other: NDArray[np.float32]) -> Parity:
+        return compare_logits(logits, other, reference.held_out, reference.manifest, BATCH_SIZE)
 
-    parity = compared(logits.batched, reference.logits)
-    estimated = estimate_agreement(logits.batched, reference.logits, reference.manifest)
-    parity_alone = None if logits.alone is None else compared(logits.alone, reference.logits)
-    batch_flips = None if logits.alone is None else compared(logits.batched, logits.alone).flips
+    parity = compared(batched, reference.logits)
+    parity_alone = None if alone is None else compared(alone, reference.logits)
+    batch_flips = None if alone is None else compared(batched, alone).flips
+    estimated = estimate_agreement(batched, reference.logits, reference.manifest)
     return Candidate(
         name=form.name,
         kind=form.kind,

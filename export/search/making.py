@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,37 +15,15 @@ from ftx.export.quantization.calibration import calibrate
 from ftx.export.quantization.fitted import Fitted
 from ftx.export.quantization.scheme import Scheme, for_target
 from ftx.export.quantization.write import write_quantized
+from ftx.export.search.forms import Form
 from ftx.export.search.peers import optimum_peers, peers
 from ftx.export.search.timing import Run
 from ftx.machine import usable_cores
 from ftx.runtime.session import open_session
 
-__all__ = ["Form", "Maker"]
+__all__ = ["Maker"]
 
 CALIBRATION_BATCHES = 300
-
-
-@dataclass(frozen=True, kw_only=True)
-class Form:
-    """A form of the model, ready to run.
-
-    Attributes:
-        name: What it is called.
-        kind: `int8`: one of ours, which may be chosen; `fp32`; `peer`: another toolkit's, for comparison.
-        details: How it was made, as JSON values.
-        size_bytes: Of its file.
-        run: Computes logits.
-        depends_on_batch: Whether activations are scaled over the whole batch, or may be.
-        scheme: How it was quantised, where it is one of ours.
-    """
-
-    name: str
-    kind: str
-    details: dict[str, Any]
-    size_bytes: int
-    run: Run
-    depends_on_batch: bool = False
-    scheme: Scheme | None = None
 
 
 class Maker:
@@ -81,7 +57,6 @@ class Maker:
         return Form(
             name=scheme.name,
             kind="int8",
-            details=scheme.to_dict(),
             size_bytes=path.stat().st_size,
             run=open_run(path),
             depends_on_batch=scheme.activations == "dynamic",
@@ -91,26 +66,15 @@ class Maker:
     def fp32(self) -> Iterator[Form]:
         """Open the fp32 graphs."""
         for name, path in (("fp32", self.graphs.plain), ("fp32, optimised graph", self.graphs.optimised)):
-            details = {"scheme": name}
-            yield Form(name=name, kind="fp32", details=details, size_bytes=path.stat().st_size, run=open_run(path))
+            yield Form(name=name, kind="fp32", size_bytes=path.stat().st_size, run=open_run(path))
 
     def peers(self, *, compare: bool) -> Iterator[Form]:
         """Make other toolkits' models: Optimum's preset, which is the baseline of speeds; or all of them."""
         folder = self.graphs.plain.parent
-        if compare:
-            calibration = self.batches.of(1, self.batches.spread(CALIBRATION_BATCHES))
-            found = peers(folder, self.work, calibration, usable_cores())
-        else:
-            found = islice(optimum_peers(folder, self.work, usable_cores()), 1)
-        for peer in found:
-            yield Form(
-                name=peer.name,
-                kind="peer",
-                details={"scheme": peer.name},
-                size_bytes=peer.size_bytes,
-                run=peer.run,
-                depends_on_batch=True,
-            )
+        if not compare:
+            return islice(optimum_peers(folder, self.work, usable_cores()), 1)
+        calibration = self.batches.of(1, self.batches.spread(CALIBRATION_BATCHES))
+        return peers(folder, self.work, calibration, usable_cores())
 
 
 def open_run(path: Path) -> Run:

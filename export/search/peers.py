@@ -7,7 +7,6 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from ftx.export.quiet import quiet
+from ftx.export.search.forms import Form
 from ftx.export.search.timing import Run
 from ftx.runtime.session import first_line, open_session
 from ftx.runtime.tokenization import Batch
 
-__all__ = ["Peer", "optimum_peers", "optimum_preset", "peers"]
+__all__ = ["optimum_peers", "optimum_preset", "peers"]
 
 # Optimum's presets of dynamic int8, the most used first; those with the same graph as an earlier one are dropped.
 PRESETS = ("avx512_vnni", "avx2", "arm64")
@@ -29,22 +29,7 @@ PRESETS = ("avx512_vnni", "avx2", "arm64")
 CALIBRATION_BATCHES = 300
 
 
-@dataclass(frozen=True, kw_only=True)
-class Peer:
-    """Another toolkit's model, ready to run.
-
-    Attributes:
-        name: The toolkit and its setting.
-        size_bytes: Of the files that a user would ship.
-        run: Computes logits. *Shape:* `(batch, num_labels)`.
-    """
-
-    name: str
-    size_bytes: int
-    run: Run
-
-
-def peers(folder: Path, work: Path, calibration: list[Batch], threads: int) -> Iterator[Peer]:
+def peers(folder: Path, work: Path, calibration: list[Batch], threads: int) -> Iterator[Form]:
     """Make the peers, one after the other; one that can't be made is reported on stderr and skipped.
 
     Args:
@@ -61,14 +46,14 @@ def peers(folder: Path, work: Path, calibration: list[Batch], threads: int) -> I
     yield from made("OpenVINO int8 (NNCF)", partial(openvino_int8, folder, work, calibration, threads))
 
 
-def optimum_peers(folder: Path, work: Path, threads: int) -> Iterator[Peer]:
+def optimum_peers(folder: Path, work: Path, threads: int) -> Iterator[Form]:
     """Make Optimum's models, as `peers` does; the most used preset comes first, if it can be made."""
     seen: set[str] = set()
     for preset in PRESETS:
         yield from made(f"Optimum {preset}", partial(optimum, folder, work, preset, threads, seen))
 
 
-def made(name: str, make: Callable[[], tuple[int, Run] | None]) -> Iterator[Peer]:
+def made(name: str, make: Callable[[], tuple[int, Run] | None]) -> Iterator[Form]:
     """Give the peer that a function makes, if it makes one: it returns the size in bytes and how to run it."""
     try:
         with undisturbed():
@@ -77,7 +62,7 @@ def made(name: str, make: Callable[[], tuple[int, Run] | None]) -> Iterator[Peer
         print(f"{name} is skipped: {first_line(error)}", file=sys.stderr)
         return
     if result:
-        yield Peer(name=name, size_bytes=result[0], run=result[1])
+        yield Form(name=name, kind="peer", size_bytes=result[0], run=result[1], depends_on_batch=True)
 
 
 def optimum(folder: Path, work: Path, preset: str, threads: int, seen: set[str]) -> tuple[int, Run] | None:

@@ -64,17 +64,15 @@ def race(runs: dict[str, Run], batches: Batches, budget: Budget) -> dict[str, Sp
     together = [whole[int(place)] for place in np.linspace(0, len(whole) - 1, min(TURN_BATCHES, len(whole)))]
     alone = batches.of(1, batches.spread(TURN_TEXTS))
 
-    def timed(run: Run) -> Callable[[int], tuple[float, float]]:
-        """Give the turn of a graph: its median latency of a text and its seconds for all batches."""
-        return lambda number: (
-            float(np.median([elapsed_sec(partial(run, batch)) for batch in alone])),
-            elapsed_sec(lambda: [run(batch) for batch in together]),
-        )
+    def turn(run: Run, number: int) -> tuple[float, float]:
+        """Give a graph's median latency of a text and its seconds for all batches."""
+        latency = float(np.median([elapsed_sec(partial(run, batch)) for batch in alone]))
+        return latency, elapsed_sec(lambda: [run(batch) for batch in together])
 
     for run in runs.values():
         for batch in [*together[:1], *together[-1:], *alone[:4]]:
             run(batch)
-    turns = {name: timed(run) for name, run in runs.items()}
+    turns = {name: partial(turn, run) for name, run in runs.items()}
     first, *others = runs
     pairs: dict[str, list[tuple[float, ...]]] = {name: [] for name in runs}
     rounds = 0

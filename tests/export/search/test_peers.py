@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ftx.export.search import peers as peers_module
+from ftx.export.search.forms import Form
 from ftx.export.search.peers import optimum_preset, peers
 from ftx.runtime.model_file import describe
 from ftx.runtime.session import open_session
@@ -54,7 +55,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def check_answers(found: list[peers_module.Peer], folder: Path, batches: list[Batch]) -> None:
+def check_answers(found: list[Form], folder: Path, batches: list[Batch]) -> None:
     """Each peer says nearly what fp32 says, and is no smaller than its weights in int8."""
     session = open_session(folder / "model.onnx")
     expected = np.concatenate([session.run(["logits"], batch)[0] for batch in batches])

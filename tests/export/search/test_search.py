@@ -19,7 +19,8 @@ from ftx.export.search import judging, making, timing
 from ftx.export.search import search as search_module
 from ftx.export.search.budget import Budget
 from ftx.export.search.candidate import Candidate
-from ftx.export.search.making import Form, Maker
+from ftx.export.search.forms import Form
+from ftx.export.search.making import Maker
 from ftx.export.search.search import Searcher
 from ftx.heldout import HeldOut
 from ftx.runtime.model_file import describe

@@ -114,7 +114,7 @@ def main(
             "texts": len(some),
             "left_out": excluded,
             "cold_start": cold_starts(path, checkpoint, work, threads, cold_rounds, excluded) if cold_rounds else {},
-            "engines": race(path, checkpoint, work, some, threads, rounds, excluded),
+            "engines": compare_engines(path, checkpoint, work, some, threads, rounds, excluded),
         }
         if rows:
             try:
@@ -188,7 +188,7 @@ def run_process(command: list[str], folder: Path) -> tuple[float, int]:
 # Latency and throughput.
 
 
-def race(
+def compare_engines(
     path: Path, checkpoint: Path, work: Path, texts: list[str], threads: int, rounds: int, excluded: dict[str, str]
 ) -> dict[str, Any]:
     """Load every engine, and let them take turns; one that fails is added to `excluded`."""

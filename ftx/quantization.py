@@ -88,12 +88,9 @@ class Quantization:
             return None if value is None else typed.string(value, name)
 
         def texts(name: str) -> tuple[str, ...] | None:
-            value = given.pop(name, None)
-            return (
-                None
-                if value is None
-                else tuple(typed.string(one, f"one of {name}") for one in typed.listed(value, name))
-            )
+            if (values := given.pop(name, None)) is None:
+                return None
+            return tuple(typed.string(value, f"one of {name}") for value in typed.listed(values, name))
 
         kind, scheme, activations = text("kind"), text("scheme") or "unknown", text("activations")
         gate = typed.mapping(given.pop("gate", {}), "gate")

@@ -56,7 +56,7 @@ class Scheme:
         """Give the scheme as the JSON values of a `Quantization`."""
         smoothing, count = ", smoothed" if self.smooth else "", len(self.fallback_nodes)
         mixed = f", {count} operator{'s' * (count > 1)} {FALLBACKS[self.fallback]}" if count else ""
-        grain = "channel" if self.per_channel else "tensor"
+        grain = "block" if self.activations == "blockwise" else "channel" if self.per_channel else "tensor"
         return {
             "scheme": f"{self.activations} int8: weights {self.weight_type} per {grain}{smoothing}{mixed}",
             "kind": self.activations,
@@ -66,7 +66,7 @@ class Scheme:
             "per_channel": self.per_channel,
             "weight_bits": self.weight_bits,
             "weight_type": self.weight_type,
-            "weights": "int8" if self.weight_type == "s8" and self.activations != "blockwise" else "uint8",
+            "weights": "uint8" if self.weight_type == "u8" else "int8",
             "attention": self.attention,
             "embeddings": self.embeddings,
             "rescued_nodes": list(self.fallback_nodes),
@@ -82,7 +82,7 @@ SCHEMES = {
         Scheme(name="dynamic", activations="dynamic"),
         Scheme(name="static-fp32-attention", smooth=True, attention=False),
         Scheme(name="static-fp32-embeddings", smooth=True, embeddings=False),
-        Scheme(name="blockwise", activations="blockwise"),
+        Scheme(name="blockwise", activations="blockwise", weight_type="u8"),
         Scheme(name="static-u8u8", smooth=True, weight_type="u8"),
         Scheme(name="dynamic-per-tensor", activations="dynamic", per_channel=False),
     )

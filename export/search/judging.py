@@ -12,10 +12,10 @@ from ftx.export.parity.reference_set import ReferenceSet
 from ftx.export.search.candidate import Candidate, verdict
 from ftx.export.search.forms import Form
 
-__all__ = ["judge", "measure"]
+__all__ = ["judge", "logits_of"]
 
 
-def measure(form: Form, batches: Batches) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+def logits_of(form: Form, batches: Batches) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Run a form on the texts.
 
     Returns:
@@ -32,7 +32,7 @@ def measure(form: Form, batches: Batches) -> tuple[NDArray[np.float32], NDArray[
 def judge(
     form: Form, batched: NDArray[np.float32], alone: NDArray[np.float32] | None, reference: ReferenceSet, gate: Gate
 ) -> Candidate:
-    """Compare a form's logits with PyTorch's, and judge it by a gate; see `measure` for the logits."""
+    """Compare a form's logits with PyTorch's, and judge it by a gate; see `logits_of`."""
 
     def compared(logits: NDArray[np.float32], other: NDArray[np.float32]) -> Parity:
         return compare_logits(logits, other, reference.held_out, reference.manifest, BATCH_SIZE)

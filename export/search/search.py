@@ -19,7 +19,7 @@ from ftx.export.quantization.sensitivity import Sensitivity
 from ftx.export.search.budget import TRY_UNTIL, Budget
 from ftx.export.search.candidate import Candidate, choose, mark_front
 from ftx.export.search.forms import FIRST_SCHEME, Form, Worst, untried
-from ftx.export.search.judging import judge, measure
+from ftx.export.search.judging import judge, logits_of
 from ftx.export.search.making import Maker
 from ftx.export.search.ranking import Ranker
 from ftx.export.search.timing import Run, race
@@ -148,7 +148,7 @@ class Searcher:
 
     def add(self, form: Form) -> None:
         """Judge a form, and keep it open for the race if it may take part."""
-        candidate = judge(form, *measure(form, self.maker.batches), self.reference, self.gate)
+        candidate = judge(form, *logits_of(form, self.maker.batches), self.reference, self.gate)
         self.candidates.append(candidate)
         if form.scheme:
             self.schemes[form.name] = form.scheme

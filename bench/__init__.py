@@ -1,4 +1,4 @@
-"""In go an ONNX file and its PyTorch checkpoint, out come latency, throughput, memory and agreement, side by side."""
+"""Measure an ONNX file and its PyTorch checkpoint side by side: latency, throughput, memory and agreement."""
 
 from ftx.bench.measure import bench
 from ftx.bench.report import BenchReport, EngineFigures

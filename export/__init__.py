@@ -1,4 +1,4 @@
-"""In goes a checkpoint, out come ONNX files verified against PyTorch, and a report."""
+"""Export a checkpoint to ONNX files that are verified against PyTorch, with a report."""
 
 from ftx.errors import require
 

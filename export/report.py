@@ -64,14 +64,18 @@ class ExportReport:
             tried = ", ".join(self.said(form) for form in self.search.forms)
             if not tried:
                 return "this architecture has no operators that int8 could replace: use model.onnx (fp32)"
-            return f"none of the {len(self.search.forms)} int8 forms passes ({tried}): use model.onnx (fp32)"
+            return f"none of the {len(self.search.forms)} int8 candidates passes ({tried}): use model.onnx (fp32)"
         if made and made.verdict == "fails":
-            return f"{made.file} failed on the texts to report on ({made.proof.worst.to_text()}): use model.onnx (fp32)"
+            return f"{made.file} failed on the other half of the held-out texts ({made.proof.worst.to_text()}): use model.onnx (fp32)"
         return ""
 
     def said(self, form: Candidate) -> str:
         """Say how a form that was tried did."""
-        failed = " but failed on the texts to report on" if self.search and form.name in self.search.rejected else ""
+        failed = (
+            " but failed on the other half of the held-out texts"
+            if self.search and form.name in self.search.rejected
+            else ""
+        )
         return f"{form.name} {form.expected_agreement:.4f}{failed}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,7 +103,9 @@ class ExportReport:
             if self.search:
                 lines.append(f"chosen     {self.search.choice}")
             if self.search and self.search.rejected:
-                lines.append(f"rejected   failed on the texts to report on: {', '.join(self.search.rejected)}")
+                lines.append(
+                    f"rejected   failed on the other half of the held-out texts: {', '.join(self.search.rejected)}"
+                )
             lines.append(f"batches    {self.reduced.batch_invariance.to_text()}")
             lines.append(f"safe on    {', '.join(self.reduced.quantization.safe_on or ())}")
             if self.reduced.verdict == "near":
@@ -107,6 +113,6 @@ class ExportReport:
         elif self.failed:
             lines.append(f"FAILED     {self.failed}; required: {self.gate.to_text()}")
         elif self.search:
-            lines.append("int8       fp32 is as fast here as any faithful int8 form: use model.onnx")
+            lines.append("int8       fp32 is as fast here as any faithful int8 candidate: use model.onnx")
         lines.append(f'next       ftx predict --onnx {self.folder} "your text"')
         return "\n".join(lines)

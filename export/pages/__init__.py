@@ -1,1 +1,1 @@
-"""In goes the report of an export, out come an HTML page and a model card."""
+"""Render an export's report as an HTML page and a model card."""

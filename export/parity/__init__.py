@@ -1,1 +1,1 @@
-"""In go an ONNX file, PyTorch's logits and held-out texts, out come measurements and a verdict."""
+"""Compare an ONNX file with PyTorch on held-out texts, and judge the measurements by a gate."""

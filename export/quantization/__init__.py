@@ -1,1 +1,1 @@
-"""In go an fp32 graph, calibration texts and a scheme, out comes an int8 graph."""
+"""Quantise an fp32 graph to int8 by a scheme, with scales calibrated on texts."""

@@ -1,1 +1,1 @@
-"""In go a model's graphs, a gate and a budget, out come the chosen int8 form and the reasons for it."""
+"""Search for the fastest int8 form of a model that passes a gate, within a time budget."""

@@ -98,7 +98,7 @@ class Searcher:
                 return self.result("requested by name")
             self.find()
             if quantize == "fast":
-                return self.result("the first form that passes")
+                return self.result("the first candidate that passes")
             if self.one_passes() and (compare or self.budget.left()):
                 self.improve(compare=compare)
         return self.result()
@@ -192,15 +192,15 @@ class Searcher:
 def explain(chosen: Candidate | None, eligible: list[Candidate], tried: int, baseline: str | None) -> str:
     """Say why a candidate is the choice."""
     if chosen is None:
-        return "no form is near the gate"
+        return "no candidate is near the gate"
     if chosen.verdict != "passes":
-        return f"none of {tried} forms passes; this one has the highest estimated agreement"
+        return f"none of {tried} candidates passes; this one has the highest estimated agreement"
     if chosen.speed:
         return f"timed against {baseline}; trades up to 10 % of speed for estimated agreement"
     passing = sum(one.kind == "int8" and one.verdict == "passes" for one in eligible)
     if passing == 1:
-        return "the first form that passes; the budget left no time to look for a faster one"
-    return f"the highest estimated agreement of {passing} forms that pass; the budget left no time to time them"
+        return "the first candidate that passes; the budget left no time to look for a faster one"
+    return f"the highest estimated agreement of {passing} candidates that pass; the budget left no time to time them"
 
 
 def find_int8(

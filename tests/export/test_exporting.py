@@ -193,7 +193,7 @@ def test_a_choice_that_fails_on_the_other_texts_is_not_kept(
     assert report.int8
     assert report.int8.verdict == "fails"
     assert len(report.int8.flips) > 3
-    assert "failed on the texts to report on" in report.failed
+    assert "failed on the other half of the held-out texts" in report.failed
     assert not (tmp_path / "onnx/model_quantized.onnx").exists()
     assert report.int8.flips[0].found in (tmp_path / "onnx/parity.html").read_text()
 
@@ -241,8 +241,8 @@ def test_a_form_that_fails_on_the_other_texts_gives_way_to_the_next(
     assert report.search.rejected == ["static"]
     assert report.search.chosen == report.int8.quantization.name == "static-outliers-x1"
     assert not report.failed
-    assert "rejected   failed on the texts to report on: static" in report.to_text()
-    assert "static failed on the texts to report on" in (tmp_path / "onnx/parity.html").read_text()
+    assert "rejected   failed on the other half of the held-out texts: static" in report.to_text()
+    assert "static failed on the other half of the held-out texts" in (tmp_path / "onnx/parity.html").read_text()
 
 
 def test_the_search_times_what_passes_and_takes_the_fastest(
@@ -275,7 +275,7 @@ def test_without_a_budget_the_first_form_that_passes_is_taken_and_the_page_says_
     assert report.int8.verdict == "passes"
     page = (tmp_path / "onnx/parity.html").read_text()
     assert "Nothing was timed" in page
-    assert "the first form that passes" in page
+    assert "the first candidate that passes" in page
 
 
 def test_none_makes_fp32_alone_and_is_no_failure(tiny_run: Path, tmp_path: Path) -> None:

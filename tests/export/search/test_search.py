@@ -136,7 +136,7 @@ def test_the_budget_buys_other_forms_and_a_race(make_searcher: Callable[..., Sea
     nothing = make_searcher(0, 1.0).search("auto")
     assert [one.name for one in nothing.candidates] == ["static"]
     assert (nothing.baseline, nothing.candidates[0].speed) == (None, None)
-    assert "the first form that passes" in nothing.choice
+    assert "the first candidate that passes" in nothing.choice
     everything = make_searcher(600, 0.0).search("auto")
     assert len(everything.forms) == 4 + len(SCHEMES) - 1
     assert everything.baseline == "Optimum avx512_vnni"

@@ -66,7 +66,8 @@ class ExportReport:
                 return "this architecture has no operators that int8 could replace: use model.onnx (fp32)"
             return f"none of the {len(self.search.forms)} int8 candidates passes ({tried}): use model.onnx (fp32)"
         if made and made.verdict == "fails":
-            return f"{made.file} failed on the other half of the held-out texts ({made.proof.worst.to_text()}): use model.onnx (fp32)"
+            where = "the other half of the held-out texts"
+            return f"{made.file} failed on {where} ({made.proof.worst.to_text()}): use model.onnx (fp32)"
         return ""
 
     def said(self, form: Candidate) -> str:

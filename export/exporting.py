@@ -57,7 +57,7 @@ def export(
     Args:
         run: A run folder, or a checkpoint folder.
         output: The export folder; default: `RUN/onnx`.
-        data: Held-out texts as JSON lines; default: the run's `eval.jsonl`. One half of them chooses among int8 forms,
+        data: Held-out texts, a table; default: the run's `eval.jsonl`. One half of them chooses among int8 forms,
             the other reports on the chosen one.
         overwrite: Whether an existing export may be replaced.
         quantize: `auto`: search; `fast`: the first form that passes, untimed and always the same one; `none`: fp32
@@ -93,7 +93,7 @@ def export(
         every = ReferenceSet(held_out=held_out, logits=reference.logits(held_out.texts), manifest=manifest)
         choosing, reporting = every.split()
         search, reduced = None, None
-        with TemporaryDirectory(dir=staging) as work:
+        with TemporaryDirectory(dir=staging, suffix=".search") as work:
             graphs = convert(reference, staging, Path(work), choosing)
             fp32 = verify_fp32(graphs.plain, every)
             verify = partial(verify_reduced, reporting=reporting, gate=gate)

@@ -1,4 +1,4 @@
-"""Measure an ONNX file against its PyTorch checkpoint: latency, throughput, memory and agreement, in one run."""
+"""Measure an ONNX file and its PyTorch checkpoint side by side: latency, throughput, memory and agreement."""
 
 from ftx.bench.measure import bench
 from ftx.bench.report import BenchReport, EngineFigures

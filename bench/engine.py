@@ -1,4 +1,4 @@
-"""One engine in a process of its own, so that its memory is its own; the parent tells it what to do, in turn."""
+"""Run an engine in a process of its own, so that its memory can be measured; the parent sends it requests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from ftx.errors import FtxError
 from ftx.runtime.session import first_line
 from ftx.text import Text
+from ftx.turns import elapsed_sec
 
 __all__ = ["Engine", "EngineSpec", "Infer", "load_onnx", "load_pytorch", "start_engine"]
 
@@ -29,10 +31,10 @@ class EngineSpec:
     """What to run.
 
     Attributes:
-        name: For the report.
+        name: The engine's name in the report.
         path: An `.onnx` file, or a checkpoint folder for PyTorch.
         threads: Threads that share one batch.
-        load: Opens it, in its own process; a function of a module, which a process can be sent.
+        load: Loads it in its own process; a module-level function, so that it can be pickled.
     """
 
     name: str
@@ -47,7 +49,7 @@ class Engine:
 
     Attributes:
         spec: What it runs.
-        load_ms: Milliseconds from an empty process to a model that can answer: imports and loading.
+        load_ms: Milliseconds from an empty process to a loaded model: imports and loading.
         connection: Where to send requests.
     """
 
@@ -56,31 +58,31 @@ class Engine:
     connection: Any
 
     def latencies_ms(self, texts: list[Text]) -> NDArray[np.float64]:
-        """Answer each text alone and time it, from text to logits. *Shape:* `(len(texts),)`."""
+        """Run each text alone and time it, from text to logits. *Shape:* `(len(texts),)`."""
         return np.asarray(self.ask("latencies", texts))
 
     def batch_sec(self, texts: list[Text], batch_size: int) -> float:
-        """Answer all texts in one call, in batches, and time it."""
+        """Run all texts in one call, in batches, and time it."""
         return float(self.ask("batch", texts, batch_size))
 
     def logits(self, texts: list[Text], batch_size: int) -> NDArray[np.float32]:
-        """Answer all texts. *Shape:* `(len(texts), num_labels)`."""
+        """Run all texts. *Shape:* `(len(texts), num_labels)`."""
         return np.asarray(self.ask("logits", texts, batch_size))
 
     def peak_rss_bytes(self) -> int:
-        """Give the most memory the process has held so far."""
+        """Give the process's peak memory so far."""
         return int(self.ask("peak_rss"))
 
     def ask(self, *request: Any) -> Any:
-        """Send a request and wait for its answer."""
-        with suppress(BrokenPipeError):  # it died, which what is received says
+        """Send a request and wait for the response."""
+        with suppress(BrokenPipeError):  # it died: receive raises that
             self.connection.send(request)
         return receive(self.connection, self.spec)
 
 
 @contextmanager
 def start_engine(spec: EngineSpec) -> Iterator[Engine]:
-    """Start an engine in a fresh process, and stop it at the end of the block.
+    """Start an engine in a new process, and stop it when the block ends.
 
     Raises:
         FtxError: The model can't be loaded.
@@ -100,49 +102,42 @@ def start_engine(spec: EngineSpec) -> Iterator[Engine]:
 
 
 def receive(connection: Connection, spec: EngineSpec) -> Any:
-    """Take an answer; an exception is raised here."""
+    """Wait for a response; an exception is raised here."""
     try:
-        answer = connection.recv()
+        response = connection.recv()
     except (EOFError, ConnectionResetError) as error:
         raise FtxError(f"{spec.name} died while it was measured: out of memory?") from error
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    if isinstance(response, Exception):
+        raise response
+    return response
 
 
 def serve(connection: Connection, spec: EngineSpec) -> None:
-    """Load the model, then answer requests until the parent hangs up. Runs in the engine's process."""
+    """Load the model, then serve requests until the parent closes the connection. Runs in the engine's process."""
     try:
         began = time.perf_counter()
         infer = spec.load(spec)
         connection.send((time.perf_counter() - began) * 1000)
         while True:
-            connection.send(answer(infer, *connection.recv()))
+            connection.send(respond(infer, *connection.recv()))
     except (EOFError, KeyboardInterrupt, BrokenPipeError):
         return
     except FtxError as error:
         connection.send(error)
-    except Exception as error:  # each toolkit fails in its own ways
+    except Exception as error:  # toolkits raise anything
         connection.send(FtxError(f"{spec.name} failed: {first_line(error)}"))
 
 
-def answer(infer: Infer, request: str, texts: list[Text] | None = None, batch_size: int = 1) -> Any:
-    """Do what the parent asks."""
+def respond(infer: Infer, request: str, texts: list[Text] | None = None, batch_size: int = 1) -> Any:
+    """Do what the parent requests."""
     if request == "peak_rss":
         return peak_rss_bytes()
     texts = texts or []
     if request == "logits":
         return infer(texts, batch_size)
     if request == "batch":
-        began = time.perf_counter()
-        infer(texts, batch_size)
-        return time.perf_counter() - began
-    latencies = []
-    for text in texts:
-        began = time.perf_counter()
-        infer([text], 1)
-        latencies.append((time.perf_counter() - began) * 1000)
-    return latencies
+        return elapsed_sec(lambda: infer(texts, batch_size))
+    return [elapsed_sec(partial(infer, [text], 1)) * 1000 for text in texts]
 
 
 def load_onnx(spec: EngineSpec) -> Infer:

@@ -1,34 +1,28 @@
-"""Measure the engines in turn, on the same texts, with the same threads, round after round in one run."""
+"""Measure an ONNX file beside PyTorch: on the same texts, with the same threads, in one run."""
 
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ftx.bench.engine import Engine, EngineSpec, load_onnx, load_pytorch, start_engine
 from ftx.bench.report import BenchReport, EngineFigures
+from ftx.bench.timing import Timings, time_engines
 from ftx.environment import environment
 from ftx.export.parity.batches import BATCH_SIZE
-from ftx.export.parity.gate import check_labels, compare_logits
-from ftx.heldout import HeldOut, find_held_out, read_held_out
+from ftx.export.parity.gate import Parity, check_labels, compare_logits
+from ftx.heldout import find_held_out, read_held_out
 from ftx.machine import usable_cores
-from ftx.manifest import Manifest
 from ftx.run_folder import find_checkpoint
 from ftx.runtime.model_file import describe, find_onnx
-from ftx.text import Text
 
 __all__ = ["bench"]
 
 PERCENTILES = (50, 90, 95, 99)
 WARMUP_TEXTS = 16
-# A pause lets the spinning threads of the engine before come to rest.
-PAUSE_SEC = 0.05
 
 
 def bench(
@@ -71,23 +65,17 @@ def bench(
         for spec in specs:
             print(f"Loading {spec.name}", file=sys.stderr)
             engines.append(stack.enter_context(start_engine(spec)))
-        answers = [engine.logits(held_out.texts, BATCH_SIZE) for engine in engines]
+        logits = [engine.logits(held_out.texts, BATCH_SIZE) for engine in engines]
         for engine in engines:
             engine.latencies_ms(timed[:WARMUP_TEXTS])
-        latencies, seconds = take_turns(engines, timed, rounds)
+        timings = time_engines(engines, timed, batch_size=BATCH_SIZE, rounds=rounds)
         figures = [
-            figure(
-                engine, answers[place], answers[-1], held_out, manifest, latencies[place], seconds[place], len(timed)
-            )
-            for place, engine in enumerate(engines)
+            summarise(engine, compare_logits(found, logits[-1], held_out, manifest, BATCH_SIZE), timing, len(timed))
+            for engine, found, timing in zip(engines, logits, timings, strict=True)
         ]
-    # A ratio of each round's own pair: what slows the machine for a while slows both.
     speedups = {
-        engine.name: {
-            "batch_1": float(np.median(np.median(latencies[-1], axis=1) / np.median(latencies[place], axis=1))),
-            f"batch_{BATCH_SIZE}": float(np.median(seconds[-1] / seconds[place])),
-        }
-        for place, engine in enumerate(specs)
+        spec.name: dict(zip(("batch_1", f"batch_{BATCH_SIZE}"), timing.speedup_over(timings[-1]), strict=True))
+        for spec, timing in zip(specs, timings, strict=True)
     }
     return BenchReport(
         engines=figures,
@@ -103,54 +91,24 @@ def bench(
 
 
 def engine_name(path: Path) -> str:
-    """Name an ONNX file by its scheme."""
+    """Name an ONNX file by its kind, and one that ftx did not make by its file name."""
     manifest, _ = describe(path)
-    return "ftx int8" if manifest.is_int8 else f"ftx fp32 ({path.name})" if manifest.probes else path.name
+    if manifest.quantization.is_int8:
+        return "ftx int8"
+    kind = "fp16" if manifest.quantization.kind == "fp16" else "fp32"
+    return f"ftx {kind} ({path.name})" if manifest.probes else path.name
 
 
-def take_turns(
-    engines: list[Engine], timed: list[Text], rounds: int
-) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
-    """Time every engine in every round, another one first each time.
-
-    Returns:
-        By engine: latencies at batch 1 in ms, *shape:* `(rounds, len(timed) // rounds)`, and seconds for all texts in
-        batches, *shape:* `(rounds,)`.
-    """
-    each = max(1, len(timed) // rounds)
-    latencies = [np.zeros((rounds, each)) for _ in engines]
-    seconds = [np.zeros(rounds) for _ in engines]
-    for turn in range(rounds):
-        print(f"Round {turn + 1} of {rounds}", file=sys.stderr)
-        some = [timed[(turn * each + place) % len(timed)] for place in range(each)]
-        for step in range(len(engines)):
-            place = (turn + step) % len(engines)
-            time.sleep(PAUSE_SEC)
-            latencies[place][turn] = engines[place].latencies_ms(some)
-            seconds[place][turn] = engines[place].batch_sec(timed, BATCH_SIZE)
-    return latencies, seconds
-
-
-def figure(
-    engine: Engine,
-    logits: NDArray[np.float32],
-    reference_logits: NDArray[np.float32],
-    held_out: HeldOut,
-    manifest: Manifest,
-    latencies_ms: NDArray[Any],
-    batch_sec: NDArray[Any],
-    timed_texts: int,
-) -> EngineFigures:
-    """Sum up what was measured of one engine."""
-    parity = compare_logits(logits, reference_logits, held_out, manifest, BATCH_SIZE)
+def summarise(engine: Engine, parity: Parity, timings: Timings, timed_texts: int) -> EngineFigures:
+    """Summarise what was measured of one engine."""
     path = engine.spec.path
     files = [path] if path.is_file() else list(path.glob("*.safetensors"))
     return EngineFigures(
         name=engine.spec.name,
-        latency_ms={f"p{p}": float(np.percentile(latencies_ms, p)) for p in PERCENTILES},
+        latency_ms={f"p{p}": float(np.percentile(timings.latencies_ms, p)) for p in PERCENTILES},
         texts_per_sec={
-            "batch_1": 1000 / float(latencies_ms.mean()),
-            f"batch_{BATCH_SIZE}": timed_texts / float(np.median(batch_sec)),
+            "batch_1": 1000 / float(timings.latencies_ms.mean()),
+            f"batch_{BATCH_SIZE}": timed_texts / float(np.median(timings.batch_sec)),
         },
         load_ms=engine.load_ms,
         peak_rss_bytes=engine.peak_rss_bytes(),

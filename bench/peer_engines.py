@@ -1,4 +1,4 @@
-"""The engines that `runtime_speed.py` lets race, each loaded as its manual says."""
+"""The engines that `benchmarks/runtime_speed.py` compares, each loaded as its manual says."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ OPTIMUM, OPENVINO = "Optimum ORTModel int8, pipeline", "OpenVINO int8 (NNCF)"
 
 
 def prepare_peers(checkpoint: Path, work: Path, texts: list[str], threads: int) -> dict[str, str]:
-    """Make the other toolkits' int8 files in a process of its own, so that this one stays small.
+    """Make the other toolkits' int8 files in another process, so that this one's memory stays small.
 
     Returns:
-        The engines that can't run here, with the reason.
+        The reason, by each engine that can't run here.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -29,16 +29,16 @@ def prepare_peers(checkpoint: Path, work: Path, texts: list[str], threads: int) 
     process.start()
     theirs.close()
     try:
-        left_out: dict[str, str] = ours.recv()
+        excluded: dict[str, str] = ours.recv()
     except EOFError:
-        left_out = dict.fromkeys((OPTIMUM, OPENVINO), "making its file ended the process: out of memory?")
+        excluded = dict.fromkeys((OPTIMUM, OPENVINO), "making its file ended the process: out of memory?")
     process.join()
-    return left_out
+    return excluded
 
 
 def make_peers(connection: Any, checkpoint: Path, work: Path, texts: list[str], threads: int) -> None:
     """Export with Optimum, and quantise with its preset and with NNCF. Runs in a process of its own."""
-    left_out = {}
+    excluded = {}
     try:
         from ftx.export.graph.convert import export_graph
         from ftx.export.parity.batches import Batches
@@ -46,27 +46,27 @@ def make_peers(connection: Any, checkpoint: Path, work: Path, texts: list[str], 
         from ftx.export.search.peers import openvino_int8, optimum_preset, undisturbed
 
         plain = export_graph(Reference(checkpoint), work)
-    except Exception as error:  # whatever is missing or fails there, the others can be measured
+    except Exception as error:  # whatever is missing or fails, the other engines can be measured
         connection.send(dict.fromkeys((OPTIMUM, OPENVINO), first_line(error)))
         return
     try:
         optimum_preset(work, work / "model_optimum.onnx")
     except Exception as error:
-        left_out[OPTIMUM] = first_line(error)
+        excluded[OPTIMUM] = first_line(error)
     try:
         with undisturbed():
             import onnxruntime
 
             names = [node.name for node in onnxruntime.InferenceSession(str(plain)).get_inputs()]
-            # The scales come from the very texts that are timed: that can't slow it, and flatters its answers.
+            # Calibrated on the very texts that are timed: that does not slow it, and flatters its predictions.
             openvino_int8(work, work, Batches(list(texts), plain, names).of(1)[:300], threads)
     except Exception as error:
-        left_out[OPENVINO] = first_line(error)
-    connection.send(left_out)
+        excluded[OPENVINO] = first_line(error)
+    connection.send(excluded)
 
 
 def load_ftx(spec: EngineSpec) -> Infer:
-    """Open the file as a program does: one call with all texts, in its default mode."""
+    """Open the file as a program does: one call with all texts, in the default mode."""
     from ftx import Predictor
 
     predictor = Predictor(spec.path, intra_op_num_threads=spec.threads)
@@ -111,7 +111,7 @@ def load_optimum(spec: EngineSpec) -> Infer:
 
 
 def through(pipe: Any) -> Infer:
-    """Ask a pipeline for the probabilities of all labels."""
+    """Get the probabilities of all labels from a pipeline."""
     names = [name for _, name in sorted((int(column), name) for column, name in pipe.model.config.id2label.items())]
 
     def infer(texts: list[Text], batch_size: int) -> NDArray[np.float32]:
@@ -123,7 +123,7 @@ def through(pipe: Any) -> Infer:
 
 
 def load_openvino(spec: EngineSpec) -> Infer:
-    """Open NNCF's file in OpenVINO, with its hints for one text and, through its queue, for many; ftx's tokenizer."""
+    """Open NNCF's file in OpenVINO, with its latency hint for one text and its queue for many; ftx's tokenizer."""
     from ftx.export.search.peers import compiled, undisturbed
     from ftx.runtime.heads import probabilities
     from ftx.runtime.model_file import describe

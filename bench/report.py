@@ -14,12 +14,12 @@ class EngineFigures:
     """What was measured of one engine, from text to logits.
 
     Attributes:
-        name: What it is.
-        latency_ms: p50, p90, p95, p99 of a text alone.
+        name: The engine.
+        latency_ms: p50, p90, p95 and p99 of single texts.
         texts_per_sec: At batch 1, and at the report's batch size with texts sorted by length.
-        load_ms: Milliseconds from an empty process to a model that can answer.
-        peak_rss_bytes: The most memory its process held.
-        size_bytes: The model file.
+        load_ms: Milliseconds from an empty process to a loaded model.
+        peak_rss_bytes: Peak memory of its process.
+        size_bytes: Of the model file.
         accuracy: On all texts; None for regression.
         label_agreement: Share of the texts with PyTorch's label.
     """
@@ -40,9 +40,9 @@ class BenchReport:
 
     Attributes:
         engines: Their figures; PyTorch comes last.
-        speedup_over_pytorch: By engine and batch size: the median over the rounds of the ratio within a round.
+        speedup_over_pytorch: By engine and batch size: the median of the ratios within a round.
         held_out: The file of the texts.
-        texts: How many, for accuracy and agreement.
+        texts: How many texts accuracy and agreement were measured on.
         timed_texts: How many of them were timed.
         rounds: Rounds in which the engines took turns.
         threads: Threads of each engine.

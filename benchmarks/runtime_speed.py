@@ -4,8 +4,8 @@
     .venv/bin/python benchmarks/runtime_speed.py --onnx RUN/onnx --against RUN --rows 1000000
 
 Measures the cold start of a whole process, the latency of one text, the throughput of many, and with `--rows` a job
-over a CSV file. Each engine lives in a process of its own. What stands in the tables as a ratio is the median of the
-rounds' own ratios, so that what slows the machine for a while slows both sides. Prints Markdown, or JSON.
+over a CSV file. Each engine runs in its own process. Ratios are medians of the ratios within a round, so that whatever
+slows the machine for a while slows both sides. Prints Markdown, or JSON.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -29,20 +29,22 @@ from numpy.typing import NDArray
 
 from ftx.bench.engine import Engine, EngineSpec, start_engine
 from ftx.bench.peer_engines import EAGER, FTX, LOADERS, OPTIMUM, PIPELINE, prepare_peers
+from ftx.bench.timing import time_engines
 from ftx.errors import FtxError
 from ftx.text import Text
+from ftx.turns import announced, take_turns
 
 BATCH_SIZE = 32
 WARMUP_TEXTS = 32
-# A pause lets threads come to rest that spin after a call: of the engine before, or of its calls with one text.
+# Threads of an engine may spin for a while after a call.
 PAUSE_SEC = 0.25
 ONE_TEXT = "This movie was great!"
-# As many rows are answered in memory as give a steady figure.
+# Enough rows in memory for a steady figure.
 MEMORY_ROWS = 20_000
-# Jobs over a file, if it has no more rows than these: one alone may meet a busy moment of the machine.
+# Jobs over a file of at most MEMORY_ROWS rows: a single short one may meet a busy moment of the machine.
 FILE_ROUNDS = 3
 
-# Each is a whole program, as its manual writes it, with the threads that all others have.
+# Each is a whole program, as in its manual, with the same number of threads as the others.
 TRANSFORMERS_PROGRAM = """
 import sys, torch
 torch.set_num_threads(int(sys.argv[2]))
@@ -77,7 +79,7 @@ print(pipeline("text-classification", model=model, tokenizer=tokenizer)(sys.argv
 @click.option("--threads", type=click.IntRange(1), help="For every engine.  [default: the cores this process may use]")
 @click.option("--rounds", default=5, show_default=True, help="Rounds of taking turns.")
 @click.option("--cold-rounds", default=5, show_default=True, help="Cold starts of each; 0: none.")
-@click.option("--rows", type=click.IntRange(100), help="Also run ftx predict --input on a CSV of so many rows.")
+@click.option("--rows", type=click.IntRange(100), help="Also run ftx predict --input on a CSV of this many rows.")
 @click.option("--json", "as_json", is_flag=True)
 def main(
     onnx: Path,
@@ -90,35 +92,35 @@ def main(
     rows: int | None,
     as_json: bool,
 ) -> None:
-    """Race ftx against what others use, and print what came out."""
+    """Compare the speed of ftx with that of other toolkits, and print the report."""
     from ftx.machine import cpu_model, usable_cores
     from ftx.run_folder import find_checkpoint
     from ftx.runtime.model_file import describe, find_onnx
 
     path, checkpoint = find_onnx(onnx).absolute(), find_checkpoint(against).absolute()
     if describe(path)[0].text_pair:
-        raise click.UsageError("this model judges two texts together; the benchmark asks about one at a time")
+        raise click.UsageError("this model takes pairs of texts; the benchmark runs single texts")
     threads = threads or usable_cores()
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
     every = read_texts(texts or checkpoint.parent / "eval.jsonl")
     some = [every[int(place)] for place in np.linspace(0, len(every) - 1, min(count, len(every)))]
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        left_out = prepare_peers(checkpoint, work, some, threads)
+        excluded = prepare_peers(checkpoint, work, some, threads)
         report: dict[str, Any] = {
             "cpu": cpu_model(),
             "onnx": str(path),
             "threads": threads,
             "texts": len(some),
-            "left_out": left_out,
-            "cold_start": cold_starts(path, checkpoint, work, threads, cold_rounds, left_out) if cold_rounds else {},
-            "engines": race(path, checkpoint, work, some, threads, rounds, left_out),
+            "left_out": excluded,
+            "cold_start": cold_starts(path, checkpoint, work, threads, cold_rounds, excluded) if cold_rounds else {},
+            "engines": compare_engines(path, checkpoint, work, some, threads, rounds, excluded),
         }
         if rows:
             try:
                 report["file"] = file_job(path, work, some, threads, rows)
             except click.ClickException as error:
-                left_out["ftx predict --input"] = error.message
+                excluded["ftx predict --input"] = error.message
     click.echo(json.dumps(report, indent=2) if as_json else markdown(report))
 
 
@@ -135,31 +137,29 @@ def read_texts(path: Path) -> list[str]:
 
 
 def cold_starts(
-    path: Path, checkpoint: Path, work: Path, threads: int, rounds: int, left_out: dict[str, str]
+    path: Path, checkpoint: Path, work: Path, threads: int, rounds: int, excluded: dict[str, str]
 ) -> dict[str, Any]:
-    """Time whole processes, from start to one answer, in turn; a first round of each warms the disk's cache."""
+    """Time whole processes, from start to one prediction, in turn."""
     commands = {
         FTX: ["-m", "ftx", "predict", "--onnx", str(path), "--threads", str(threads), ONE_TEXT],
         PIPELINE: ["-c", TRANSFORMERS_PROGRAM, str(checkpoint), str(threads), ONE_TEXT],
     }
-    if OPTIMUM not in left_out:
+    if OPTIMUM not in excluded:
         commands[OPTIMUM] = ["-c", OPTIMUM_PROGRAM, str(work), str(threads), ONE_TEXT]
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
-    peaks: dict[str, int] = {}
-    for turn in range(rounds + 1):
-        for name, command in commands.items():
-            print(f"Cold start {turn} of {rounds}: {name}", file=sys.stderr)
-            took, peak = run_process([sys.executable, *command], work)
-            peaks[name] = max(peak, peaks.get(name, 0))
-            if turn:
-                seconds[name].append(took)
+    print("Cold starts, the first of each to warm the disk's cache", file=sys.stderr)
+
+    def start(command: list[str], number: int) -> tuple[float, int]:
+        return run_process([sys.executable, *command], work)
+
+    starts = take_turns({name: partial(start, command) for name, command in commands.items()}, announced(rounds + 1))
+    seconds = {name: np.array([took for took, _ in found[1:]]) for name, found in starts.items()}
     return {
         name: {
             "sec": float(np.median(found)),
-            "min_sec": min(found),
-            "max_sec": max(found),
-            "times_ftx": float(np.median(np.asarray(found) / np.asarray(seconds[FTX]))),
-            "peak_rss_bytes": peaks[name],
+            "min_sec": float(found.min()),
+            "max_sec": float(found.max()),
+            "times_ftx": float(np.median(found / seconds[FTX])),
+            "peak_rss_bytes": max(peak for _, peak in starts[name]),
         }
         for name, found in seconds.items()
     }
@@ -180,7 +180,7 @@ def run_process(command: list[str], folder: Path) -> tuple[float, int]:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             log.seek(0)
-            last = (log.read().strip().splitlines() or ["no word"])[-1]
+            last = (log.read().strip().splitlines() or ["no output"])[-1]
             raise click.ClickException(f"{' '.join(command[:4])} ended with status {process.returncode}: {last}")
     return took, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
@@ -188,18 +188,17 @@ def run_process(command: list[str], folder: Path) -> tuple[float, int]:
 # Latency and throughput.
 
 
-def race(
-    path: Path, checkpoint: Path, work: Path, texts: list[str], threads: int, rounds: int, left_out: dict[str, str]
+def compare_engines(
+    path: Path, checkpoint: Path, work: Path, texts: list[str], threads: int, rounds: int, excluded: dict[str, str]
 ) -> dict[str, Any]:
-    """Load every engine, and let them take turns; one that fails is named in `left_out`."""
+    """Load every engine, and let them take turns; one that fails is added to `excluded`."""
     places = {FTX: path, EAGER: checkpoint, PIPELINE: checkpoint}
     timed: list[Text] = list(texts)
-    each = max(1, len(timed) // rounds)
     with ExitStack() as stack:
         engines: dict[str, Engine] = {}
         labels: dict[str, NDArray[np.int64]] = {}
         for name, load in LOADERS.items():
-            if name in left_out:
+            if name in excluded:
                 continue
             print(f"Loading {name}", file=sys.stderr)
             spec = EngineSpec(name=name, path=places.get(name, work), threads=threads, load=load)
@@ -208,49 +207,34 @@ def race(
                 labels[name] = engine.logits(timed, BATCH_SIZE).argmax(axis=1)
                 engine.latencies_ms(timed[:WARMUP_TEXTS])
             except FtxError as error:
-                left_out[name] = str(error)
+                excluded[name] = str(error)
             else:
                 engines[name] = engine
         if FTX not in engines:
-            raise click.ClickException(left_out[FTX])
-        order = list(engines)
-        latencies: dict[str, list[NDArray[np.float64]]] = {name: [] for name in order}
-        seconds: dict[str, list[float]] = {name: [] for name in order}
-        for turn in range(rounds):
-            print(f"Round {turn + 1} of {rounds}", file=sys.stderr)
-            some = timed[turn * each : (turn + 1) * each]
-            for step in range(len(order)):
-                name = order[(turn + step) % len(order)]
-                time.sleep(PAUSE_SEC)
-                latencies[name].append(engines[name].latencies_ms(some))
-                time.sleep(PAUSE_SEC)
-                seconds[name].append(engines[name].batch_sec(timed, BATCH_SIZE))
+            raise click.ClickException(excluded[FTX])
+        each = time_engines(list(engines.values()), timed, batch_size=BATCH_SIZE, rounds=rounds, pause_sec=PAUSE_SEC)
+        timings = dict(zip(engines, each, strict=True))
         return {
             name: {
-                "p50_ms": float(np.percentile(np.concatenate(latencies[name]), 50)),
-                "p99_ms": float(np.percentile(np.concatenate(latencies[name]), 99)),
-                "texts_per_sec": len(timed) / float(np.median(seconds[name])),
-                "ftx_speedup_p50": ratio([np.median(found) for found in latencies[name]], latencies[FTX], np.median),
-                "ftx_speedup_texts": ratio(seconds[name], seconds[FTX], float),
-                "ftx_speedup_texts_rounds": [b / a for a, b in zip(seconds[FTX], seconds[name], strict=True)],
+                "p50_ms": float(np.percentile(found.latencies_ms, 50)),
+                "p99_ms": float(np.percentile(found.latencies_ms, 99)),
+                "texts_per_sec": len(timed) / float(np.median(found.batch_sec)),
+                "ftx_speedup_p50": timings[FTX].speedup_over(found)[0],
+                "ftx_speedup_texts": timings[FTX].speedup_over(found)[1],
+                "ftx_speedup_texts_rounds": (found.batch_sec / timings[FTX].batch_sec).tolist(),
                 "load_sec": engines[name].load_ms / 1000,
                 "peak_rss_bytes": engines[name].peak_rss_bytes(),
                 "label_agreement": float((labels[name] == labels[EAGER]).mean()) if EAGER in labels else None,
             }
-            for name in order
+            for name, found in timings.items()
         }
-
-
-def ratio(theirs: list[Any], ours: list[Any], of: Callable[[Any], Any]) -> float:
-    """Give the median over the rounds of the ratio within a round."""
-    return float(np.median([found / of(mine) for found, mine in zip(theirs, ours, strict=True)]))
 
 
 # A job over a file.
 
 
 def file_job(path: Path, work: Path, texts: list[str], threads: int, rows: int) -> dict[str, Any]:
-    """Run `ftx predict --input` on a CSV of many rows, and on a hundredth of them, beside the same rows in memory."""
+    """Run `ftx predict --input` on a CSV of many rows, on a hundredth of them, and on the same rows in memory."""
     in_memory = list(islice(cycle(texts), min(rows, MEMORY_ROWS)))
     small, large = (
         write_rows(work / f"{name}.csv", texts, count) for name, count in (("small", rows // 100), ("large", rows))
@@ -276,7 +260,7 @@ def file_job(path: Path, work: Path, texts: list[str], threads: int, rows: int) 
 
 
 def write_rows(path: Path, texts: list[str], count: int) -> Path:
-    """Write a CSV of so many rows."""
+    """Write a CSV with this many rows."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("id", "text"))
@@ -317,7 +301,7 @@ def markdown(report: dict[str, Any]) -> str:
             f"{row['ftx_speedup_p50']:.2f} | {row['ftx_speedup_texts']:.2f} | {agreement} | "
             f"{row['peak_rss_bytes'] >> 20} |"
         )
-    lines += [f"\n{name} is left out: {reason}" for name, reason in report["left_out"].items()]
+    lines += [f"\n{name} is skipped: {reason}" for name, reason in report["left_out"].items()]
     if job := report.get("file"):
         lines += ["", "| ftx predict --input CSV | s | rows/s | peak RSS MiB |", "|---|---|---|---|"]
         for row in (job["small"], job["large"]):

@@ -1,9 +1,9 @@
-"""Training speed of ftx against the tutorials' way, padding="max_length" to 128, on the same rows, threads and weights.
+"""Training speed of ftx and of the tutorials' way, padding="max_length" to 128, on the same rows, threads and weights.
 
     .venv/bin/python benchmarks/training_speed.py --dataset train.tsv --text-column sentence
 
-Both train in one process, in turn, round after round, each from the same weights; the ratio is taken within a round.
-Tokenising is timed too. Prints Markdown, or JSON.
+Both train in one process, taking turns, each time from the same weights; ratios are within a round. Tokenisation is
+timed, too. Prints Markdown, or JSON.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(
     rounds: int,
     as_json: bool,
 ) -> None:
-    """Train one epoch both ways and compare rows a second."""
+    """Train one epoch both ways and compare rows per second."""
     with contextlib.redirect_stdout(sys.stderr):
         report = measure(model, dataset, text_column, label_column, rows, batch_size, rounds)
     if as_json:
@@ -62,7 +62,7 @@ def main(
 def measure(
     model: str, dataset: str, text_column: str, label_column: str, rows: int, batch_size: int, rounds: int
 ) -> dict[str, Any]:
-    """Take turns, round after round."""
+    """Time both, taking turns."""
     import torch
     import transformers
 
@@ -71,6 +71,7 @@ def measure(
     from ftx.finetune.model.hub import Pretrained, load_model, load_tokenizer
     from ftx.finetune.model.tokens import tokenise
     from ftx.finetune.trainer.setup import build_trainer
+    from ftx.turns import announced, take_turns
 
     transformers.logging.set_verbosity_error()
     recipe = Recipe(
@@ -129,11 +130,8 @@ def measure(
         return transformers.Trainer(model=deepcopy(weights), args=arguments, train_dataset=train_set), seconds
 
     ways = {"padding to 128": tutorial_way, "ftx": ftx_way}
-    times: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
-    for turn in range(rounds):
-        for name in sorted(ways, reverse=bool(turn % 2)):
-            print(f"Round {turn + 1} of {rounds}: {name}", file=sys.stderr)
-            times[name].append(one_epoch(ways[name]))
+    turns = {name: lambda number, way=way: one_epoch(way) for name, way in ways.items()}
+    times = take_turns(turns, announced(rounds))
     count = len(data.train)
     speedups = [slow[1] / fast[1] for slow, fast in zip(times["padding to 128"], times["ftx"], strict=True)]
     return {

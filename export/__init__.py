@@ -1,12 +1,13 @@
-"""Turn a checkpoint into ONNX files that are proven to say what PyTorch says."""
+"""Export a checkpoint to ONNX files that are verified against PyTorch, with a report."""
 
 from ftx.errors import require
 
-# First, so that a missing package is a clear line and no ImportError.
+# First, so that a missing package is one clear line and not an ImportError.
 require("cpu,export", "onnxruntime", "torch", "transformers", "optimum", "onnx", "jinja2", "matplotlib")
 
 from ftx.export.against import compare  # noqa: E402
-from ftx.export.exporting import ChoiceError, export  # noqa: E402
+from ftx.export.choices import ChoiceError  # noqa: E402
+from ftx.export.exporting import export  # noqa: E402
 from ftx.export.report import ExportReport  # noqa: E402
 
 __all__ = ["ChoiceError", "ExportReport", "compare", "export"]

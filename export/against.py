@@ -1,4 +1,4 @@
-"""Hold an ONNX file against its PyTorch checkpoint: `ftx verify --against`."""
+"""Compare an ONNX file with its PyTorch checkpoint: `ftx verify --against`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ftx.errors import ParityError
 from ftx.export.parity.gate import FP32_ATOL, Gate, check_labels
 from ftx.export.parity.measure import Proof, measure
 from ftx.export.parity.reference import Reference
+from ftx.export.parity.reference_set import ReferenceSet
 from ftx.heldout import find_held_out, read_held_out
 from ftx.run_folder import find_checkpoint
 from ftx.runtime.model_file import describe, find_onnx
@@ -19,14 +20,14 @@ __all__ = ["Comparison", "compare"]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """An ONNX file against PyTorch.
+    """An ONNX file compared with PyTorch.
 
     Attributes:
         path: The file.
         checkpoint: The checkpoint.
-        gate: What was asked of the file: the same numbers (fp32), or the same answers (int8).
+        gate: The limits: for the logits (fp32), or for the predictions (int8, fp16).
         proof: What was measured.
-        verdict: `passes`, `near` (an int8 file with up to twice the flips of its gate) or `fails`.
+        verdict: `passes`, `near` (a reduced file with up to twice the flips of its gate) or `fails`.
     """
 
     path: str
@@ -54,7 +55,7 @@ def compare(onnx: str | Path, checkpoint: str | Path, *, data: str | Path | None
         data: Labelled texts as JSON lines; default: the run's held-out ones.
 
     Raises:
-        ParityError: The two do not even have the same labels in the same order.
+        ParityError: The two do not have the same labels in the same order.
         ModelError, DataError, OnnxFileError: See there.
     """
     path = find_onnx(onnx)
@@ -69,11 +70,12 @@ def compare(onnx: str | Path, checkpoint: str | Path, *, data: str | Path | None
             f"{path} has the labels {', '.join(manifest.labels)}; {folder} has "
             f"{', '.join(reference.id2label.values())}: they are not the same model"
         )
-    proof, _ = measure(path, reference.logits(held_out.texts), held_out)
-    if manifest.is_int8 or manifest.is_fp16:
-        written = manifest.quantization.get("gate", {})
-        asked = Gate(**{field.name: written[field.name] for field in fields(Gate) if field.name in written})
-        gate, verdict = asked.to_text(), proof.verdict(asked)
+    expected = ReferenceSet(held_out=held_out, logits=reference.logits(held_out.texts), manifest=manifest)
+    proof, _ = measure(path, expected)
+    if manifest.quantization.is_reduced:
+        written = manifest.quantization.gate
+        limits = Gate(**{field.name: written[field.name] for field in fields(Gate) if field.name in written})
+        gate, verdict = limits.to_text(), proof.verdict(limits)
     else:
-        gate, verdict = f"max |Δlogit| at most {FP32_ATOL:g}", "passes" if proof.same_numbers() else "fails"
+        gate, verdict = f"max |Δlogit| at most {FP32_ATOL:g}", "passes" if proof.passes_fp32() else "fails"
     return Comparison(path=str(path), checkpoint=str(folder), gate=gate, proof=proof, verdict=verdict)

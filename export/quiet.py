@@ -1,4 +1,4 @@
-"""Silence libraries' chatter about what ftx measures itself."""
+"""Silence what libraries print about things that ftx measures itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["quiet"]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back warnings and log lines below ERROR until the block ends."""
+    """Suppress warnings and log lines below ERROR until the block ends."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

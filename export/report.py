@@ -1,63 +1,37 @@
-"""What an export made and how it was proven: parity.json, and the lines for a person."""
+"""What an export made and how it was verified: parity.json, and the summary for a person."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ftx.export.graph.fusion import Fusion
-from ftx.export.parity.flips import Flip
-from ftx.export.parity.gate import FP32_ATOL, Gate, Parity
-from ftx.export.parity.measure import BatchInvariance, Proof
+from ftx.export.parity.gate import FP32_ATOL, Gate
+from ftx.export.parity.measure import Proof
+from ftx.export.parity.reduced import Reduced
 from ftx.export.search.candidate import Candidate
 from ftx.export.search.search import Search
 
-__all__ = ["ExportReport", "Reduced"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reduced:
-    """The file that is smaller or faster, as it was found on the texts that report.
-
-    Attributes:
-        file: Its name in the folder.
-        quantization: How it was made, and on which CPUs it is safe.
-        parity: Against PyTorch, at each batch size.
-        batch_invariance: Alone, batched, and padded.
-        verdict: By the gate: `passes`, `near` or `fails`.
-        flips: The texts that get another label.
-        prob_diffs: Each text's largest |Δp|, ascending.
-    """
-
-    file: str
-    quantization: dict[str, Any]
-    parity: list[Parity]
-    batch_invariance: BatchInvariance
-    verdict: str
-    flips: list[Flip]
-    prob_diffs: list[float]
-
-    @property
-    def proof(self) -> Proof:
-        """Parity and batch invariance together."""
-        return Proof(parity=self.parity, batch_invariance=self.batch_invariance)
+__all__ = ["ExportReport"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportReport:
-    """What an export made and how it was proven; `parity.json`.
+    """What an export made and how it was verified; `parity.json`.
 
     Attributes:
         folder: The export folder.
         checkpoint: What was exported.
-        held_out: The file the proofs were made on.
+        held_out: The file of the held-out texts.
         device: `cpu` or `cuda`.
-        gate: What was asked of the int8 (or fp16) file.
+        gate: The limits for the int8 (or fp16) file.
         fusion: What the graph optimiser found.
         fp32: The fp32 file against PyTorch, on all held-out texts.
-        search: What was tried on the texts that choose; None where nothing was searched.
-        int8: The int8 form that was chosen, on the texts that report; its file is there unless its verdict is `fails`.
-            None where none was asked for or chosen.
+        search: What was tried on the texts to choose on; None where nothing was searched.
+        int8: The int8 form that was chosen, on the texts to report on; its file is there unless its verdict is `fails`.
+            None where none was requested or chosen.
         fp16: Likewise, for `device="cuda"`.
         size_bytes: Size by file.
         environment: Where it was measured, and with which versions.
@@ -84,26 +58,39 @@ class ExportReport:
 
     @property
     def failed(self) -> str:
-        """Why a smaller file was asked for and is not there; empty where it is, or where fp32 is as fast."""
+        """Why a smaller file was requested and is not there; empty where it is, or where fp32 is as fast."""
         made = self.int8 or self.fp16
         if self.search and self.search.chosen is None:
             tried = ", ".join(self.said(form) for form in self.search.forms)
             if not tried:
                 return "this architecture has no operators that int8 could replace: use model.onnx (fp32)"
-            return f"none of the {len(self.search.forms)} int8 forms passes ({tried}): use model.onnx (fp32)"
+            return f"none of the {len(self.search.forms)} int8 candidates passes ({tried}): use model.onnx (fp32)"
         if made and made.verdict == "fails":
-            return f"{made.file} failed on the texts that report ({made.proof.worst.to_text()}): use model.onnx (fp32)"
+            where = "the other half of the held-out texts"
+            return f"{made.file} failed on {where} ({made.proof.worst.to_text()}): use model.onnx (fp32)"
         return ""
 
     def said(self, form: Candidate) -> str:
-        """Say of a form that was tried what became of it."""
-        failed = " but failed on the texts that report" if self.search and form.name in self.search.rejected else ""
+        """Say how a form that was tried did."""
+        failed = (
+            " but failed on the other half of the held-out texts"
+            if self.search and form.name in self.search.rejected
+            else ""
+        )
         return f"{form.name} {form.expected_agreement:.4f}{failed}"
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as JSON values."""
         found = {"format_version": 2, "passed": not self.failed, "failed": self.failed}
-        return {**found, "fp32_max_abs_logit_diff": FP32_ATOL, **asdict(self)}
+        values = {**found, "fp32_max_abs_logit_diff": FP32_ATOL, **asdict(self)}
+        for name in ("int8", "fp16"):
+            if made := getattr(self, name):
+                values[name]["quantization"] = made.quantization.to_dict()
+        return values
+
+    def write(self, path: Path) -> None:
+        """Write parity.json."""
+        path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
 
     def to_text(self) -> str:
         """Write the report for a person."""
@@ -113,18 +100,20 @@ class ExportReport:
             for result in proof.parity:
                 lines.append(f"{name:<20} {self.size_bytes[name] / 2**20:6.1f} MiB, {result.to_text()}")
         if self.reduced:
-            lines.append(f"scheme     {self.reduced.quantization['name']}: {self.reduced.quantization['scheme']}")
+            lines.append(f"scheme     {self.reduced.quantization.name}: {self.reduced.quantization.scheme}")
             if self.search:
                 lines.append(f"chosen     {self.search.choice}")
             if self.search and self.search.rejected:
-                lines.append(f"rejected   failed on the texts that report: {', '.join(self.search.rejected)}")
+                lines.append(
+                    f"rejected   failed on the other half of the held-out texts: {', '.join(self.search.rejected)}"
+                )
             lines.append(f"batches    {self.reduced.batch_invariance.to_text()}")
-            lines.append(f"safe on    {', '.join(self.reduced.quantization['safe_on'])}")
+            lines.append(f"safe on    {', '.join(self.reduced.quantization.safe_on or ())}")
             if self.reduced.verdict == "near":
-                lines.append(f"WARNING    near the gate, not through it; asked for: {self.gate.to_text()}")
+                lines.append(f"WARNING    near the gate, but does not pass it; required: {self.gate.to_text()}")
         elif self.failed:
-            lines.append(f"FAILED     {self.failed}; asked for: {self.gate.to_text()}")
+            lines.append(f"FAILED     {self.failed}; required: {self.gate.to_text()}")
         elif self.search:
-            lines.append("int8       fp32 is as fast here as any int8 that says the same: use model.onnx")
+            lines.append("int8       fp32 is as fast here as any faithful int8 candidate: use model.onnx")
         lines.append(f'next       ftx predict --onnx {self.folder} "your text"')
         return "\n".join(lines)

@@ -91,6 +91,7 @@ def evaluate(
         MissingExtraError: scikit-learn is not installed, or for a checkpoint another package of training.
     """
     require("train", "scipy", "sklearn")
+    from ftx.finetune.scoring.measures import measured
     from ftx.finetune.scoring.scores import compute_scores
 
     if isinstance(model, (str, Path)):
@@ -128,7 +129,7 @@ def evaluate(
         rows=len(rows),
         bad_rows=len(bad_rows.rows),
         problem_type=asked.head.problem_type,
-        metrics=asked.measure(logits, targets, asked.head, asked.thresholds),
+        metrics=measured(logits, targets, asked.head, asked.thresholds),
         scores=compute_scores(logits, targets, asked.head, SEED, asked.thresholds),
         thresholds=asked.thresholds,
     )
@@ -143,13 +144,10 @@ class Model:
     thresholds: dict[str, float]
     text_pair: bool | None  # None: its maker did not say
     logits: Callable[[list[Text]], NDArray[np.float32]]
-    measure: Callable[[NDArray[np.float32], NDArray[Any], Head, dict[str, float]], dict[str, float]]
 
 
 def classifier_model(classifier: Classifier) -> Model:
     """Wrap a predictor."""
-    from ftx.finetune.scoring.measures import measured
-
     manifest = classifier.manifest
     return Model(
         path=classifier.path,
@@ -157,7 +155,6 @@ def classifier_model(classifier: Classifier) -> Model:
         thresholds=manifest.thresholds,
         text_pair=manifest.text_pair,
         logits=classifier.logits,
-        measure=measured,
     )
 
 
@@ -168,7 +165,6 @@ def checkpoint_model(checkpoint: Path) -> Model:
         ModelError: It can't be loaded, or its files don't say what its predictions mean.
     """
     from ftx.finetune.model.hub import load_checkpoint, load_tokenizer, positions
-    from ftx.finetune.scoring.metrics import measure_of
 
     tokenizer, model = load_tokenizer(str(checkpoint)), load_checkpoint(checkpoint)
     config = model.config
@@ -191,7 +187,6 @@ def checkpoint_model(checkpoint: Path) -> Model:
         thresholds=thresholds,
         text_pair=getattr(config, "text_pair", None),
         logits=lambda texts: trainer_logits(model, tokenizer, texts, max_length),
-        measure=lambda logits, targets, head, thresholds: measure_of(head, thresholds)(logits, targets),
     )
 
 

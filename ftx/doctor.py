@@ -1,4 +1,4 @@
-"""Tell what this machine and this installation can do, without loading anything heavy."""
+"""Report what this machine and this installation offer, without loading anything heavy."""
 
 from __future__ import annotations
 
@@ -8,26 +8,21 @@ import re
 from importlib import metadata
 from typing import Any
 
+from ftx.environment import DISTRIBUTION, installed_version, versions
 from ftx.machine import cache_home, cpu_features, cpu_model, cpu_quota, usable_cores
 
-__all__ = ["DISTRIBUTION", "diagnose", "installed_version"]
-
-DISTRIBUTION = "ftx-toolkit"
-PACKAGES = (
-    DISTRIBUTION, "numpy", "tokenizers", "onnxruntime", "onnxruntime-gpu", "onnx", "torch", "transformers",
-    "optimum-onnx", "datasets", "evaluate", "accelerate",
-)  # fmt: skip
+__all__ = ["diagnose"]
 
 
 def diagnose() -> dict[str, dict[str, Any]]:
-    """Collect versions, the CPU and its int8 features, cores, providers, extras and the cache's place.
+    """Collect versions, the CPU and its int8 features, cores, providers, extras and the cache's location.
 
     Returns:
         Facts by topic, all of them JSON values.
     """
     home = cache_home()
     return {
-        "versions": {"python": platform.python_version()} | {name: installed_version(name) for name in PACKAGES},
+        "versions": versions(),
         "cpu": {"model": cpu_model(), "machine": platform.machine(), **cpu_features()},
         "cores": {"machine": os.cpu_count(), "quota": cpu_quota(), "usable": usable_cores()},
         "onnxruntime": {"providers": providers()},
@@ -37,14 +32,6 @@ def diagnose() -> dict[str, dict[str, Any]]:
             "holds": sorted(entry.name for entry in home.iterdir()) if home.is_dir() else [],
         },
     }
-
-
-def installed_version(distribution: str) -> str | None:
-    """Give a distribution's version, None where it is not installed."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def providers() -> list[str]:
@@ -57,7 +44,7 @@ def providers() -> list[str]:
 
 
 def extras() -> dict[str, bool]:
-    """Tell which extras have all their packages here."""
+    """Tell for each extra whether all its packages are installed."""
     needs: dict[str, bool] = {}
     for requirement in metadata.requires(DISTRIBUTION) or []:
         extra = re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)

@@ -1,17 +1,21 @@
-"""Record where a measurement was made."""
+"""Record where a measurement was made, and with which versions."""
 
 from __future__ import annotations
 
 import platform
 from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any
 
-from ftx.doctor import DISTRIBUTION, installed_version
 from ftx.machine import cpu_features, cpu_model, cpu_quota, usable_cores
 
-__all__ = ["environment", "versions"]
+__all__ = ["DISTRIBUTION", "environment", "installed_version", "versions"]
 
-VERSIONED = (DISTRIBUTION, "onnxruntime", "onnxruntime-gpu", "optimum-onnx", "onnx", "torch", "transformers")
+DISTRIBUTION = "ftx-toolkit"
+PACKAGES = (
+    DISTRIBUTION, "numpy", "tokenizers", "onnxruntime", "onnxruntime-gpu", "onnx", "torch", "transformers",
+    "optimum-onnx", "datasets", "evaluate", "accelerate",
+)  # fmt: skip
 
 
 def environment() -> dict[str, Any]:
@@ -23,11 +27,18 @@ def environment() -> dict[str, Any]:
         "cpu_features": [name for name, present in cpu_features().items() if present],
         "cores": usable_cores(),
         "cpu_quota": cpu_quota(),
-        "versions": versions(),
+        "versions": {name: version for name, version in versions().items() if version},
     }
 
 
-def versions() -> dict[str, str]:
-    """Give the versions of what makes and measures a file, python's too, where installed."""
-    found = {name: installed_version(name) for name in VERSIONED}
-    return {"python": platform.python_version()} | {name: version for name, version in found.items() if version}
+def versions() -> dict[str, str | None]:
+    """Give the versions of Python and of the packages that ftx uses, None for those not installed."""
+    return {"python": platform.python_version()} | {name: installed_version(name) for name in PACKAGES}
+
+
+def installed_version(distribution: str) -> str | None:
+    """Give a distribution's version, None where it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

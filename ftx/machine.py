@@ -1,4 +1,4 @@
-"""What this machine offers: the cores a process may use and the CPU features that decide int8 speed and safety."""
+"""Detect the cores that this process may use and the CPU features that decide int8 speed and exactness."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "usable_cores",
 ]
 
-# What decides how fast and how safely int8 runs, by the names the kernel (/proc/cpuinfo) and macOS (sysctl) give them.
+# The features that matter for int8, by their names in /proc/cpuinfo and macOS's sysctl.
 FEATURE_NAMES = {
     "AVX2": {"avx2"},
     "AVX-512": {"avx512f"},
@@ -30,9 +30,9 @@ FEATURE_NAMES = {
     "AMX": {"amx_int8"},
     "NEON": {"asimd", "neon", "advsimd"},
 }
-# What a file's `safe_on` speaks of: the instructions that onnxruntime has int8 kernels for.
+# The values of `safe_on`: instruction sets for which onnxruntime has int8 kernels.
 INSTRUCTION_SETS = ("avx2", "avx512", "avx512_vnni", "avx_vnni", "amx_int8", "arm64")
-# More threads than this only wait for each other, and 100,000 of them hang the machine.
+# More threads than this only contend, and 100,000 of them hang the machine.
 MAX_THREADS = max(64, 4 * (os.cpu_count() or 1))
 
 
@@ -47,14 +47,14 @@ def usable_cores() -> int:
 
 
 def check_threads(threads: int | None, name: str = "intra_op_num_threads") -> int | None:
-    """Check a number of threads; None, which stands for the cores this process may use, is fine.
+    """Check a number of threads; None, for the cores this process may use, is valid.
 
     Args:
         threads: The number.
-        name: What to call it in the message.
+        name: Its name in the message.
 
     Raises:
-        ValueError: It is no whole number from 1 to `MAX_THREADS`.
+        ValueError: It is not a whole number from 1 to `MAX_THREADS`.
     """
     if threads is None:
         return None
@@ -91,7 +91,7 @@ def cpu_features() -> dict[str, bool]:
 
 
 def instruction_sets() -> set[str]:
-    """Tell which of `INSTRUCTION_SETS` this CPU has; none where the system does not tell an x86 CPU's features."""
+    """Tell which of `INSTRUCTION_SETS` this CPU has; none if the system does not report an x86 CPU's features."""
     if platform.machine().lower() in ("arm64", "aarch64"):
         return {"arm64"}
     flags = cpu_flags()
@@ -101,15 +101,15 @@ def instruction_sets() -> set[str]:
 def int8_can_saturate() -> bool:
     """Tell whether onnxruntime's fast u8 x s8 kernel may be wrong here: an x86-64 CPU without VNNI.
 
-    It adds pairs of products in int16, and full-range weights overflow that without a word (vpmaddubsw saturates).
-    Where the system does not tell the CPU's features, the answer is yes, which costs speed only.
+    It adds pairs of products in int16, which full-range weights silently overflow (vpmaddubsw saturates). If the system
+    does not report the CPU's features, the result is True, which only costs speed.
     """
     x86_64 = platform.machine().lower() in ("x86_64", "amd64")
     return x86_64 and not instruction_sets() - {"avx2", "avx512"}
 
 
 def cpu_flags() -> set[str]:
-    """Read the CPU's own feature names, lower-cased; empty where the system does not tell."""
+    """Read the CPU's feature names, lower-cased; empty if the system does not report them."""
     if sys.platform == "linux":
         words = cpuinfo_field("flags") or cpuinfo_field("Features")
         return set(words.lower().split())
@@ -121,7 +121,7 @@ def cpu_flags() -> set[str]:
 
 
 def cpu_model() -> str:
-    """Name the CPU as its maker does."""
+    """Give the CPU's model name."""
     if sys.platform == "linux":
         return cpuinfo_field("model name") or platform.machine()
     if sys.platform == "darwin":
@@ -130,7 +130,7 @@ def cpu_model() -> str:
 
 
 def cpuinfo_field(name: str, path: Path = Path("/proc/cpuinfo")) -> str:
-    """Read the first value of a field of /proc/cpuinfo; empty where there is none."""
+    """Read the first value of a field of /proc/cpuinfo; empty if there is none."""
     try:
         text = path.read_text()
     except OSError:
@@ -143,13 +143,13 @@ def cpuinfo_field(name: str, path: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def sysctl(*names: str) -> str:
-    """Ask macOS for these values, one `name: value` a line; unknown names are left out."""
+    """Query these values on macOS, one `name: value` a line; unknown names are omitted."""
     done = subprocess.run(["/usr/sbin/sysctl", *names], capture_output=True, text=True, check=False)
     return done.stdout
 
 
 def cache_home() -> Path:
-    """Name the folder that holds what ftx fetches: `FTX_HOME`, else `ftx` in the platform's cache folder."""
+    """Give the folder for what ftx downloads: `FTX_HOME`, else `ftx` in the platform's cache folder."""
     if chosen := os.environ.get("FTX_HOME"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":

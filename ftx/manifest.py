@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself: everything the runtime needs, carried inside the file.
+"""The manifest of an ONNX file: everything the runtime needs, stored inside the file.
 
 Two entries of the file's `metadata_props`: `ftx.manifest` (this, as JSON) and `ftx.tokenizer` (the tokenizer.json).
 """
@@ -13,6 +13,7 @@ from typing import Any
 from ftx import typed
 from ftx.errors import OnnxFileError
 from ftx.onnx_metadata import append_metadata
+from ftx.quantization import Quantization
 from ftx.snapshot import Snapshot
 from ftx.text import Text
 
@@ -33,19 +34,19 @@ FORMAT_VERSION = 1
 MANIFEST_KEY = "ftx.manifest"
 TOKENIZER_KEY = "ftx.tokenizer"
 PROBLEM_TYPES = ("single_label_classification", "multi_label_classification", "regression")
-# More tokens than any text classifier reads.
+# More tokens than any text classifier takes.
 LONGEST = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """A text, or a pair, with the answers that the file gave, alone in its batch, where it was exported.
+    """A text, or a pair, with the file's logits where it was exported, alone in its batch.
 
     Attributes:
         text: The text.
         logits: This file's own logits. *Shape:* `(num_labels,)`.
         reference: PyTorch's logits for the same text. *Shape:* `(num_labels,)`.
-        best: The name of the label with this file's largest logit, so that names in another order are noticed.
+        best: The name of the label with this file's largest logit, so that permuted label names are noticed.
     """
 
     text: Text
@@ -54,10 +55,10 @@ class Probe:
     best: str | None = None
 
     def check(self, num_labels: int) -> None:
-        """Check that it is one of a model with so many labels.
+        """Check that it fits a model with so many labels.
 
         Raises:
-            ValueError: It is not.
+            ValueError: It does not.
         """
         for text in (self.text,) if isinstance(self.text, str) else self.text:
             typed.string(text, "a probe's text")
@@ -77,17 +78,17 @@ class Manifest:
     Attributes:
         problem_type: One of `PROBLEM_TYPES`; decides the head.
         id2label: Label names by column of the logits.
-        thresholds: For multi-label: the probability from which a label is given, by label name.
-        max_length: Tokens a text is cut to, special tokens included.
+        thresholds: For multi-label: the probability from which a label is predicted, by label name.
+        max_length: Tokens a text is truncated to, special tokens included.
         input_names: The graph's inputs.
-        text_pair: Whether the model judges two texts together; None: the file's maker did not say, both are taken.
-        pad_token_id: The token that fills a batch.
-        quantization: Scheme, the MatMuls left in fp32, and the instruction sets on which the weights are safe.
+        text_pair: Whether the model takes pairs of texts; None: the file's maker did not say, both are accepted.
+        pad_token_id: The token that pads a batch.
+        quantization: How the weights were quantised, and on which CPUs they are exact.
         metrics: The checkpoint's own metrics on held-out text.
         parity: What the parity gate measured for this file.
         probes: Golden probes, replayed by `ftx verify`.
-        probe_atol: Largest |difference| of a probe's logits between two machines that is not a fault.
-        producer: Versions of what made the file.
+        probe_atol: Largest acceptable |difference| of a probe's logits between two machines.
+        producer: Versions of the packages that made the file.
         format_version: Version of this format.
     """
 
@@ -98,7 +99,7 @@ class Manifest:
     text_pair: bool | None = None
     pad_token_id: int = 0
     thresholds: dict[str, float] = field(default_factory=dict)
-    quantization: dict[str, Any] = field(default_factory=lambda: {"scheme": "unknown"})
+    quantization: Quantization = field(default_factory=Quantization)
     metrics: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
@@ -122,7 +123,6 @@ class Manifest:
             typed.number(threshold, f"the threshold of {label!r:.60}", least=0, most=1)
         if unknown := set(self.thresholds) - set(self.id2label.values()):
             raise ValueError(f"thresholds for {sorted(unknown)!s:.200}, which are no labels")
-        check_quantization(self.quantization)
         for name in ("metrics", "parity", "producer"):
             typed.mapping(getattr(self, name), name)
         for probe in self.probes:
@@ -134,26 +134,17 @@ class Manifest:
         """Label names in the order of the logits' columns."""
         return [self.id2label[column] for column in range(len(self.id2label))]
 
-    @property
-    def is_int8(self) -> bool:
-        """Whether the weights were quantised to int8."""
-        return "int8" in str(self.quantization.get("scheme"))
-
-    @property
-    def is_fp16(self) -> bool:
-        """Whether the weights are in half precision, for a GPU."""
-        return "fp16" in str(self.quantization.get("scheme"))
-
     def to_json(self) -> str:
-        """Write the manifest as one line of JSON; metrics that are no number become null."""
-        return json.dumps(typed.finite(asdict(self)), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        """Write the manifest as one line of JSON; NaN and infinity become null."""
+        values = typed.finite({**asdict(self), "quantization": self.quantization.to_dict()})
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
         """Read a manifest.
 
         Raises:
-            ValueError: It is not JSON, of a newer format, or lacks or holds what it should not.
+            ValueError: It is not JSON, has a newer format, or a field is missing, unknown or invalid.
         """
         values = typed.read_object(text)
         version = typed.whole(values.get("format_version"), "format_version", least=1)
@@ -163,6 +154,7 @@ class Manifest:
             values["id2label"] = read_id2label(values["id2label"])
             values["input_names"] = tuple(typed.listed(values["input_names"], "input_names"))
             values["probes"] = tuple(map(read_probe, typed.listed(values.get("probes", ()), "probes")))
+            values["quantization"] = Quantization.from_dict(values.get("quantization", {}))
             for name in ("metrics", "parity"):
                 values[name] = typed.finite(values.get(name, {}))
             return cls(**values)
@@ -171,10 +163,10 @@ class Manifest:
 
 
 def read_id2label(value: Any) -> dict[int, str]:
-    """Read label names by column, from JSON, whose keys are strings.
+    """Read label names by column from JSON, whose keys are strings.
 
     Raises:
-        ValueError: It is no object of numbers and names.
+        ValueError: It is not an object of numbers and names.
     """
     labels: dict[int, str] = {}
     for column, label in typed.mapping(value, "id2label").items():
@@ -187,7 +179,7 @@ def read_id2label(value: Any) -> dict[int, str]:
 
 
 def check_labels(id2label: dict[int, str]) -> None:
-    """Check that each column has a name, and each its own: answers are given by name."""
+    """Check that each column has a name of its own: predictions are given by name."""
     if not id2label or sorted(id2label) != list(range(len(id2label))):
         raise ValueError(f"id2label numbers {sorted(id2label)!s:.200}, expected 0, 1, 2, ... without a gap")
     seen: dict[str, int] = {}
@@ -196,21 +188,8 @@ def check_labels(id2label: dict[int, str]) -> None:
             raise ValueError(f"id2label names the columns {other} and {column} {label!r:.60}: give each its own name")
 
 
-def check_quantization(quantization: Any) -> None:
-    """Check what decides how a file runs."""
-    for name, value in typed.mapping(quantization, "quantization").items():
-        if name == "safe_on":
-            for one in typed.listed(value, "safe_on"):
-                typed.string(one, "an instruction set of safe_on")
-        elif name == "gate":
-            for asked, limit in typed.mapping(value, "gate").items():
-                typed.number(limit, f"{asked!s:.60} of the gate")
-        elif name in ("scheme", "activations", "rescue", "safe_setting") and value is not None:
-            typed.string(value, name)
-
-
 def read_probe(value: Any) -> Probe:
-    """Read a probe, whose text is a list where it is a pair: JSON knows no tuples."""
+    """Read a probe, whose text is a list if it is a pair: JSON has no tuples."""
     probe = typed.mapping(value, "a probe")
     text = probe["text"]
     if not isinstance(text, str):
@@ -231,7 +210,7 @@ def read_manifest(path: Path) -> tuple[Manifest, str] | None:
         Both, or None where the file was not made by ftx.
 
     Raises:
-        OnnxFileError: The file is not whole, or its manifest can't be understood.
+        OnnxFileError: The file is damaged, or its manifest can't be read.
     """
     file = Snapshot(path)
     file.close()
@@ -253,7 +232,7 @@ def write_manifest(path: Path, manifest: Manifest, tokenizer_json: str) -> None:
 
     Args:
         path: The `.onnx` file, changed in place.
-        manifest: What the file says of itself.
+        manifest: The manifest.
         tokenizer_json: The text of its tokenizer.json.
     """
     append_metadata(path, {TOKENIZER_KEY: tokenizer_json, MANIFEST_KEY: manifest.to_json()})

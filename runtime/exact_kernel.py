@@ -7,7 +7,7 @@ from pathlib import Path
 from ftx.errors import OnnxFileError
 from ftx.machine import instruction_sets, int8_can_saturate
 from ftx.manifest import Manifest
-from ftx.runtime.session import EXACT_SETTING
+from ftx.quantization import EXACT_SETTING
 
 __all__ = ["NOTICE", "needs_exact_kernel"]
 
@@ -21,8 +21,8 @@ def needs_exact_kernel(manifest: Manifest, path: Path) -> bool | None:
     """Tell whether a file gives exact results here only with onnxruntime's exact kernel.
 
     Args:
-        manifest: Its manifest: `quantization["safe_on"]` lists the instruction sets on which the weights can't
-            saturate, `quantization["safe_setting"]` the setting that prevents it elsewhere.
+        manifest: Its manifest: `quantization.safe_on` lists the instruction sets on which the weights can't saturate,
+            `quantization.safe_setting` the setting that prevents it elsewhere.
         path: The file.
 
     Returns:
@@ -32,21 +32,18 @@ def needs_exact_kernel(manifest: Manifest, path: Path) -> bool | None:
         OnnxFileError: Its weights could saturate here, and no setting prevents that.
     """
     quantization = manifest.quantization
-    safe_on = quantization.get("safe_on")
-    if str(quantization.get("scheme")).startswith("none"):
+    if quantization.kind == "none":
         return False
-    if not isinstance(safe_on, list):
+    if quantization.safe_on is None:
         return None
-    names = [str(name) for name in safe_on]
-    if "any" in names or safe_here(set(names)):
+    if "any" in quantization.safe_on or safe_here(set(quantization.safe_on)):
         return False
-    # Older files do not name the setting: it works for all of their operators.
-    if quantization.get("safe_setting", EXACT_SETTING) == EXACT_SETTING:
+    if quantization.safe_setting == EXACT_SETTING:
         return True
     raise OnnxFileError(
         f"{path} has int8 weights that could saturate on this CPU, which reports "
         f"{', '.join(sorted(instruction_sets())) or 'no int8 instructions'}; expected one of "
-        f"{', '.join(names)}: export it with ftx export --target avx2, or use model.onnx"
+        f"{', '.join(quantization.safe_on)}: export it with ftx export --target avx2, or use model.onnx"
     )
 
 

@@ -315,7 +315,5 @@ def depends_on_batch(manifest: Manifest) -> bool:
     It may not in a file without int8, nor with static activation scales. Block-wise products have a scale per token,
     but are summed in another order in batches of another size.
     """
-    if str(manifest.quantization.get("scheme")).startswith("none"):
-        return False
-    fixed = manifest.quantization.get("activations") in ("static", "none")
-    return not fixed or manifest.quantization.get("rescue") == "blockwise"
+    quantization = manifest.quantization
+    return quantization.kind not in ("none", "fp16", "static") or quantization.fallback == "blockwise"

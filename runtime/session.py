@@ -11,12 +11,11 @@ from typing import Any
 
 from ftx.errors import OnnxFileError, ProviderError, out_of_memory, require
 from ftx.machine import int8_can_saturate, usable_cores
+from ftx.quantization import EXACT_SETTING
 from ftx.snapshot import Snapshot
 
-__all__ = ["EXACT_SETTING", "PROVIDERS", "first_line", "open_session", "raised_in"]
+__all__ = ["PROVIDERS", "first_line", "open_session", "raised_in"]
 
-# Makes onnxruntime convert s8 weights to u8, whose kernel is exact on every CPU (its Avx2WeightS8ToU8Transformer).
-EXACT_SETTING = "session.x64quantprecision=1"
 # onnxruntime's name for each provider, and the package that has it.
 PROVIDERS = {
     "cpu": ("CPUExecutionProvider", "onnxruntime"),

@@ -1,1 +1,1 @@
-"""The fp32 graph: in goes the checkpoint, out come a plain and an optimised ONNX graph."""
+"""Convert a checkpoint to ONNX graphs: plain fp32, with fused operators, and fp16 for a GPU."""

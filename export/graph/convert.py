@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,45 @@ from ftx.export.graph.fusion import Fusion, fuse, keep_first_token
 from ftx.export.parity.batches import BATCH_SIZE, Batches
 from ftx.export.parity.gate import FP32_ATOL
 from ftx.export.parity.reference import Reference
+from ftx.export.parity.reference_set import ReferenceSet
 from ftx.export.quiet import quiet
 from ftx.runtime.session import first_line, open_session
 from ftx.text import Text
 
-__all__ = ["export_graph", "optimise"]
+__all__ = ["Graphs", "convert", "export_graph", "optimise"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graphs:
+    """A model's fp32 graphs.
+
+    Attributes:
+        plain: `model.onnx`, its tokenizer.json and config.json beside it.
+        optimised: The same graph with fused operators, which is the one to quantise.
+        fusion: What the optimiser found.
+    """
+
+    plain: Path
+    optimised: Path
+    fusion: Fusion
+
+
+def convert(reference: Reference, folder: Path, work: Path, texts: ReferenceSet) -> Graphs:
+    """Export a model, and optimise its graph.
+
+    Args:
+        reference: The model.
+        folder: Where `model.onnx` and the files beside it go.
+        work: Where the optimised graph goes.
+        texts: What to verify the optimised graph on.
+
+    Raises:
+        ModelError: Optimum can't export this architecture.
+    """
+    print("Exporting to ONNX with Optimum", file=sys.stderr)
+    plain, optimised = export_graph(reference, folder), work / "optimised.onnx"
+    fusion = optimise(plain, optimised, reference, texts.held_out.texts, texts.logits)
+    return Graphs(plain=plain, optimised=optimised, fusion=fusion)
 
 
 def export_graph(reference: Reference, folder: Path) -> Path:
@@ -38,7 +73,7 @@ def export_graph(reference: Reference, folder: Path) -> Path:
 
     try:
         with quiet():
-            # Optimum's own validation runs on random input and only logs a failure; the parity gate does it for real.
+            # Optimum's own validation runs on random input and only logs a failure; the parity gate replaces it.
             onnx_export_from_model(
                 reference.model,
                 output=folder,
@@ -60,16 +95,16 @@ def export_graph(reference: Reference, folder: Path) -> Path:
 def optimise(
     plain: Path, target: Path, reference: Reference, texts: list[Text], reference_logits: NDArray[np.float32]
 ) -> Fusion:
-    """Write the graph with fused operators, if it says what PyTorch says; else the plain one again.
+    """Write the graph with fused operators, if it has PyTorch's logits; else a copy of the plain one.
 
-    The plain one loses in place what no answer needs, the last layer's other tokens: fusion must come first, for it
-    knows whole layers only.
+    The plain one then loses in place what no prediction needs, the last layer's other tokens: fusion must come first,
+    because it recognises whole layers only.
 
     Args:
         plain: The graph from `export_graph`, tokenizer and configuration beside it.
         target: Where the optimised one goes.
         reference: The model.
-        texts: What to prove it on.
+        texts: What to verify it on.
         reference_logits: PyTorch's on them. *Shape:* `(len(texts), num_labels)`.
     """
     import onnx
@@ -80,7 +115,7 @@ def optimise(
         batches = Batches(texts, plain, [node.name for node in session.get_inputs()])
         worst = float(np.abs(batches.logits(session, BATCH_SIZE) - reference_logits).max())
         problem = "" if worst <= FP32_ATOL else f"max |Δlogit| {worst:.3g}, expected at most {FP32_ATOL:g}"
-    except Exception as error:  # the optimiser and onnxruntime raise what they like on a layout they do not know
+    except Exception as error:  # on an unknown layout the optimiser and onnxruntime raise anything
         if out_of_memory(error) or write_failed(error):
             raise
         problem = first_line(error)

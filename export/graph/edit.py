@@ -1,4 +1,4 @@
-"""Read and rearrange an ONNX graph."""
+"""Read and edit an ONNX graph."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MICROSOFT = "com.microsoft"
 
 
 class Constants(dict[str, Any]):
-    """Constant tensors by name, turned into arrays when they are asked for: weights are large."""
+    """Constant tensors by name, converted to arrays on access only: weights are large."""
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         from onnx import numpy_helper
@@ -24,12 +24,12 @@ class Constants(dict[str, Any]):
         return np.asarray(numpy_helper.to_array(super().__getitem__(name)))
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Give a tensor's shape without reading its numbers."""
+        """Give a tensor's shape without converting it."""
         return tuple(super().__getitem__(name).dims)
 
 
 def constants(graph: Any) -> Constants:
-    """Collect the initializers and the results of Constant nodes, by name, and what Identity nodes call them."""
+    """Collect initializers and the results of Constant nodes by name, including their aliases by Identity nodes."""
     found = Constants({tensor.name: tensor for tensor in graph.initializer})
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
@@ -52,7 +52,7 @@ def add_constant(graph: Any, name: str, values: Any) -> str:
     """Add an initializer and give its name."""
     from onnx import numpy_helper
 
-    # ascontiguousarray makes a row of a scalar.
+    # ascontiguousarray turns a scalar into a row.
     tensor = numpy_helper.from_array(np.ascontiguousarray(values).reshape(np.shape(values)), name)
     graph.initializer.append(tensor)
     return name
@@ -67,17 +67,18 @@ def drop_unused(graph: Any) -> None:
 
 
 def sort_nodes(graph: Any) -> None:
-    """Put nodes behind those whose results they use, as ONNX demands.
+    """Sort nodes topologically, as ONNX requires.
 
     Raises:
-        ModelError: They can't be.
+        ModelError: The graph has a cycle, or uses a result that no node makes.
     """
+    # Not by onnxruntime's OnnxModel, whose order differs: exported files should stay the same, byte for byte.
     known = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input} | {""}
     waiting, ordered = list(graph.node), []
     while waiting:
         ready = [node for node in waiting if all(name in known for name in node.input)]
         if not ready:
-            raise ModelError("the graph has a cycle, or uses a result that nothing makes")
+            raise ModelError("the graph has a cycle, or uses a result that no node makes")
         ordered += ready
         known.update(output for node in ready for output in node.output)
         done = {id(node) for node in ready}

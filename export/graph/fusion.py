@@ -1,6 +1,6 @@
-"""Optimise a graph before it is quantised: fused operators, and the last layer for the first token only.
+"""Optimise a graph before it is quantised: fuse operators, and compute the last layer for the first token only.
 
-Both leave the logits as they are; the parity gate proves it.
+Both leave the logits unchanged, which is verified.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ftx.export.quiet import quiet
 
 __all__ = ["Fusion", "fuse", "keep_first_token"]
 
-# Layouts of which onnxruntime's optimiser knows the attention block.
+# Architectures whose attention block onnxruntime's optimiser recognises.
 KNOWN = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
 COUNTED = (
     "Attention",
@@ -28,23 +28,23 @@ COUNTED = (
     "Gelu",
     "FastGelu",
 )
-# Operators that treat every token by itself, as far as their other operands are weights or treat it so, too.
+# Operators that treat each token independently, provided that their other operands are weights or do so, too.
 TOKEN_WISE = {
     "Add", "BiasGelu", "Cast", "Div", "Erf", "FastGelu", "Gelu", "LayerNormalization", "MatMul", "Mul",
     "SkipLayerNormalization", "Sub", "Tanh",
 }  # fmt: skip
-FIRST = "first_token/index"
+FIRST_TOKEN = "first_token/index"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fusion:
-    """What the optimiser made of a graph.
+    """What the optimiser did to a graph.
 
     Attributes:
         found: Fused operators by kind.
-        expected: How many of them this architecture should have; empty where none is known.
+        expected: How many this architecture should have; empty where that is not known.
         first_token_nodes: Operators of the last layer that compute the first token only.
-        problem: Why the graph could not be optimised; empty when it could.
+        problem: Why the graph could not be optimised; empty if it could.
     """
 
     found: dict[str, int]
@@ -59,13 +59,13 @@ class Fusion:
         return {kind: count for kind, count in lack.items() if count > 0}
 
     def to_text(self) -> str:
-        """Say on a line what was found and what was missed."""
+        """Report fused and missed operators on one line."""
         if self.problem:
             return f"NOT optimised, slower than it could be: {self.problem}"
         found = ", ".join(f"{count} {kind}" for kind, count in self.found.items()) or "nothing"
         if self.missed:
             missed = ", ".join(f"{count} {kind}" for kind, count in self.missed.items())
-            return f"fused {found}; MISSED {missed}: slower than this architecture can be, the answers are not touched"
+            return f"fused {found}; MISSED {missed}: slower than this architecture can be, with the same predictions"
         return f"fused {found}" + ("" if self.expected else " (no attention fusion is known for this architecture)")
 
 
@@ -84,7 +84,7 @@ def fuse(plain: Path, target: Path, config: Any) -> Fusion:
     options = FusionOptions("bert")
     # The embeddings are quantised row by row, which a fused EmbedLayerNormalization can't be.
     options.enable_embed_layer_norm = False
-    # The mask itself: a length instead would misread a mask with holes, or padding on the left.
+    # The mask itself: a length would misread masks with holes, and padding on the left.
     options.attention_mask_format = AttentionMaskFormat.AttentionMask
     with quiet():
         optimised = optimizer.optimize_model(
@@ -100,12 +100,12 @@ def fuse(plain: Path, target: Path, config: Any) -> Fusion:
     kinds = Counter(node.op_type for node in optimised.model.graph.node)
     return Fusion(
         found={kind: kinds[kind] for kind in COUNTED if kinds[kind]},
-        expected=expected(config),
+        expected=count_expected(config),
         first_token_nodes=first_token_nodes,
     )
 
 
-def expected(config: Any) -> dict[str, int]:
+def count_expected(config: Any) -> dict[str, int]:
     """Count the fused operators that a graph of this architecture should have."""
     if config.model_type not in KNOWN:
         return {}
@@ -116,17 +116,17 @@ def expected(config: Any) -> dict[str, int]:
 
 
 def keep_first_token(model: Any) -> int:
-    """Compute what follows the last attention for the first token only, where the classifier reads nothing else.
+    """Compute what follows the last attention for the first token only, if the classifier reads no other.
 
-    The classifier of a BERT takes one row of the last layer: `Gather(x, 0, axis=1)`. What lies before it and treats
-    every token by itself gives the same row from that row alone, so the Gather moves up to where tokens meet, the
-    attention.
+    The classifier of a BERT takes one row of the last layer: `Gather(x, 0, axis=1)`. The operators before it that treat
+    each token independently compute this row from the same row of their input, so the Gather moves up to where tokens
+    interact, the attention.
 
     Args:
         model: An `onnx.ModelProto`, changed in place.
 
     Returns:
-        How many operators now work on one token a text; 0 where there is no such Gather.
+        How many operators now compute one token of each text; 0 where there is no such Gather.
     """
     from onnx import helper, numpy_helper
 
@@ -151,12 +151,12 @@ def keep_first_token(model: Any) -> int:
             if name and name not in known and name not in of_moved:
                 node.input[place] = f"{name}/first_token"
                 gathers[name] = helper.make_node(
-                    "Gather", [name, FIRST], [f"{name}/first_token"], axis=1, name=f"{name}/first_token"
+                    "Gather", [name, FIRST_TOKEN], [f"{name}/first_token"], axis=1, name=f"{name}/first_token"
                 )
     if not gathers:
         return 0
-    # A list of one index keeps the axis, so that the moved operators see the shapes they were made for.
-    graph.initializer.append(numpy_helper.from_array(np.array([0], dtype=np.int64), FIRST))
+    # A list of one index keeps the axis, so that the moved operators see inputs of the same rank.
+    graph.initializer.append(numpy_helper.from_array(np.array([0], dtype=np.int64), FIRST_TOKEN))
     graph.node.extend(gathers.values())
     del graph.value_info[:]
     sort_nodes(graph)

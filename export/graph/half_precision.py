@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ftx.export.quiet import quiet
+from ftx.quantization import Quantization
 
 __all__ = ["write_half"]
 
 
-def write_half(optimised: Path, target: Path) -> dict[str, Any]:
+def write_half(optimised: Path, target: Path) -> Quantization:
     """Write a graph with weights and arithmetic in fp16; token ids go in and fp32 logits come out as before.
 
     Args:
@@ -18,7 +18,7 @@ def write_half(optimised: Path, target: Path) -> dict[str, Any]:
         target: Where the fp16 one goes.
 
     Returns:
-        What the manifest says of it.
+        How it was made.
     """
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -26,12 +26,11 @@ def write_half(optimised: Path, target: Path) -> dict[str, Any]:
     with quiet():
         model = convert_float_to_float16(onnx.load(str(optimised)), keep_io_types=True, disable_shape_infer=True)
     onnx.save(model, str(target))
-    return {
-        "scheme": "fp16: half precision for a GPU",
-        "name": "fp16",
-        "activations": "none",
-        "rescued_nodes": [],
-        "rescue": None,
-        "safe_on": ["any"],
-        "safe_setting": None,
-    }
+    return Quantization(
+        kind="fp16",
+        scheme="fp16: half precision for a GPU",
+        name="fp16",
+        activations="none",
+        weights="fp16",
+        safe_on=("any",),
+    )

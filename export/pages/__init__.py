@@ -1,1 +1,1 @@
-"""What people read: in goes a report, out come an HTML page and a model card."""
+"""Render an export's report as an HTML page and a model card."""

@@ -1,4 +1,4 @@
-"""The model card: what the files are, and the figures that were measured, for whoever decides to deploy."""
+"""The model card: the files and what was measured of them, for whoever decides whether to deploy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""parity.html: the proof for whoever must decide whether to deploy, as one page without any other file."""
+"""parity.html: what was measured, for whoever decides whether to deploy, as one self-contained page."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def write_page(path: Path, report: ExportReport) -> None:
 
 
 def front(timed: list[Candidate], report: ExportReport) -> Markup:
-    """Draw faithfulness over speed, alone and in batches; the front is filled, the choice ringed."""
+    """Plot faithfulness over speed, alone and in batches; the front is filled, the choice circled."""
     figure, panels = new_figure(1, 2, (10, 4.2))
     for panel, title, figure_name in (
         (panels[0], "texts/s in batches of 32", "texts_per_sec"),
-        (panels[1], "latency of a text alone, ms (p50)", "latency_ms"),
+        (panels[1], "latency of a single text, ms (p50)", "latency_ms"),
     ):
         for one in timed:
             x, y, colour = getattr(one.speed, figure_name), one.parity.label_agreement, COLOURS[one.kind]
@@ -76,7 +76,7 @@ def front(timed: list[Candidate], report: ExportReport) -> Markup:
 
 
 def histogram(prob_diffs: list[float]) -> Markup:
-    """Draw how far probabilities move, from text to text."""
+    """Plot how far the probabilities of texts move."""
     figure, panels = new_figure(1, 1, (10, 3))
     panels[0].hist(prob_diffs, bins=60, color=BLUE)
     panels[0].set_yscale("symlog", linthresh=1)
@@ -93,12 +93,12 @@ def histogram(prob_diffs: list[float]) -> Markup:
 
 
 def sensitivity_bars(report: ExportReport) -> Markup:
-    """Draw what int8 does to each operator alone, the worst on top; those rescued in another colour."""
+    """Plot what int8 does to each operator alone, the worst on top, mixed-precision ones in another colour."""
     ranking = report.search.ranking[:SHOWN_OPERATORS] if report.search else []
-    left = set(report.int8.quantization["rescued_nodes"]) if report.int8 else set()
+    mixed = set(report.int8.quantization.fallback_nodes) if report.int8 else set()
     figure, panels = new_figure(1, 1, (10, 0.6 + 0.22 * len(ranking)))
     names = [entry.node.strip("/").replace("/", " ") for entry in ranking]
-    colours = [ORANGE if entry.node in left else BLUE for entry in ranking]
+    colours = [ORANGE if entry.node in mixed else BLUE for entry in ranking]
     panels[0].barh(range(len(ranking)), [entry.rms_logit_error for entry in ranking], color=colours)
     panels[0].set_yticks(range(len(ranking)), names)
     panels[0].invert_yaxis()
@@ -107,7 +107,7 @@ def sensitivity_bars(report: ExportReport) -> Markup:
 
 
 def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
-    """Make a figure without touching matplotlib's global state."""
+    """Make a figure without matplotlib's global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
@@ -120,7 +120,7 @@ def new_figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any,
 
 
 def svg(figure: Any) -> Markup:
-    """Write a figure as SVG to be put into a page, the same for the same figures."""
+    """Give a figure as inline SVG, reproducibly."""
     import matplotlib
 
     buffer = io.StringIO()
@@ -131,6 +131,6 @@ def svg(figure: Any) -> Markup:
 
 
 def shorten(text: Any) -> str:
-    """Cut a long text, and put the two of a pair together."""
+    """Shorten a long text, and join the two of a pair."""
     whole = text if isinstance(text, str) else " | ".join(text)
     return whole if len(whole) <= SHOWN_CHARACTERS else whole[:SHOWN_CHARACTERS] + "…"

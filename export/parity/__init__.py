@@ -1,1 +1,1 @@
-"""The proof: in go an ONNX file, PyTorch and held-out text, out come figures and a verdict."""
+"""Compare an ONNX file with PyTorch on held-out texts, and judge the measurements by a gate."""

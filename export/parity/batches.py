@@ -1,4 +1,4 @@
-"""Texts made ready for a graph, so that many graphs can be asked about them without tokenising again."""
+"""Tokenise texts once, to run many graphs on them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ftx.text import Text
 
 __all__ = ["BATCH_SIZE", "Batches"]
 
-# How many texts run together where ftx measures batches.
+# Texts in a batch wherever ftx measures batches.
 BATCH_SIZE = 32
 
 
 class Batches:
-    """Tokenised texts, batched as the runtime batches them: those of like length together.
+    """Tokenised texts, batched as the runtime does: texts of similar length together.
 
     Args:
         texts: The texts, or pairs.
-        path: An ONNX file, with what it needs beside it or inside; others of the same model take the batches, too.
+        path: An ONNX file with its tokenizer inside or beside it; other graphs of the same model take the same batches.
         input_names: The graph's inputs.
     """
 
@@ -37,7 +37,7 @@ class Batches:
         return len(self._encodings)
 
     def of(self, batch_size: int, rows: list[int] | None = None) -> list[Batch]:
-        """Make batches of some rows, or of all in the order of their length."""
+        """Make batches of some rows, or of all in order of length."""
         rows = self.order if rows is None else rows
         return [
             pad([self._encodings[row] for row in rows[start : start + batch_size]], self._manifest, self._input_names)
@@ -45,7 +45,7 @@ class Batches:
         ]
 
     def spread(self, count: int) -> list[int]:
-        """Choose rows of every length, evenly."""
+        """Choose rows evenly over the lengths."""
         places = np.linspace(0, len(self) - 1, min(count, len(self)))
         return [self.order[int(place)] for place in places]
 
@@ -60,12 +60,12 @@ class Batches:
         return batches
 
     def logits(self, session: Any, batch_size: int) -> NDArray[np.float32]:
-        """Ask a session about all texts. *Shape:* `(len(texts), num_labels)`, in the order of the texts."""
+        """Run a session on all texts. *Shape:* `(len(texts), num_labels)`, in the order of the texts."""
         return self.in_order([session.run(None, batch)[0] for batch in self.of(batch_size)])
 
-    def in_order(self, answers: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Put the answers to all batches in the order of the texts. *Shape:* `(len(texts), num_labels)`."""
-        found = np.concatenate(answers)
+    def in_order(self, logits: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Put the logits of all batches in the order of the texts. *Shape:* `(len(texts), num_labels)`."""
+        found = np.concatenate(logits)
         result = np.empty_like(found)
         result[self.order] = found
         return result

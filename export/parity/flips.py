@@ -1,4 +1,4 @@
-"""List the texts that get another answer than from PyTorch, for whoever must decide whether that matters."""
+"""List the texts whose prediction differs from PyTorch's, for whoever decides whether that matters."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.export.parity.gate import same
-from ftx.heldout import HeldOut
-from ftx.manifest import Manifest
+from ftx.export.parity.gate import same_predictions
+from ftx.export.parity.reference_set import ReferenceSet
 from ftx.runtime import Prediction
 from ftx.runtime.heads import decode
 from ftx.text import Text
@@ -21,13 +20,13 @@ MAX_LISTED = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Flip:
-    """A held-out text that gets another answer than from PyTorch.
+    """A held-out text whose prediction differs from PyTorch's.
 
     Attributes:
         text: The text, or the pair.
-        label: What it is labelled with.
-        expected: What PyTorch says.
-        found: What the file says.
+        label: Its true label.
+        expected: PyTorch's prediction.
+        found: The file's prediction.
         reference_scores: PyTorch's probabilities by label; empty for regression.
         scores: The file's.
     """
@@ -40,13 +39,12 @@ class Flip:
     scores: dict[str, float]
 
 
-def find_flips(
-    held_out: HeldOut, reference_logits: NDArray[np.float32], logits: NDArray[np.float32], manifest: Manifest
-) -> list[Flip]:
-    """List the first 200 texts with another answer. *Shape of the logits:* `(len(held_out), num_labels)`."""
-    rows = np.flatnonzero(~same(logits, reference_logits, manifest))[:MAX_LISTED]
+def find_flips(logits: NDArray[np.float32], reference: ReferenceSet) -> list[Flip]:
+    """List the first 200 texts with another prediction. *Shape of the logits:* `(len(reference), num_labels)`."""
+    held_out, manifest = reference.held_out, reference.manifest
+    rows = np.flatnonzero(~same_predictions(logits, reference.logits, manifest))[:MAX_LISTED]
     texts = [held_out.texts[row] for row in rows]
-    both = zip(decode(texts, reference_logits[rows], manifest), decode(texts, logits[rows], manifest), strict=True)
+    both = zip(decode(texts, reference.logits[rows], manifest), decode(texts, logits[rows], manifest), strict=True)
     return [
         Flip(
             text=found.text,
@@ -61,7 +59,7 @@ def find_flips(
 
 
 def said(prediction: Prediction) -> str:
-    """Write an answer as a user would read it."""
+    """Write a prediction as a user would read it."""
     if prediction.value is not None:
         return f"{prediction.value:.4f}"
     return prediction.label or ", ".join(prediction.labels or []) or "-"

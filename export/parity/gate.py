@@ -1,4 +1,4 @@
-"""The parity gate: does an ONNX file say on held-out text what PyTorch says?"""
+"""The parity gate: does an ONNX file agree with PyTorch on held-out text?"""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ __all__ = [
     "check_labels",
     "compare_logits",
     "largest_prob_diff",
-    "same",
+    "same_predictions",
 ]
 
-# fp32 arithmetic in another order moves BERT's logits by some 1e-6; a wrong graph, by far more than this.
+# Reordered fp32 arithmetic changes BERT's logits by about 1e-6; a wrong graph, by far more than this.
 FP32_ATOL = 1e-4
-# A regression model's values count as the same answer within this share of their own spread (standard deviation).
+# A regression model's predictions agree within this share of their standard deviation.
 SAME_VALUE = 0.1
 Z_95 = 1.959964  # the normal distribution's 97.5 % quantile
-# The gates compare shares of whole numbers; the slack is for their last binary digits only.
+# The gates compare ratios of whole numbers; the slack covers rounding in the last bits only.
 SLACK = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """What is asked of a file that is smaller or faster than fp32.
+    """The limits for a file that is smaller or faster than fp32.
 
     Attributes:
         min_agreement: Share of the texts that must get PyTorch's label.
         max_accuracy_loss: How much accuracy may be lost, as a share.
-        max_batch_flips: Share of the texts whose label may depend on their batch-mates.
+        max_batch_flips: Share of the texts whose label may depend on the batch composition.
     """
 
     min_agreement: float = 0.995
@@ -53,30 +53,29 @@ class Gate:
         return 1 - 2 * (1 - self.min_agreement)
 
     def to_text(self) -> str:
-        """Say what is asked."""
+        """Write the limits on one line."""
         return (
             f"label agreement at least {self.min_agreement:g}, accuracy loss at most {self.max_accuracy_loss:.1%}, "
-            f"at most {self.max_batch_flips:.1%} of the labels hanging on batch-mates"
+            f"at most {self.max_batch_flips:.1%} of the labels depending on batch composition"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """One ONNX file against PyTorch on the same texts.
+    """One ONNX file compared with PyTorch on the same texts.
 
     Attributes:
         texts: How many.
-        batch_size: Texts that ran together.
+        batch_size: Texts in a batch.
         max_abs_logit_diff: Largest |difference| of a logit.
         max_abs_prob_diff: Largest |difference| of a probability (of a value, for regression).
-        p99_abs_prob_diff: 99th percentile over the texts of their largest one.
-        label_agreement: Share of the texts that get the same label, or labels, as from PyTorch; for regression, a value
-            within a tenth of a standard deviation of PyTorch's values.
-        flips: How many do not.
-        accuracy: Share of the texts that get the right label; None for regression.
-        reference_accuracy: The same for PyTorch.
-        accuracy_loss_interval: 95 % interval of what is lost, the texts being the same on both sides; None for
-            regression.
+        p99_abs_prob_diff: 99th percentile over the texts of each one's largest.
+        label_agreement: Share of the texts with PyTorch's label, or labels; for regression, with a value within a tenth
+            of the standard deviation of PyTorch's values.
+        flips: How many texts do not.
+        accuracy: Share of the texts with the true label; None for regression.
+        reference_accuracy: PyTorch's.
+        accuracy_loss_interval: Paired 95 % interval of the accuracy lost; None for regression.
     """
 
     texts: int
@@ -92,7 +91,7 @@ class Parity:
 
     @property
     def accuracy_loss(self) -> float:
-        """How much accuracy is lost; negative when it is won; 0 for regression."""
+        """How much accuracy is lost; negative where it is gained; 0 for regression."""
         return (self.reference_accuracy or 0.0) - (self.accuracy or 0.0)
 
     def to_text(self) -> str:
@@ -107,12 +106,12 @@ class Parity:
         loss = f"{self.accuracy_loss:+.2%} ({low:+.2%} to {high:+.2%})"
         return f"{line}, accuracy {self.accuracy:.4f}, lost {loss}"
 
-    def same_numbers(self) -> bool:
-        """Tell whether it passes as fp32. A NaN does not."""
+    def passes_fp32(self) -> bool:
+        """Tell whether it passes as fp32. NaN does not."""
         return self.max_abs_logit_diff <= FP32_ATOL
 
-    def same_answers(self, gate: Gate) -> bool:
-        """Tell whether it meets a gate. A NaN does not."""
+    def passes(self, gate: Gate) -> bool:
+        """Tell whether it passes a gate. NaN does not."""
         finite = bool(np.isfinite(self.max_abs_logit_diff))
         return (
             finite
@@ -120,8 +119,8 @@ class Parity:
             and self.accuracy_loss <= gate.max_accuracy_loss + SLACK
         )
 
-    def nearly_same_answers(self, gate: Gate) -> bool:
-        """Tell whether it is near: at most twice the flips, and no loss of accuracy that chance would not explain."""
+    def is_near(self, gate: Gate) -> bool:
+        """Tell whether it is near a gate: at most twice the flips, and no loss of accuracy beyond chance."""
         finite = bool(np.isfinite(self.max_abs_logit_diff))
         lost = self.accuracy_loss > gate.max_accuracy_loss + SLACK
         explained = self.accuracy_loss_interval is None or self.accuracy_loss_interval[0] <= 0
@@ -136,7 +135,7 @@ def compare_logits(
     batch_size: int,
 ) -> Parity:
     """Compare two sets of logits for the same texts. *Shape of each:* `(len(held_out), num_labels)`."""
-    flips = int((~same(logits, reference_logits, manifest)).sum())
+    flips = int((~same_predictions(logits, reference_logits, manifest)).sum())
     prob_diff = largest_prob_diff(logits, reference_logits, manifest)
     right, reference_right = (which_right(given, held_out, manifest) for given in (logits, reference_logits))
     return Parity(
@@ -163,33 +162,35 @@ def largest_prob_diff(
     return np.asarray(np.abs(probabilities(logits, head) - probabilities(reference_logits, head)).max(axis=1))
 
 
-def same(logits: NDArray[np.float32], reference_logits: NDArray[np.float32], manifest: Manifest) -> NDArray[np.bool_]:
-    """Tell which texts get the same answer; for regression, a value as good as the same. *Shape:* `(num_texts,)`."""
+def same_predictions(
+    logits: NDArray[np.float32], reference_logits: NDArray[np.float32], manifest: Manifest
+) -> NDArray[np.bool_]:
+    """Tell on which texts the predictions agree. *Shape:* `(num_texts,)`."""
     if manifest.problem_type == "regression":
-        # Written so that a NaN is not the same.
+        # Written so that NaN does not agree.
         near = np.abs(logits - reference_logits) <= SAME_VALUE * reference_logits.std()
         return np.asarray(near.all(axis=1))
-    pairs = zip(answers(logits, manifest), answers(reference_logits, manifest), strict=True)
+    pairs = zip(predictions(logits, manifest), predictions(reference_logits, manifest), strict=True)
     return np.array([one == other for one, other in pairs], dtype=bool)
 
 
-def answers(logits: NDArray[np.float32], manifest: Manifest) -> list[str | frozenset[str] | None]:
-    """Give what a user would be told of each text: a label, or a set of labels."""
+def predictions(logits: NDArray[np.float32], manifest: Manifest) -> list[str | frozenset[str] | None]:
+    """Give the prediction of each text: a label, or a set of labels."""
     predictions = decode([""] * len(logits), logits, manifest)
     return [p.label if p.labels is None else frozenset(p.labels) for p in predictions]
 
 
 def which_right(logits: NDArray[np.float32], held_out: HeldOut, manifest: Manifest) -> NDArray[np.bool_] | None:
-    """Tell which answers are right; a set of labels is when it is the same set. None for regression."""
+    """Tell which predictions are correct; sets of labels must be equal. None for regression."""
     if manifest.problem_type == "regression":
         return None
     expected = [frozenset(label) if isinstance(label, list) else label for label in held_out.labels]
-    pairs = zip(answers(logits, manifest), expected, strict=True)
+    pairs = zip(predictions(logits, manifest), expected, strict=True)
     return np.array([one == other for one, other in pairs], dtype=bool)
 
 
 def paired_interval(right: NDArray[np.bool_], reference_right: NDArray[np.bool_]) -> tuple[float, float]:
-    """Compute the 95 % interval of the accuracy that is lost between two sides of the same texts.
+    """Compute the 95 % interval of the accuracy lost, from both sides' results on the same texts.
 
     Wald's interval for paired proportions with half a text added to each cell of the table (Agresti and Min 2005,
     "Simple improved confidence intervals for comparing matched proportions").

@@ -1,38 +1,41 @@
-"""The proof of one ONNX file: against PyTorch, alone and in batches, and against itself."""
+"""Measure one ONNX file against PyTorch, alone and in batches, and against itself."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ftx.errors import ParityError
 from ftx.export.parity.batches import BATCH_SIZE, Batches
-from ftx.export.parity.gate import SLACK, Gate, Parity, compare_logits
+from ftx.export.parity.gate import FP32_ATOL, SLACK, Gate, Parity, compare_logits
+from ftx.export.parity.reference_set import ReferenceSet
 from ftx.heldout import HeldOut
 from ftx.manifest import Manifest
 from ftx.runtime import Predictor
 from ftx.runtime.session import open_session
 
-__all__ = ["BatchInvariance", "Proof", "measure"]
+__all__ = ["BatchInvariance", "Proof", "measure", "verify_fp32"]
 
-# Dynamic int8 scales activations over the batch, so that a file must pass alone and in batches.
+# Dynamic int8 scales activations over the batch, so a file must pass both alone and in batches.
 GATE_BATCH_SIZES = (BATCH_SIZE, 1)
-# Padding to max_length is slow: some texts tell.
+# Padding to max_length is slow: a sample of the texts is enough.
 PADDED_TEXTS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchInvariance:
-    """How much a text's answer hangs on what it runs with.
+    """How much predictions depend on the batch composition.
 
     Attributes:
-        texts: How many were asked alone and in batches of 32.
-        flips: How many got another label in the batch.
+        texts: How many ran both alone and in batches of 32.
+        flips: How many labels changed in the batch.
         max_abs_prob_diff: Largest |difference| of a probability (of a value, for regression) between the two.
-        padded_texts: How many were asked alone and padded to max_length.
-        padded_flips: How many got another label with padding.
+        padded_texts: How many ran both alone and padded to max_length.
+        padded_flips: How many labels changed with padding.
         padded_max_abs_prob_diff: Largest |difference| of a probability between these two.
     """
 
@@ -45,7 +48,7 @@ class BatchInvariance:
 
     @property
     def share(self) -> float:
-        """Share of labels that hang on batch-mates."""
+        """Share of labels that depend on the batch composition."""
         return self.flips / self.texts
 
     def to_text(self) -> str:
@@ -73,37 +76,54 @@ class Proof:
         """The parity at the batch size where fewest labels agree."""
         return min(self.parity, key=lambda result: result.label_agreement)
 
-    def same_numbers(self) -> bool:
+    def passes_fp32(self) -> bool:
         """Tell whether it passes as fp32."""
-        return all(result.same_numbers() for result in self.parity)
+        return all(result.passes_fp32() for result in self.parity)
 
     def verdict(self, gate: Gate) -> str:
         """Judge by a gate: `passes`, `near` (kept, with a warning) or `fails`."""
-        if all(result.same_answers(gate) for result in self.parity) and self.steady(gate.max_batch_flips):
+        if all(result.passes(gate) for result in self.parity) and self.steady(gate.max_batch_flips):
             return "passes"
-        near = all(result.nearly_same_answers(gate) for result in self.parity)
+        near = all(result.is_near(gate) for result in self.parity)
         return "near" if near and self.steady(2 * gate.max_batch_flips) else "fails"
 
     def steady(self, max_batch_flips: float) -> bool:
-        """Tell whether labels hang on batch-mates no more often than this."""
+        """Tell whether no more than this share of labels depends on the batch composition."""
         return self.batch_invariance.share <= max_batch_flips + SLACK
 
 
-def measure(path: Path, reference_logits: NDArray[np.float32], held_out: HeldOut) -> tuple[Proof, NDArray[np.float32]]:
+def verify_fp32(path: Path, reference: ReferenceSet) -> Proof:
+    """Verify that an fp32 graph has PyTorch's logits.
+
+    Raises:
+        ParityError: A logit differs by more than `FP32_ATOL`.
+    """
+    proof, _ = measure(path, reference)
+    worst = max(proof.parity, key=lambda result: result.max_abs_logit_diff)
+    if not proof.passes_fp32():
+        raise ParityError(
+            f"The ONNX graph differs from PyTorch: max |Δlogit| {worst.max_abs_logit_diff:.3g} on "
+            f"{worst.texts} held-out texts, expected at most {FP32_ATOL:g}; nothing was exported"
+        )
+    print(f"fp32: max |Δlogit| {worst.max_abs_logit_diff:.2g} on {worst.texts} held-out texts: passes", file=sys.stderr)
+    return proof
+
+
+def measure(path: Path, reference: ReferenceSet) -> tuple[Proof, NDArray[np.float32]]:
     """Compare an ONNX file with PyTorch, alone and in batches, and with itself.
 
     Args:
         path: The file.
-        reference_logits: PyTorch's. *Shape:* `(len(held_out), num_labels)`.
-        held_out: The texts and their labels.
+        reference: Texts with PyTorch's logits.
 
     Returns:
-        The proof, and the file's logits in batches. *Shape:* `(len(held_out), num_labels)`.
+        The proof, and the file's logits in batches. *Shape:* `(len(reference), num_labels)`.
     """
+    held_out = reference.held_out
     predictor = Predictor(path)
     found = {size: predictor.logits(held_out.texts, batch_size=size) for size in GATE_BATCH_SIZES}
     parity = [
-        compare_logits(logits, reference_logits, held_out, predictor.manifest, batch_size)
+        compare_logits(logits, reference.logits, held_out, predictor.manifest, batch_size)
         for batch_size, logits in found.items()
     ]
     proof = Proof(parity=parity, batch_invariance=invariance(path, found, held_out, predictor.manifest))
@@ -113,7 +133,7 @@ def measure(path: Path, reference_logits: NDArray[np.float32], held_out: HeldOut
 def invariance(
     path: Path, found: dict[int, NDArray[np.float32]], held_out: HeldOut, manifest: Manifest
 ) -> BatchInvariance:
-    """Compare a file's answers alone with those in batches, and with those padded to max_length."""
+    """Compare a file's predictions alone with those in batches, and with those padded to max_length."""
     session = open_session(path)
     batches = Batches(held_out.texts, path, [node.name for node in session.get_inputs()])
     rows = batches.spread(PADDED_TEXTS)

@@ -1,6 +1,6 @@
-"""Golden probes: a few texts whose logits travel inside the file, so that any machine can check itself.
+"""Golden probes: a few texts with their logits, stored in the file so that any machine can check them.
 
-The texts are ftx's own: a file that is shipped must not carry its owner's data.
+The texts are ftx's own: a shipped file must not contain its owner's data.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ TEXTS = [
     "a\tb\r\nc\u0000d\u200be\ufeff 1234567890 #@$%^&*",
     "The same words again and again. " * 200,
 ]
-# How far a probe may move on another machine. fp32: another order of summation. int8: an activation that falls on the
-# other side of a rounding boundary moves all that follows; a wrong kernel moves logits by tenths or more.
+# How much a probe's logits may differ on another machine. fp32: another order of summation. int8: an activation on the
+# other side of a rounding boundary changes everything after it; a wrong kernel changes logits by 0.1 or more.
 FP32_ATOL = 1e-3
 INT8_ATOL = 0.05
 
 
 def add_probes(manifest: Manifest, path: Path, reference: Reference) -> Manifest:
-    """Give the manifest with the answers of the file at `path`, each text alone in its batch."""
+    """Add the logits of the file at `path` to its manifest, each text alone in its batch."""
     texts: list[Text] = [*TEXTS]
     if manifest.text_pair:
         texts = [*zip(TEXTS, TEXTS[1:] + TEXTS[:1], strict=True)]
@@ -47,4 +47,4 @@ def add_probes(manifest: Manifest, path: Path, reference: Reference) -> Manifest
         )
         for text, own, other in zip(texts, found, expected, strict=True)
     )
-    return replace(manifest, probes=probes, probe_atol=INT8_ATOL if manifest.is_int8 or manifest.is_fp16 else FP32_ATOL)
+    return replace(manifest, probes=probes, probe_atol=INT8_ATOL if manifest.quantization.is_reduced else FP32_ATOL)

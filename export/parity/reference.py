@@ -1,4 +1,4 @@
-"""The PyTorch model that every proof compares with."""
+"""The PyTorch model that ONNX files are compared with."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Reference:
     Attributes:
         model: The `transformers` model, in eval mode.
         tokenizer: Its fast tokenizer.
-        max_length: Tokens a text is cut to: the tokenizer's own limit, or the model's positions.
+        max_length: Tokens a text is truncated to: the tokenizer's own limit, or the model's positions.
 
     Raises:
-        ModelError: The checkpoint can't be loaded, names two labels alike, or leaves no room for a text.
+        ModelError: The checkpoint can't be loaded, has two labels of the same name, or leaves no room for a text.
     """
 
     def __init__(self, checkpoint: Path) -> None:
@@ -40,7 +40,7 @@ class Reference:
             with quiet():
                 self.tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint, use_fast=True)
                 self.model: Any = AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True)
-        except Exception as error:  # a damaged model.safetensors raises SafetensorError, no common base
+        except Exception as error:  # there is no common base: a damaged model.safetensors raises SafetensorError
             if out_of_memory(error):
                 raise
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -60,12 +60,12 @@ class Reference:
         except ValueError as error:
             raise ModelError(f"Checkpoint {checkpoint} can't be used: {error}") from error
         self.tokenizer.model_max_length = self.max_length
-        # Whatever the tokenizer's files say: with absolute positions, padding before a text would move it.
+        # Whatever the tokenizer's files say: with absolute positions, padding on the left would shift the text.
         self.tokenizer.padding_side = "right"
 
     @property
     def problem_type(self) -> str:
-        """The head, as transformers reads it from config.json."""
+        """The head, as transformers derives it from config.json."""
         given = self.model.config.problem_type
         return str(given or ("regression" if self.model.config.num_labels == 1 else "single_label_classification"))
 
@@ -76,12 +76,12 @@ class Reference:
 
     @property
     def text_pair(self) -> bool | None:
-        """Whether the model judges two texts together, where config.json says so."""
+        """Whether the model takes pairs of texts, where config.json says so."""
         said = getattr(self.model.config, "text_pair", None)
         return None if said is None else bool(said)
 
     def logits(self, texts: list[Text], *, batch_size: int = 32) -> NDArray[np.float32]:
-        """Compute logits, texts of like length together.
+        """Compute logits, batching texts of similar length.
 
         Returns:
             *Shape:* `(len(texts), num_labels)`.

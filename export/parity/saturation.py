@@ -1,11 +1,11 @@
-"""The portability verdict: on which CPUs a quantised file's weights are exact, and which setting mends the others.
+"""Find out on which CPUs a quantised file's weights are exact, and which setting makes them so on the others.
 
 Without dot-product instructions (VNNI, AMX, Arm's) onnxruntime multiplies u8 activations by s8 weights with vpmaddubsw,
-which adds two products in int16 and saturates without a word. u8 weights take another kernel, exact everywhere
+which adds two products in int16 and saturates silently. u8 weights use another kernel, which is exact everywhere
 (onnxruntime/core/mlas/lib/platform.cpp).
 
-"Tried" below: with onnxruntime 1.31.1, on AVX2 (qemu's Haswell) and on AVX-512 with its check for VNNI patched out. The
-starter's int8 file was off by 0.36 logits on AVX2, and by 1e-7 with `session.x64quantprecision=1`.
+"Tested" below: with onnxruntime 1.31.1, on AVX2 (qemu's Haswell) and on AVX-512 with its check for VNNI patched out.
+The starter's int8 file was off by 0.36 logits on AVX2, and by 1e-7 with `session.x64quantprecision=1`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.machine import INSTRUCTION_SETS
-from ftx.runtime.session import EXACT_SETTING
+from ftx.quantization import EXACT_SETTING
 
 __all__ = ["can_saturate", "portability"]
 
-# Where each operator takes its weight and its zero point, as in onnxruntime's Avx2WeightS8ToU8Transformer, which the
-# setting turns on (core/optimizer/qdq_transformer/avx2_weight_s8_to_u8.cc). Each saturates, and the setting mends it
-# (tried).
+# The inputs that hold each operator's weight and zero point, as in onnxruntime's Avx2WeightS8ToU8Transformer, which the
+# setting enables (core/optimizer/qdq_transformer/avx2_weight_s8_to_u8.cc). Each saturates, and is exact with the
+# setting (tested).
 WEIGHT_PLACES = {
     "DequantizeLinear": (0, 2),  # onnxruntime fuses one between a weight and a MatMul or Gemm into the operators below
     "DynamicQuantizeMatMul": (1, 3),
@@ -35,16 +35,16 @@ WEIGHT_PLACES = {
     "QGemm": (3, 5),
     "QLinearMatMul": (3, 5),
 }
-# Of QLinearMatMul the transformer knows opset 10's only; from this one on it leaves the weight s8 (tried).
+# The transformer handles QLinearMatMul of opset 10 only; from this opset on it leaves the weight s8 (tested).
 QLINEARMATMUL_CHANGED = 21
-# MatMulNBits has its own kernels. With 8 bits they multiply even and odd weights apart, so that each int16 holds one
+# MatMulNBits has its own kernels. With 8 bits they multiply even and odd weights separately, so each int16 holds one
 # product (sqnbitgemm_kernel_avx2_int8_blklen64.h: "2 x i8 x i8 may be larger than i16"); 4-bit products are small.
-# Exact with accuracy_level 4, blocks of 16 to 256 and the largest weights and activations (tried).
+# Exact with accuracy_level 4, blocks of 16 to 256 and the largest weights and activations (tested).
 EXACT_BITS = (4, 8)
 
 ACTIVATION_MAX = 255  # u8
 INT16_MIN, INT16_MAX = -32768, 32767
-SEVEN_BITS = 64  # weights up to this can't saturate, and the transformer leaves them as they are
+SEVEN_BITS = 64  # weights up to this can't saturate, and the transformer does not convert them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,9 @@ class Signed:
     """An operator that multiplies by s8 weights, or may.
 
     Attributes:
-        names: Its weight and its zero point; empty where there is none.
+        names: Of its weight and its zero point; empty if it has none.
         saturates: Whether its products can overflow int16.
-        converted: Whether the setting turns its weights to u8.
+        converted: Whether the setting converts its weights to u8.
     """
 
     names: tuple[str, str]
@@ -63,22 +63,23 @@ class Signed:
 
 
 def portability(path: Path) -> dict[str, Any]:
-    """Tell where an ONNX file's int8 weights are exact.
+    """Find out where an ONNX file's int8 weights are exact.
 
     Args:
         path: The file.
 
     Returns:
         `safe_on`: those of `INSTRUCTION_SETS` on which no weight can saturate; all of them also means any other CPU.
-        `safe_setting`: the setting of onnxruntime's session that mends the rest; None where none is needed or helps.
+        `safe_setting`: the setting of onnxruntime's session that makes the rest exact; None if none is needed or
+            helps.
     """
     import onnx
 
     operators = list(signed(onnx.load(str(path))))
     if not any(operator.saturates for operator in operators):
         return {"safe_on": list(INSTRUCTION_SETS), "safe_setting": None}
-    # The session does not open where the transformer meets a weight or a zero point twice (tried, 1.20.1 too), and the
-    # process aborts where a zero point is left out (1.20.1).
+    # The session does not open if the transformer meets a weight or a zero point twice (tested, 1.20.1 too), and the
+    # process aborts if a zero point is omitted (1.20.1).
     met = [name for operator in operators if operator.converted for name in operator.names]
     mended = all(operator.converted for operator in operators if operator.saturates)
     mended = mended and "" not in met and len(met) == len(set(met))
@@ -89,7 +90,7 @@ def portability(path: Path) -> dict[str, Any]:
 def can_saturate(weights: NDArray[np.int8]) -> bool:
     """Tell whether vpmaddubsw can overflow int16 on these weights, for some u8 activations.
 
-    It adds the products of rows 2i and 2i+1 (onnxruntime's pairs, tried). Either activation may be 0, so that the worst
+    It adds the products of rows 2i and 2i+1 (onnxruntime's pairs, tested). Either activation may be 0, so the worst
     sums are those of the positive and of the negative weights. Source: PMADDUBSW in Intel 64 and IA-32 Architectures
     Software Developer's Manual.
 
@@ -98,14 +99,14 @@ def can_saturate(weights: NDArray[np.int8]) -> bool:
     """
     wide = weights.astype(np.int32)
     odd = wide[..., 1::2, :]
-    even = wide[..., ::2, :][..., : odd.shape[-2], :]  # a last row without a mate can't overflow
+    even = wide[..., ::2, :][..., : odd.shape[-2], :]  # an unpaired last row can't overflow
     largest = ACTIVATION_MAX * (np.maximum(even, 0) + np.maximum(odd, 0))
     smallest = ACTIVATION_MAX * (np.minimum(even, 0) + np.minimum(odd, 0))
     return bool((largest > INT16_MAX).any() or (smallest < INT16_MIN).any())
 
 
 def signed(model: Any) -> Iterator[Signed]:
-    """Find the operators of a model that multiply by s8 weights, and those that may."""
+    """Find the operators of a model that multiply by s8 weights, or may."""
     from onnx import TensorProto, helper, numpy_helper
 
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
@@ -135,7 +136,7 @@ def signed(model: Any) -> Iterator[Signed]:
             continue
         values = numpy_helper.to_array(tensor)
         turned = np.swapaxes(values, -1, -2)
-        if is_format:  # whoever multiplies by it may turn it
+        if is_format:  # whoever multiplies by it may transpose it
             saturates = can_saturate(values) or can_saturate(turned)
         else:
             saturates = can_saturate(turned if options.get("transB") else values)

@@ -1,4 +1,4 @@
-"""Put plain operators over whole batches in place of int8 attention; answers stay the same, but for rounding."""
+"""Replace int8 attention by plain operators over whole batches; the logits stay the same up to rounding."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.export.graph.edit import MICROSOFT, Constants, add_constant, constants, consumers
-from ftx.export.graph.fusion import FIRST
+from ftx.export.graph.fusion import FIRST_TOKEN
 
 __all__ = ["AttentionParts"]
 
-# What onnxruntime's attention adds to the scores of padding, unless it is told otherwise.
+# What onnxruntime's attention adds to the scores of padding by default.
 MASKED = -10000.0
 
 
 class AttentionParts:
-    """Puts plain operators in the place of int8 attention.
+    """Replaces int8 attention by plain operators.
 
-    onnxruntime's CPU kernel of the fused operator multiplies text by text and head by head, too little at a time. Its
-    parts take whole batches: an eighth more texts a second with a core for each batch. They lie in memory token by
-    token, `(sequence, batch, heads, head_size)`, which FusedMatMul reads as it stands; so query, key and value need not
-    be moved, only their input, a quarter as large in int8.
+    onnxruntime's CPU kernel of the fused operator multiplies text by text and head by head, in small products. Plain
+    operators take whole batches: 1/8 more texts per second with one core per batch. The memory layout is token by
+    token, `(sequence, batch, heads, head_size)`, which FusedMatMul reads directly; so query, key and value need no
+    transposition, only their input does, which is a quarter as large in int8.
 
     Args:
         graph: An `onnx.GraphProto`, changed in place.
@@ -36,7 +36,7 @@ class AttentionParts:
         self.masks: dict[tuple[str, float], tuple[str, str]] = {}
 
     def replace_all(self) -> None:
-        """Take apart every int8 attention but those with the operator's rarer features."""
+        """Replace every int8 attention that does not use the operator's rarer features."""
         for node in list(self.graph.node):
             if node.op_type == "QAttention":
                 given = {attribute.name: attribute for attribute in node.attribute}
@@ -45,7 +45,7 @@ class AttentionParts:
                     self.take_apart(node, given)
 
     def take_apart(self, node: Any, given: dict[str, Any]) -> None:
-        """Take one attention apart.
+        """Replace one attention.
 
         Args:
             node: The QAttention.
@@ -56,7 +56,7 @@ class AttentionParts:
         context, first, factors = self.what_follows(node)
         self.add("Transpose", [node.input[0]], f"{name}/input", perm=[1, 0, 2])
         if first:
-            self.add("Gather", [f"{name}/input", FIRST], f"{name}/first_input", axis=0)
+            self.add("Gather", [f"{name}/input", FIRST_TOKEN], f"{name}/first_input", axis=0)
         query = self.project(node, 0, f"{name}/query", f"{name}/{'first_' if first else ''}input", size)
         key = self.project(node, 1, f"{name}/key", f"{name}/input", size)
         value = self.project(node, 2, f"{name}/value", f"{name}/input", size, factors)
@@ -74,15 +74,15 @@ class AttentionParts:
         self.graph.node.remove(node)
 
     def what_follows(self, node: Any) -> tuple[str, bool, NDArray[np.float32] | None]:
-        """Find what the parts can do at once of what follows an attention.
+        """Find and remove the operators after an attention that the plain ones can absorb.
 
         Returns:
-            The result in whose place theirs comes; whether that is of the first token only; by what each channel is
-            multiplied.
+            The name of the result to produce; whether it is of the first token only; the factors of its channels, or
+            None.
         """
         context, factors = node.output[0], None
         readers = self.users.get(context, [])
-        first = len(readers) == 1 and readers[0].op_type == "Gather" and readers[0].input[1] == FIRST
+        first = len(readers) == 1 and readers[0].op_type == "Gather" and readers[0].input[1] == FIRST_TOKEN
         if first:
             self.graph.node.remove(readers[0])
             context = readers[0].output[0]
@@ -101,7 +101,7 @@ class AttentionParts:
         size: int,
         factors: NDArray[np.float32] | None = None,
     ) -> str:
-        """Multiply with one third of an attention's weights, and split the channels into heads.
+        """Multiply by one third of an attention's weights, and split the channels into heads.
 
         Args:
             node: The QAttention.
@@ -109,7 +109,7 @@ class AttentionParts:
             name: Of the result.
             source: The u8 activation.
             size: Channels of a head.
-            factors: By what to multiply each channel: scales and bias can hold them.
+            factors: Of each channel; the scales and the bias absorb them.
         """
         _, weight, bias, scale, steps, _, zero, weight_zero = node.input[:8]
         columns = self.known.shape(weight)[1]
@@ -130,11 +130,11 @@ class AttentionParts:
         return self.add("Reshape", [product, heads], f"{name}/heads")
 
     def mask(self, mask: str, filter_value: float) -> tuple[str, str]:
-        """Make what is added to the scores, once: 0 for a token, `filter_value` for padding.
+        """Make the mask that is added to the scores, once: 0 for a token, `filter_value` for padding.
 
         Returns:
-            The names of a row for all of a text's scores, `(batch, 1, 1, sequence)`, and of as many rows as there are
-            scores, `(batch, 1, sequence, sequence)`: onnxruntime adds many rows faster than one row many times.
+            The names of the mask with one row for each text, `(batch, 1, 1, sequence)`, and with a row for each token,
+            `(batch, 1, sequence, sequence)`: onnxruntime adds the full mask faster than it broadcasts one row.
         """
         if (mask, filter_value) not in self.masks:
             prefix = f"{mask}/{len(self.masks)}"
@@ -152,13 +152,13 @@ class AttentionParts:
         return self.masks[mask, filter_value]
 
     def constant(self, name: str, values: Any) -> str:
-        """Add an initializer, unless it is there, and give its name."""
+        """Add an initializer unless it exists, and give its name."""
         if name not in self.added:
             self.added.add(add_constant(self.graph, name, values))
         return name
 
     def add(self, kind: str, inputs: list[str], output: str, *, domain: str = "", **attributes: Any) -> str:
-        """Add an operator, named by its result, and give that."""
+        """Add an operator named after its result, and give the name."""
         from onnx import helper
 
         self.graph.node.append(helper.make_node(kind, inputs, [output], output, domain=domain, **attributes))

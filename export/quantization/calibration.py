@@ -1,4 +1,4 @@
-"""What goes into the linear operators of a graph on real text."""
+"""Observe the inputs of a graph's linear operators on real text."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ftx.runtime.session import open_session
 __all__ = ["Observed", "calibrate"]
 
 CALIBRATION_TEXTS = 256
-# Tokens kept of each activation, to measure what rounding does to its products.
+# Tokens of each activation to keep, to measure the effect of rounding on its products.
 SAMPLE_TOKENS = 1024
 BATCH_SIZE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """An activation as it was on real tokens.
+    """An activation, observed on real tokens.
 
     Attributes:
         low: Smallest value of each channel. *Shape:* `(channels,)`.
         high: Largest, likewise.
-        sample: Some of the tokens, of every text as many. *Shape:* `(tokens, channels)`.
+        sample: Some of the tokens, equally many of each text. *Shape:* `(tokens, channels)`.
         moments: The mean of x xᵀ over all tokens. *Shape:* `(channels, channels)`.
     """
 
@@ -44,14 +44,14 @@ class Observed:
 
 
 def calibrate(path: Path, batches: Batches) -> dict[str, Observed]:
-    """Observe every activation that goes into a linear operator, channel by channel.
+    """Observe the input of every linear operator, channel by channel.
 
     Args:
         path: The fp32 graph.
-        batches: Texts like those the model will see; up to `CALIBRATION_TEXTS` of them are taken.
+        batches: Texts like those the model will see; up to `CALIBRATION_TEXTS` of them are used.
 
     Returns:
-        What was seen, by the activation's name. Padding does not count.
+        What was observed, by the activation's name, without padding.
     """
     import onnx
 
@@ -72,7 +72,7 @@ def calibrate(path: Path, batches: Batches) -> dict[str, Observed]:
     for batch in batches.of(BATCH_SIZE, rows):
         real = batch["attention_mask"].astype(bool)
         for name, values in zip(names, session.run(names, batch), strict=True):
-            # In the last layer one token stands for the text.
+            # The last layer computes the first token only.
             tokens = values[real] if values.shape[:-1] == real.shape else values.reshape(-1, values.shape[-1])
             lows[name].append(tokens.min(axis=0))
             highs[name].append(tokens.max(axis=0))

@@ -1,4 +1,4 @@
-"""Make what follows the products of an int8 graph faster: biases, sums and normalisation; and attention."""
+"""Make the operators around the products of an int8 graph faster: biases, sums, normalisation and attention."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["rearrange", "split_skips"]
 
 
 def rearrange(graph: Any, sums: dict[str, str]) -> None:
-    """Rearrange a quantised graph in place; its nodes are in no order then.
+    """Rearrange a quantised graph in place; afterwards its nodes are unsorted.
 
     Args:
         graph: An `onnx.GraphProto`.
-        sums: The whole result, by the result of a product without its outlying channels.
+        sums: The whole result, by the result of a product without its outlier channels.
     """
     fold_biases(graph, sums)
     split_skips(graph)
@@ -23,7 +23,7 @@ def rearrange(graph: Any, sums: dict[str, str]) -> None:
 
 
 def fold_biases(graph: Any, sums: dict[str, str]) -> None:
-    """Let products add the bias of what follows: it costs them nothing, and Gelu alone is faster."""
+    """Move the biases of the following operators into the products: there they are free, and plain Gelu is faster."""
     users = consumers(graph)
     for node in graph.node:
         read_by = users.get(sums.get(node.output[0], node.output[0]), [])
@@ -38,10 +38,10 @@ def fold_biases(graph: Any, sums: dict[str, str]) -> None:
 
 
 def split_skips(graph: Any) -> None:
-    """Put a sum and a LayerNormalization in the place of each SkipLayerNormalization.
+    """Replace each SkipLayerNormalization by a Sum and a LayerNormalization.
 
-    onnxruntime's CPU kernel of the fused operator takes one value after the other, and four times as long. Sum, unlike
-    Add, is not fused again when the file is opened.
+    onnxruntime's CPU kernel of the fused operator is not vectorised, and takes four times as long. Sum, unlike Add, is
+    not fused again when the file is loaded.
     """
     from onnx import helper
 
@@ -55,5 +55,5 @@ def split_skips(graph: Any) -> None:
         del node.input[:], node.output[1:]
         node.input.extend([total, scale, *shift])
         node.op_type, node.domain = "LayerNormalization", ""
-        if not node.attribute:  # the operators' own values differ
+        if not node.attribute:  # the operators' defaults differ
             node.attribute.append(helper.make_attribute("epsilon", 1e-12))

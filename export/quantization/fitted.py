@@ -1,4 +1,4 @@
-"""What calibration found for a graph's products; each thing is looked for once."""
+"""The smoothings and rounded weights that fit a graph's calibration data, each computed once."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ftx.export.quantization.calibration import Observed
 from ftx.export.quantization.rounding import activation_rounding, round_weight
 from ftx.export.quantization.smoothing import Smoothing, find_smoothing
 
-__all__ = ["Calibration"]
+__all__ = ["Fitted"]
 
 
-class Calibration:
-    """What was seen of the activations, how each is smoothed best, and how weights are rounded best.
+class Fitted:
+    """Observed activations, and the smoothings and rounded weights that fit them.
 
     Args:
-        observed: What was seen, by the activation's name.
+        observed: What calibration observed, by the activation's name.
     """
 
     def __init__(self, observed: dict[str, Observed]) -> None:
@@ -27,7 +27,7 @@ class Calibration:
     def smoothing(
         self, activation: str, weights: dict[str, NDArray[np.float32]], *, bits: int, outliers: int = 0
     ) -> Smoothing:
-        """Give the best smoothing for an activation and the weights, by name, that share it."""
+        """Give the best smoothing for an activation and the weights, by name, that read it."""
         key = (activation, *weights, bits, outliers)
         if key not in self._smoothings:
             side_by_side = np.concatenate(list(weights.values()), axis=1)
@@ -45,24 +45,24 @@ class Calibration:
         bits: int,
         per_channel: bool,
     ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        """Round the weight of an operator so that its products on what was seen change least.
+        """Round the weight of an operator so that its products on the calibration data change least.
 
         Args:
             node: The operator's name.
-            activation: The name of what it reads.
-            weight: As the model has it. *Shape:* `(in_channels, out_channels)`.
-            smoothing: What the activation is divided by, and the weight multiplied with.
+            activation: The name of its input.
+            weight: In fp32. *Shape:* `(in_channels, out_channels)`.
+            smoothing: What the activation is divided by and the weight multiplied by.
             bits: 8, or 7.
             per_channel: Whether each output channel has a scale of its own.
 
         Returns:
-            Whole numbers of the weight's shape; scales. *Shape:* `(out_channels,)`, or `()`.
+            Integers of the weight's shape; scales. *Shape:* `(out_channels,)`, or `()`.
         """
         key = (node, bits, per_channel, smoothing.factors.tobytes())
         if key not in self._weights:
             observed = self.observed[activation]
             inverse = 1 / smoothing.factors.astype(np.float64)
-            # The activation is rounded, too: an error spread evenly over a step has the variance step² / 12.
+            # The activation is rounded, too: an error distributed uniformly over a step has the variance step² / 12.
             noise = float(activation_rounding(observed, smoothing.factors).step) ** 2 / 12
             moments = observed.moments * inverse[:, None] * inverse + np.eye(len(inverse)) * noise
             values, steps = round_weight(

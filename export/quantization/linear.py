@@ -1,4 +1,4 @@
-"""The linear operators of a graph: products of an activation with a constant weight, where int8 saves time."""
+"""Find the linear operators of a graph: products of an activation and a constant weight, where int8 saves time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Linear", "linears"]
 
 @dataclass(frozen=True, kw_only=True)
 class Linear:
-    """An operator that multiplies an activation with a constant weight.
+    """An operator that multiplies an activation by a constant weight.
 
     Attributes:
         node: The operator's name.
         kind: `MatMul`, or `Attention`: the fused block, whose weight is that of query, key and value side by side.
-        activation: The name of the tensor that comes in.
+        activation: The name of its input.
         weight: The name of the weight. *Shape:* `(in_channels, out_channels)`.
     """
 
@@ -28,7 +28,7 @@ class Linear:
 
 
 def linears(graph: Any) -> list[Linear]:
-    """Find the linear operators of a graph, in its order. Gemm, the small head, is not among them."""
+    """Find the linear operators of a graph, in its order, without Gemm, the small head."""
     known = constants(graph)
     found = []
     for node in graph.node:

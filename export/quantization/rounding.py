@@ -1,7 +1,8 @@
-"""How the operands of a product are rounded.
+"""Round the operands of a product.
 
-Each weight may be rounded to the nearest step. Rounding them one input channel after the other, and letting those that
-are left make up for the error so far, changes the products less (GPTQ, Frantar et al. 2022, arXiv:2210.17323).
+Rounding one input channel of a weight after the other, while the remaining ones compensate for the error so far,
+changes the products less than rounding each number to the nearest step (GPTQ, Frantar et al. 2022, arXiv:2210.17323).
+Libraries offer it for weight-only quantisation; here the activations are smoothed and rounded, too.
 """
 
 from __future__ import annotations
@@ -16,27 +17,27 @@ from ftx.export.quantization.calibration import Observed
 __all__ = ["Rounding", "activation_rounding", "keep_product", "round_weight"]
 
 TINY = 1e-5
-# What is added to the second moments, as a share of their mean, so that they can be inverted.
+# Added to the second moments, as a share of their mean, so that they are invertible.
 DAMPING = 0.01
-# Input channels that are rounded before the rest hears of their errors: one large product instead of many small ones.
+# Input channels that are rounded before the rest is updated: one large product instead of many small ones.
 BLOCK = 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rounding:
-    """How an activation becomes u8: q = round(x / step) + zero."""
+    """The quantisation of an activation to u8: q = round(x / step) + zero."""
 
     step: np.float32
     zero: np.uint8
 
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Round, and scale back."""
+        """Quantise and dequantise."""
         zero = np.float32(self.zero)
         return np.asarray((np.clip(np.round(values / self.step) + zero, 0, 255) - zero) * self.step)
 
 
 def activation_rounding(observed: Observed, factors: NDArray[np.float32]) -> Rounding:
-    """Choose step and zero point so that all that was observed fits into u8, once divided by the factors."""
+    """Choose step and zero point so that all observed values, divided by the factors, fit into u8."""
     low = min(0.0, float((observed.low / factors).min()))
     high = max(0.0, float((observed.high / factors).max()))
     step = np.float32(max(high - low, TINY) / 255)
@@ -50,17 +51,17 @@ def round_weight(
     per_channel: bool = True,
     moments: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Round a weight, symmetrically.
+    """Quantise a weight symmetrically.
 
     Args:
         weight: *Shape:* `(in_channels, out_channels)`.
         bits: 8, or 7.
         per_channel: Whether each output channel has a scale of its own.
-        moments: The mean of x xᵀ, x being what the weight is multiplied with, to keep the products. Without them each
-            number goes to the nearest step. *Shape:* `(in_channels, in_channels)`.
+        moments: The mean of x xᵀ, where x is the weight's input, to preserve the products. Without them each number is
+            rounded to the nearest step. *Shape:* `(in_channels, in_channels)`.
 
     Returns:
-        Whole numbers of the weight's shape; scales. *Shape:* `(out_channels,)`, or `()`.
+        Integers of the weight's shape; scales. *Shape:* `(out_channels,)`, or `()`.
     """
     limit = 2 ** (bits - 1) - 1
     largest = np.abs(weight).max(axis=0) if per_channel else np.abs(weight).max()
@@ -75,21 +76,21 @@ def keep_product(
 ) -> NDArray[np.float32]:
     """Round a weight W to steps times Q so that tr((W - steps Q)ᵀ E[x xᵀ] (W - steps Q)) is small: GPTQ.
 
-    The channels with the largest moments come first, for then most are left to make up for them.
+    Channels with the largest moments come first, while most others are left to compensate for them.
 
     Args:
         weight: *Shape:* `(in_channels, out_channels)`.
-        steps: Of each output channel, or of all.
-        limit: The largest whole number.
+        steps: The scale of each output channel, or of all.
+        limit: The largest integer.
         moments: E[x xᵀ]. *Shape:* `(in_channels, in_channels)`.
 
     Returns:
-        Q, whole numbers of the weight's shape.
+        Q, integers of the weight's shape.
     """
     size = np.diag(moments)
     order = np.argsort(-size, kind="stable")
     damped = moments[np.ix_(order, order)] + np.eye(len(order)) * max(DAMPING * float(size.mean()), TINY)
-    # Of the inverse's Cholesky factor, row i tells how channel i's error is best spread over those behind it.
+    # Row i of the inverse's Cholesky factor says how channel i's error is best spread over the channels after it.
     spread = np.linalg.cholesky(np.linalg.inv(damped)).T.astype(np.float32)
     left = weight[order]
     found = np.empty_like(left)

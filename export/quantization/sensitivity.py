@@ -1,7 +1,7 @@
-"""Find out which operators suffer most from int8: one graph holds each of them twice, with a switch between.
+"""Find out which operators int8 hurts most, with one graph that holds each of them twice and a switch between them.
 
-`Where(switch, int8 result, fp32 result)` after each operator lets one session measure every operator alone, and any of
-them together, where building one model an attempt would take minutes.
+With `Where(switch, int8 result, fp32 result)` after each operator one session measures every operator alone and any of
+them together; building a model for each attempt would take minutes.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from ftx.runtime.session import open_session
 __all__ = ["Sensitivity", "Switched", "write_switched"]
 
 BATCH_SIZE = 16
-# Texts to measure on: enough for an order. A larger model gets fewer, by its size and not by the clock, so that every
-# machine finds the same order: so many products of a weight with a text's tokens are a quarter of a minute on 2 cores.
+# Texts to measure on: enough for a ranking. A larger model gets fewer, by its size and not by the clock, so that every
+# machine finds the same ranking: this many products of a weight and a text's tokens take 15 s on 2 cores.
 MAX_TEXTS, MIN_TEXTS = 32, 8
 PRODUCTS = 350_000_000
-# How many of the worst ones left are tried at each step of choosing some that are worst together.
+# How many of the worst remaining ones are tried in each step of a greedy choice.
 AMONG = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """What int8 does to one operator.
+    """The sensitivity of one operator to int8.
 
     Attributes:
         node: The operator's name in the graph.
-        rms_logit_error: Root mean square over texts and labels of the logits' change when it alone is int8.
+        rms_logit_error: RMS change of the logits, over texts and labels, when it alone is int8.
     """
 
     node: str
@@ -45,13 +45,13 @@ class Sensitivity:
 
 
 class Switched:
-    """A graph in which every quantised operator can be had in int8 or in fp32.
+    """A graph in which every quantised operator can be switched between int8 and fp32.
 
     Args:
         fp32: The fp32 graph.
         int8: The same graph, quantised.
         batches: Texts to measure on.
-        texts: How many of them to take; default: by the size of the model, see `texts_for`.
+        texts: How many of them to use; default: by the size of the model, see `texts_for`.
     """
 
     def __init__(self, fp32: Path, int8: Path, batches: Batches, texts: int | None = None) -> None:
@@ -63,7 +63,7 @@ class Switched:
         self._exact = self.logits(set())
 
     def runs(self, count: int) -> int:
-        """Tell how often the graph is run to rank the operators and to choose so many that are worst together."""
+        """Count the runs of the graph that ranking and a greedy choice of so many operators take."""
         return len(self._switches) + count * AMONG
 
     def rank(self) -> list[Sensitivity]:
@@ -72,12 +72,12 @@ class Switched:
         return sorted(ranked, key=lambda entry: (-entry.rms_logit_error, entry.node))
 
     def worst_together(self, ranking: list[Sensitivity], count: int, among: int = AMONG) -> list[str]:
-        """Choose operators to leave in fp32, one after the other, each the one that helps most with those before it.
+        """Choose operators to keep in fp32, greedily: each is the one that helps most together with those before it.
 
         Args:
-            ranking: What `rank` found.
+            ranking: The result of `rank`.
             count: How many to choose.
-            among: How many of the worst ones left are tried at each step.
+            among: How many of the worst remaining ones are tried in each step.
         """
         chosen: list[str] = []
         for _ in range(count):
@@ -88,7 +88,7 @@ class Switched:
         return chosen
 
     def error(self, int8: set[str]) -> float:
-        """Compute the root mean square change of the logits when these operators are int8."""
+        """Compute the RMS change of the logits when these operators are int8."""
         return float(np.sqrt(np.mean(np.square(self.logits(int8) - self._exact))))
 
     def logits(self, int8: set[str]) -> NDArray[np.float32]:
@@ -98,7 +98,7 @@ class Switched:
 
 
 def texts_for(fp32: Path) -> int:
-    """Tell on how many texts the operators of a graph are compared: fewer for a larger model."""
+    """Choose how many texts to compare the operators of a graph on: fewer for a larger model."""
     import onnx
 
     graph = onnx.load(str(fp32)).graph
@@ -108,7 +108,7 @@ def texts_for(fp32: Path) -> int:
 
 
 def write_switched(fp32: Path, int8: Path, target: Path) -> dict[str, str]:
-    """Write the int8 graph with each quantised operator's fp32 original beside it and a boolean input to choose.
+    """Write the int8 graph with each quantised operator's fp32 original beside it and a boolean input to switch.
 
     Returns:
         The switch's name by operator.

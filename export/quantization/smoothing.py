@@ -1,10 +1,10 @@
-"""How an activation and the weights that it meets share the burden of rounding.
+"""Smooth activations: move their outliers into the weights, and keep the largest out of int8.
 
-An activation shares one scale, a weight has one for each output channel. Smoothing by s, one factor for each input
-channel, leaves the product as it is, x W = (x / s)(s W), and moves outlying channels from x into W (SmoothQuant, Xiao
-et al. 2022, arXiv:2211.10438). Its strength is found for each activation alone, by what rounding then does to the
-product on texts. What outlies most can be kept out of int8: x W = x_few W_few + x_rest W_rest, the first in fp32
-(LLM.int8(), Dettmers et al. 2022, arXiv:2208.07339).
+An activation has one scale, a weight one for each output channel. Smoothing by s, one factor for each input channel,
+leaves the product unchanged, x W = (x / s)(s W), and moves outliers from x into W (SmoothQuant, Xiao et al. 2022,
+arXiv:2211.10438). Its strength is found for each activation, by the effect of rounding on the product on texts. The
+largest outliers can be kept out of int8: x W = x_few W_few + x_rest W_rest, the first product in fp32 (LLM.int8(),
+Dettmers et al. 2022, arXiv:2208.07339).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ftx.export.quantization.rounding import activation_rounding, round_weight
 
 __all__ = ["OUTLIERS", "Smoothing", "find_smoothing", "smoothing"]
 
-# How many channels are kept out of int8. Of LayerNorm's outputs very few outlie, always the same ones.
+# How many channels are kept out of int8. LayerNorm's outputs have very few outlier channels, always the same ones.
 OUTLIERS = 4
 STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 TINY = 1e-5
@@ -28,10 +28,10 @@ TINY = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class Smoothing:
-    """How the channels of an activation are scaled before it is rounded.
+    """The scaling of an activation's channels before it is rounded.
 
     Attributes:
-        factors: What each channel is divided by; infinite for an outlier, which int8 then does not see.
+        factors: What each channel is divided by; infinite for an outlier, which is 0 in int8.
             *Shape:* `(in_channels,)`.
         outliers: Channels that are multiplied in fp32, ascending.
     """
@@ -41,17 +41,17 @@ class Smoothing:
 
     @staticmethod
     def none(channels: int) -> Smoothing:
-        """Leave an activation as it is."""
+        """Give the smoothing that changes nothing."""
         return Smoothing(factors=np.ones(channels, dtype=np.float32), outliers=np.array([], dtype=np.int64))
 
     @property
     def is_none(self) -> bool:
-        """Whether it leaves the activation as it is."""
+        """Whether it changes nothing."""
         return bool((self.factors == 1).all())
 
     @property
     def of_weights(self) -> NDArray[np.float32]:
-        """What each row of a weight is multiplied with: the factors, and 0 for an outlier."""
+        """What each row of a weight is multiplied by: the factors, and 0 for an outlier."""
         return np.where(np.isfinite(self.factors), self.factors, np.float32(0))
 
 
@@ -60,8 +60,8 @@ def smoothing(largest: NDArray[np.float32], weights: NDArray[np.float32], alpha:
 
     Args:
         largest: max|x|. *Shape:* `(in_channels,)`.
-        weights: All weights that share x, side by side. *Shape:* `(in_channels, out_channels)`.
-        alpha: How much of x's range moves.
+        weights: All weights that read x, side by side. *Shape:* `(in_channels, out_channels)`.
+        alpha: How much of x's range moves into W.
 
     Returns:
         *Shape:* `(in_channels,)`.
@@ -71,11 +71,11 @@ def smoothing(largest: NDArray[np.float32], weights: NDArray[np.float32], alpha:
 
 
 def find_smoothing(observed: Observed, weights: NDArray[np.float32], *, bits: int, outliers: int = 0) -> Smoothing:
-    """Find the smoothing that changes the product least, in mean square over the sample.
+    """Find the smoothing with the smallest mean squared error of the product over the sample.
 
     Args:
         observed: The activation.
-        weights: All weights that share it, side by side. *Shape:* `(in_channels, out_channels)`.
+        weights: All weights that read it, side by side. *Shape:* `(in_channels, out_channels)`.
         bits: Of the weights.
         outliers: How many channels to keep out of int8.
     """
@@ -92,7 +92,7 @@ def find_smoothing(observed: Observed, weights: NDArray[np.float32], *, bits: in
 
 
 def candidates(observed: Observed, weights: NDArray[np.float32], outliers: int) -> Iterator[Smoothing]:
-    """Give ways to smooth: none, and each strength; outliers are those of x, or those of x and W together."""
+    """Give the smoothings to try: none, and each strength; outliers by the size of x, or of x and W together."""
     in_weights = np.abs(weights).max(axis=1)
     for measure in (observed.largest, observed.largest * in_weights)[: 2 if outliers else 1]:
         few = np.sort(np.argsort(-measure, kind="stable")[:outliers])

@@ -1,6 +1,6 @@
-"""Write a quantised graph: what a scheme says, operator by operator.
+"""Write a quantised graph, operator by operator, as a scheme says.
 
-An int8 product is exact; what is lost is lost in rounding its operands. With scales a (activation) and b (weight, one
+An int8 product is exact; only rounding its operands loses precision. With scales a (activation) and b (weight, one
 for each output channel), x W = a b ((q_x - z) q_W) with q_x = x / a + z and q_W = W / b rounded.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ftx.errors import ModelError
 from ftx.export.graph.edit import MICROSOFT, Constants, add_constant, constants, consumers, drop_unused, sort_nodes
 from ftx.export.quantization.epilogue import rearrange as rearrange_graph
-from ftx.export.quantization.fitted import Calibration
+from ftx.export.quantization.fitted import Fitted
 from ftx.export.quantization.linear import Linear, linears
 from ftx.export.quantization.rounding import activation_rounding
 from ftx.export.quantization.scheme import Scheme
@@ -31,17 +31,15 @@ MIN_TABLE_ROWS = 1000
 TINY = 1e-5
 
 
-def write_quantized(
-    base: Path, target: Path, scheme: Scheme, calibration: Calibration, *, rearrange: bool = True
-) -> None:
+def write_quantized(base: Path, target: Path, scheme: Scheme, fitted: Fitted, *, rearrange: bool = True) -> None:
     """Quantise a graph.
 
     Args:
         base: The fp32 graph.
         target: Where the quantised one goes.
-        scheme: How.
-        calibration: What was seen on `base`.
-        rearrange: Whether what lies between the products is made faster, too. Without it every operator's result is
+        scheme: How to quantise.
+        fitted: What fits the calibration data of `base`.
+        rearrange: Whether to make the operators between the products faster, too. Without it every operator's result is
             that of the one it replaces.
 
     Raises:
@@ -53,7 +51,7 @@ def write_quantized(
     model = onnx.load(str(base))
     if all(entry.domain != MICROSOFT for entry in model.opset_import):
         model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
-    writer = Writer(model.graph, scheme, calibration)
+    writer = Writer(model.graph, scheme, fitted)
     writer.write_linears()
     if scheme.embeddings:
         writer.write_embeddings()
@@ -70,11 +68,11 @@ class Writer:
 
     Attributes:
         replaced: Names of the operators that are int8 now.
-        sums: The whole result, by the result without outliers.
+        sums: The whole result, by the name of the result without outliers.
     """
 
-    def __init__(self, graph: Any, scheme: Scheme, calibration: Calibration) -> None:
-        self.graph, self.scheme, self.calibration = graph, scheme, calibration
+    def __init__(self, graph: Any, scheme: Scheme, fitted: Fitted) -> None:
+        self.graph, self.scheme, self.fitted = graph, scheme, fitted
         self.known: Constants = constants(graph)
         self.nodes: dict[str, Any] = {node.name: node for node in graph.node}
         self.replaced: list[str] = []
@@ -104,14 +102,14 @@ class Writer:
             self.add("Mul", [activation, self.constant(f"{source}/factors", 1 / smoothing.factors)], [source])
         rounded, scale, zero = (f"{prefix}/{part}" for part in ("int8", "scale", "zero"))
         if self.scheme.activations == "static":
-            rounding = activation_rounding(self.calibration.observed[activation], smoothing.factors)
+            rounding = activation_rounding(self.fitted.observed[activation], smoothing.factors)
             self.constant(scale, rounding.step)
             self.constant(zero, rounding.zero)
             self.add("QuantizeLinear", [source, scale, zero], [rounded])
         else:
             self.add("DynamicQuantizeLinear", [source], [rounded, scale, zero])
         for linear in together:
-            values, steps = self.calibration.rounded(
+            values, steps = self.fitted.rounded(
                 linear.node, activation, weights[linear.node], smoothing,
                 bits=self.scheme.weight_bits, per_channel=self.scheme.per_channel,
             )  # fmt: skip
@@ -126,13 +124,13 @@ class Writer:
         """Choose how an activation is smoothed."""
         bits = self.scheme.weight_bits
         if way == "outliers":
-            return self.calibration.smoothing(activation, weights, bits=bits, outliers=OUTLIERS)
+            return self.fitted.smoothing(activation, weights, bits=bits, outliers=OUTLIERS)
         if self.scheme.smooth:
-            return self.calibration.smoothing(activation, weights, bits=bits)
-        return Smoothing.none(len(self.calibration.observed[activation].low))
+            return self.fitted.smoothing(activation, weights, bits=bits)
+        return Smoothing.none(len(self.fitted.observed[activation].low))
 
     def add_outliers(self, linear: Linear, few: str, rows: NDArray[np.float32]) -> None:
-        """Add the product of the outlying channels, in fp32, to that of the others."""
+        """Add the product of the outlier channels, in fp32, to that of the others."""
         node = self.nodes[linear.node]
         result = node.output[0]
         node.output[0] = f"{result}/most"
@@ -143,7 +141,7 @@ class Writer:
     def write_linear(
         self, linear: Linear, values: NDArray[np.int8], steps: NDArray[np.float32], activation: list[str]
     ) -> None:
-        """Put an int8 operator in the place of a linear one; it reads an activation: its numbers, scale, and zero."""
+        """Replace a linear operator by an int8 one, which reads an activation's integers, scale and zero point."""
         from onnx import helper
 
         node = self.nodes[linear.node]
@@ -164,7 +162,7 @@ class Writer:
         self.replace(node, made)
 
     def write_blockwise(self, linear: Linear) -> None:
-        """Put a MatMulNBits in the place of a MatMul: weights u8 in blocks of 128 input channels, scaled alone."""
+        """Replace a MatMul by a MatMulNBits: u8 weights with a scale for each block of 128 input channels."""
         from onnx import helper
 
         node, weight = self.nodes[linear.node], self.known[linear.weight].astype(np.float32).T
@@ -186,7 +184,7 @@ class Writer:
         self.replace(node, made)
 
     def write_embeddings(self) -> None:
-        """Quantise embedding tables row by row: the row that is looked up is scaled back at once."""
+        """Quantise embedding tables row by row; a row is scaled back right after its lookup."""
         users = consumers(self.graph)
         for table in list(self.known):
             read_by = users.get(table, [])
@@ -203,7 +201,7 @@ class Writer:
                 self.write_lookup(node, values, scale)
 
     def write_lookup(self, node: Any, values: str, scale: str) -> None:
-        """Put the lookup of a row and of its scale in the place of a Gather."""
+        """Replace a Gather by the lookup of a row and of its scale."""
         from onnx import helper
 
         result, ids = node.output[0], node.input[1]
@@ -223,12 +221,12 @@ class Writer:
         self.graph.node.append(helper.make_node(kind, inputs, outputs, outputs[0], **attributes))
 
     def replace(self, node: Any, made: Any) -> None:
-        """Put an operator in the place of another."""
+        """Replace an operator by another."""
         self.replaced.append(node.name)
         node.CopyFrom(made)
 
     def finish(self) -> None:
-        """Leave nothing behind that no operator reads."""
+        """Remove what no operator reads, and sort the nodes."""
         drop_unused(self.graph)
         del self.graph.value_info[:]
         sort_nodes(self.graph)

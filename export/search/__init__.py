@@ -1,1 +1,1 @@
-"""The search: in go an optimised graph and a budget, out comes the form that was chosen, and why."""
+"""Search for the fastest int8 form of a model that passes a gate, within a time budget."""

@@ -1,4 +1,4 @@
-"""What was tried, what was measured of it, and which one is taken."""
+"""What was tried, what was measured of it, and which one is chosen."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from ftx.export.parity.gate import Gate, Parity
 from ftx.export.search.timing import Speed
 
-__all__ = ["Candidate", "choose", "judge", "mark_front"]
+__all__ = ["Candidate", "choose", "mark_front", "verdict"]
 
-# How much of the fastest one's speed, and of its throughput alone, a surer one must have.
+# The share of the fastest one's speed, and of its throughput alone, that one of higher estimated agreement must have.
 KEPT_SPEED = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One form of the model, measured on the texts that choose.
+    """One form of the model, measured on the texts to choose on.
 
     Attributes:
         name: What it is called.
@@ -24,11 +24,11 @@ class Candidate:
         scheme: How it was made.
         size_bytes: Of its file.
         parity: Against PyTorch, in batches of 32.
-        expected_agreement: What label agreement comes to on much more text like this, by the margins.
+        expected_agreement: The estimated label agreement on much more text like this, from the margins.
         batch_flips: Labels that differ between alone and batched; None where activations have fixed scales.
         verdict: By the gate: `passes`, `near` or `fails`.
         speed: Where it was timed.
-        on_front: Whether none is better in one respect and worse in none.
+        on_front: Whether it is on the Pareto front: no other is better in one respect and worse in none.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Candidate:
 
     @property
     def goals(self) -> tuple[float, ...]:
-        """What is better when it is more: faithfulness, speed alone, speed in batches, smallness."""
+        """What to maximise: faithfulness, speed alone and in batches, smallness; empty where it was not timed."""
         if self.speed is None:
             return ()
         parity, speed = self.parity, self.speed
@@ -53,23 +53,24 @@ class Candidate:
 
     def to_text(self) -> str:
         """Write the figures on a line."""
-        flips = "" if self.batch_flips is None else f", {self.batch_flips} labels hang on batch-mates"
+        flips = "" if self.batch_flips is None else f", {self.batch_flips} labels depend on batch composition"
         return (
-            f"{self.name}: label agreement {self.parity.label_agreement:.4f} (expected {self.expected_agreement:.4f}), "
+            f"{self.name}: label agreement {self.parity.label_agreement:.4f} "
+            f"(estimated {self.expected_agreement:.4f}), "
             f"p99 |Δp| {self.parity.p99_abs_prob_diff:.3f}{flips}, {self.size_bytes / 2**20:.1f} MiB: {self.verdict}"
         )
 
 
-def judge(parity: Parity, alone: Parity | None, expected_agreement: float, batch_flips: int | None, gate: Gate) -> str:
-    """Judge a candidate on the texts that choose.
+def verdict(parity: Parity, alone: Parity | None, estimated: float, batch_flips: int | None, gate: Gate) -> str:
+    """Judge a candidate on the texts to choose on.
 
-    By the agreement that is expected, which is steadier than the flips that were counted; those need only be near.
+    By the estimated agreement, which varies less than the counted flips; those need only be near the gate.
     """
     share = (batch_flips or 0) / parity.texts
-    near = all(result.nearly_same_answers(gate) for result in ([parity] if alone is None else [parity, alone]))
-    if near and expected_agreement >= gate.min_agreement and share <= gate.max_batch_flips:
+    near = all(result.is_near(gate) for result in ([parity] if alone is None else [parity, alone]))
+    if near and estimated >= gate.min_agreement and share <= gate.max_batch_flips:
         return "passes"
-    return "near" if near and expected_agreement >= gate.floor and share <= 2 * gate.max_batch_flips else "fails"
+    return "near" if near and estimated >= gate.floor and share <= 2 * gate.max_batch_flips else "fails"
 
 
 def mark_front(candidates: list[Candidate]) -> list[Candidate]:
@@ -86,9 +87,9 @@ def dominates(one: Candidate, other: Candidate) -> bool:
 
 
 def choose(candidates: list[Candidate]) -> Candidate | None:
-    """Choose among the forms that pass: the fastest, trading up to a tenth of its speed for expected agreement.
+    """Choose among the forms that pass: the fastest, trading up to a tenth of its speed for estimated agreement.
 
-    Where none was timed, or none passes and some are near, the one with the highest expected agreement is chosen, and
+    Where none was timed, or none passes and some are near, the one with the highest estimated agreement is chosen, and
     between equals the one that was tried first. fp32 may be the fastest; then int8 has nothing to offer.
 
     Returns:
@@ -113,7 +114,7 @@ def choose(candidates: list[Candidate]) -> Candidate | None:
 
 
 def surest(candidates: list[Candidate]) -> Candidate | None:
-    """Give the first of those with the highest expected agreement."""
+    """Give the first of those with the highest estimated agreement."""
     return max(candidates, key=lambda one: one.expected_agreement, default=None)
 
 

@@ -1,4 +1,4 @@
-"""Other toolkits' int8 models of the same checkpoint, made as their manuals say, to be raced beside ftx's."""
+"""Make other toolkits' int8 models of the same checkpoint, as their manuals say, to be timed beside ftx's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,67 +16,53 @@ from typing import Any
 import numpy as np
 
 from ftx.export.quiet import quiet
+from ftx.export.search.forms import Form
 from ftx.export.search.timing import Run
 from ftx.runtime.session import first_line, open_session
 from ftx.runtime.tokenization import Batch
 
-__all__ = ["Peer", "optimum_peers", "optimum_preset", "peers"]
+__all__ = ["optimum_peers", "optimum_preset", "peers"]
 
-# Optimum's presets of dynamic int8, the one most used first; those that give the same graph as an earlier one drop out.
+# Optimum's presets of dynamic int8, the most used first; those with the same graph as an earlier one are dropped.
 PRESETS = ("avx512_vnni", "avx2", "arm64")
-# What NNCF takes by default.
+# NNCF's default.
 CALIBRATION_BATCHES = 300
 
 
-@dataclass(frozen=True, kw_only=True)
-class Peer:
-    """Another toolkit's model, ready to answer.
-
-    Attributes:
-        name: The toolkit and its setting.
-        size_bytes: The files that a user would ship.
-        run: Computes logits. *Shape:* `(batch, num_labels)`.
-    """
-
-    name: str
-    size_bytes: int
-    run: Run
-
-
-def peers(folder: Path, work: Path, calibration: list[Batch], threads: int) -> Iterator[Peer]:
-    """Make the peers, one after the other; one that can't be made is named on stderr and left out.
+def peers(folder: Path, work: Path, calibration: list[Batch], threads: int) -> Iterator[Form]:
+    """Make the peers, one after the other; one that can't be made is reported on stderr and skipped.
 
     Args:
-        folder: Holds `model.onnx` in fp32, as Optimum exports it, and `config.json`; left as it is.
-        work: An empty folder for the peers' files, to be kept as long as they run.
-        calibration: Batches for those that quantise activations ahead of time.
+        folder: Holds `model.onnx` in fp32, as Optimum exports it, and `config.json`; not changed.
+        work: An empty folder for the peers' files, which must exist as long as they run.
+        calibration: Batches for those with static quantisation.
         threads: Threads that share one batch, for each peer.
     """
     yield from optimum_peers(folder, work, threads)
     if any(find_spec(module) is None for module in ("openvino", "nncf")):
-        print("OpenVINO is left out: install ftx-toolkit[peers]", file=sys.stderr)
+        print("OpenVINO is skipped: install ftx-toolkit[peers]", file=sys.stderr)
         return
     yield from made("OpenVINO fp32", partial(openvino_fp32, folder, threads))
     yield from made("OpenVINO int8 (NNCF)", partial(openvino_int8, folder, work, calibration, threads))
 
 
-def optimum_peers(folder: Path, work: Path, threads: int) -> Iterator[Peer]:
-    """Make Optimum's, as `peers` does: the preset most used comes first, if it can be made."""
+def optimum_peers(folder: Path, work: Path, threads: int) -> Iterator[Form]:
+    """Make Optimum's models, as `peers` does; the most used preset comes first, if it can be made."""
     seen: set[str] = set()
     for preset in PRESETS:
         yield from made(f"Optimum {preset}", partial(optimum, folder, work, preset, threads, seen))
 
 
-def made(name: str, make: Callable[[], tuple[int, Run] | None]) -> Iterator[Peer]:
-    """Give the peer of which a function makes the size in bytes and the way to run it, if it makes one."""
+def made(name: str, make: Callable[[], tuple[int, Run] | None]) -> Iterator[Form]:
+    """Give the peer that a function makes, if it makes one: it returns the size in bytes and how to run it."""
     try:
         with undisturbed():
             result = make()
-    except Exception as error:  # other people's code, which fails in its own ways on an architecture it does not know
-        print(f"{name} is left out: {first_line(error)}", file=sys.stderr)
+    except Exception as error:  # other toolkits raise anything on an unknown architecture
+        print(f"{name} is skipped: {first_line(error)}", file=sys.stderr)
         return
     if result:
-        yield Peer(name=name, size_bytes=result[0], run=result[1])
+        yield Form(name=name, kind="peer", size_bytes=result[0], run=result[1], depends_on_batch=True)
 
 
 def optimum(folder: Path, work: Path, preset: str, threads: int, seen: set[str]) -> tuple[int, Run] | None:
@@ -114,7 +99,7 @@ def optimum_preset(folder: Path, target: Path, preset: str = "avx512_vnni") -> N
 def openvino_fp32(folder: Path, threads: int) -> tuple[int, Run]:
     """Open the fp32 graph in OpenVINO, which reads ONNX as it stands."""
     path = folder / "model.onnx"
-    # OpenVINO computes in bf16 by default where the CPU can, and that is no fp32.
+    # By default OpenVINO computes in bf16 where the CPU supports it.
     return path.stat().st_size, compiled(path, {"INFERENCE_PRECISION_HINT": "f32"}, threads)
 
 
@@ -145,10 +130,10 @@ def compiled(path: Path, settings: dict[str, Any], threads: int) -> Run:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hold back log lines, progress bars and warnings, and keep OpenVINO and NNCF from reporting who uses them.
+    """Suppress log lines, progress bars and warnings, and the telemetry of OpenVINO and NNCF.
 
-    Both send usage data over the network, the former when it is imported, unless the user has opted out; where they
-    can't import openvino_telemetry, each takes a stub of its own.
+    Both send usage data over the network, the former when it is imported, unless the user has opted out; if they can't
+    import openvino_telemetry, each uses a stub of its own.
     """
     before = sys.modules.get("openvino_telemetry")
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]

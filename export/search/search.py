@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import onnx
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ftx.errors import ModelError
-from ftx.export.parity.batches import BATCH_SIZE, Batches
-from ftx.export.parity.expected import expected_agreement
-from ftx.export.parity.gate import Gate, Parity, compare_logits
-from ftx.export.quantization.calibration import calibrate
-from ftx.export.quantization.fitted import Calibration
-from ftx.export.quantization.linear import linears
-from ftx.export.quantization.scheme import SCHEMES, Scheme, for_target
-from ftx.export.quantization.sensitivity import Sensitivity, Switched
-from ftx.export.quantization.write import write_quantized
-from ftx.export.search.budget import Budget
-from ftx.export.search.candidate import Candidate, choose, judge, mark_front
-from ftx.export.search.forms import FIRST, Worst, order
-from ftx.export.search.peers import Peer, optimum_peers, peers
+from ftx.export.parity.gate import Gate
+from ftx.export.parity.reduced import Reduced
+from ftx.export.parity.reference_set import ReferenceSet
+from ftx.export.parity.saturation import portability
+from ftx.export.quantization.scheme import SCHEMES, Scheme
+from ftx.export.quantization.sensitivity import Sensitivity
+from ftx.export.search.budget import TRY_UNTIL, Budget
+from ftx.export.search.candidate import Candidate, choose, mark_front
+from ftx.export.search.forms import FIRST_SCHEME, Form, Worst, untried
+from ftx.export.search.judging import judge, logits_of
+from ftx.export.search.making import Maker
+from ftx.export.search.ranking import Ranker
 from ftx.export.search.timing import Run, race
-from ftx.heldout import HeldOut
-from ftx.machine import usable_cores
-from ftx.manifest import Manifest
-from ftx.runtime.model_file import describe
-from ftx.runtime.session import open_session
+from ftx.quantization import Quantization
 
-__all__ = ["Search", "Searcher"]
-
-# How much of the budget may be gone before no other form is tried; the race has the rest.
-TRY_UNTIL = 0.6
-# How many of the worst operators are chosen by what they do together; the others follow by what they do alone.
-GREEDY = 4
-CALIBRATION_BATCHES = 300
+__all__ = ["Search", "Searcher", "find_int8"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +34,13 @@ class Search:
 
     Attributes:
         candidates: All that was tried.
-        ranking: The operators by what int8 does to each alone, the worst first; empty where nothing was rescued.
-        chosen: The name of the one taken; None where no form is near the gate.
+        ranking: The operators by what int8 does to each alone, the worst first; empty where they were not ranked.
+        chosen: The name of the chosen one; None where no form is near the gate.
         choice: Why that one, for a person.
         baseline: What the speeds are relative to: Optimum's preset where it can be made, else the fp32 file; None where
             nothing was timed.
-        rejected: Forms that were chosen before and failed on the texts that report.
-        texts: Texts that chose.
+        rejected: Forms that were chosen before and failed on the texts to report on.
+        texts: How many texts the choice was made on.
         sec: Seconds it took.
     """
 
@@ -75,49 +58,31 @@ class Search:
         """The int8 forms that were tried, without fp32 and other toolkits' models."""
         return [one for one in self.candidates if one.kind == "int8"]
 
+    @property
+    def candidate(self) -> Candidate | None:
+        """The chosen one."""
+        return next((one for one in self.candidates if one.name == self.chosen), None)
+
 
 class Searcher:
-    """Makes and measures candidates for one model.
+    """Tries the forms of one model, and chooses among them.
 
     Args:
-        plain: The fp32 graph, its tokenizer.json and config.json beside it.
-        optimised: The same graph with fused operators, which is what is quantised.
-        work: An empty folder for the candidates' files.
-        held_out: The texts that choose. They calibrate the activations, too.
-        reference_logits: PyTorch's on them. *Shape:* `(len(held_out), num_labels)`.
-        gate: What is asked.
-        target: The kind of CPU that the file is for.
+        maker: Makes the forms.
+        reference: The texts to choose on, with PyTorch's logits.
+        gate: The limits.
         budget: Seconds that buy a faster form. Without any the first form that passes is taken.
     """
 
-    def __init__(
-        self,
-        plain: Path,
-        optimised: Path,
-        work: Path,
-        *,
-        held_out: HeldOut,
-        reference_logits: NDArray[np.float32],
-        gate: Gate,
-        target: str,
-        budget: Budget,
-    ) -> None:
-        self.plain, self.optimised, self.work = plain, optimised, work
-        self.held_out, self.reference_logits, self.gate, self.target = held_out, reference_logits, gate, target
-        self.budget = budget
-        self.manifest: Manifest = describe(plain)[0]
-        self.batches = Batches(held_out.texts, plain, [node.name for node in open_session(optimised).get_inputs()])
-        self.calibration = Calibration(calibrate(optimised, self.batches))
+    def __init__(self, maker: Maker, reference: ReferenceSet, gate: Gate, budget: Budget) -> None:
+        self.maker, self.reference, self.gate, self.budget = maker, reference, gate, budget
+        self.ranker = Ranker(maker, budget)
         self.candidates: list[Candidate] = []
         self.schemes: dict[str, Scheme] = {}
-        self.impossible: set[str] = set()
+        self.tried: set[str] = set()
         self.rejected: list[str] = []
         self.runs: dict[str, Run] = {}
-        self.ranking: list[Sensitivity] = []
-        self.worst: Worst | None = None
-        self.ranking_takes_too_long = False
         self.baseline: str | None = None
-        self.bar: tqdm[Any] | None = None
 
     def search(self, quantize: str, *, compare: bool = False) -> Search:
         """Search as the user says.
@@ -125,213 +90,144 @@ class Searcher:
         Args:
             quantize: `auto`: try forms until one passes the gate, and with what is left of the budget look for a
                 faster one; `fast`: take the first that passes, whatever the budget; or one of `SCHEMES` by name.
-            compare: For `auto`: measure other toolkits' models, too, whatever the budget.
+            compare: For `auto`: also measure other toolkits' models, whatever the budget.
         """
-        with self.progress():
+        with self.budget.shown():
             if quantize in SCHEMES:
-                self.try_form(SCHEMES[quantize])
-                return self.result("asked for by name")
+                self.try_scheme(SCHEMES[quantize])
+                return self.result("requested by name")
             self.find()
             if quantize == "fast":
-                return self.result("the first that passes")
+                return self.result("the first candidate that passes")
             if self.one_passes() and (compare or self.budget.left()):
                 self.improve(compare=compare)
         return self.result()
 
-    def search_on(self) -> Search:
-        """Search on after the form that was chosen failed on the texts that report: it is out of the choice."""
-        chosen = choose(self.open_candidates())
+    def resume(self) -> Search:
+        """Exclude the chosen form, which failed on the texts to report on, and continue the search."""
+        chosen = choose(self.eligible())
         assert chosen
         self.rejected.append(chosen.name)
-        with self.progress():
+        with self.budget.shown():
             self.find()
         return self.result()
 
     def find(self) -> None:
         """Try forms until one passes, however long it takes. If none passes, all of them were tried."""
-        while not self.one_passes() and (scheme := self.next_form()):
-            self.try_form(scheme)
+        forms = self.untried()
+        while not self.one_passes() and (scheme := next(forms, None)):
+            self.try_scheme(scheme)
 
     def improve(self, *, compare: bool) -> None:
         """Look for faster forms among those that may pass, and time all that pass beside fp32 and other toolkits."""
-        for peer in self.others(compare=compare):
-            self.try_peer(peer)
-        self.try_fp32("fp32", self.plain)
-        self.try_fp32("fp32, optimised graph", self.optimised)
-        while self.budget.left(TRY_UNTIL) and (scheme := self.next_form()):
-            self.try_form(scheme)
+        for form in self.maker.peers(compare=compare):
+            self.add(form)
+        for form in self.maker.fp32():
+            self.add(form)
+        forms = self.untried()
+        while self.budget.left(TRY_UNTIL) and (scheme := next(forms, None)):
+            self.try_scheme(scheme)
         if compare or self.budget.left():
             self.race()
 
-    def next_form(self) -> Scheme | None:
-        """Give the form to try next; None where all were tried."""
-        done, one_passes = {*self.schemes, *self.impossible}, self.one_passes()
-        if self.worst is None and FIRST.name in self.schemes and not (one_passes and self.ranking_takes_too_long):
-            self.worst = self.rank(may_take_long=not one_passes)
-        return next((scheme for scheme in order(self.worst, one_passes=one_passes) if scheme.name not in done), None)
+    def untried(self) -> Iterator[Scheme]:
+        """Give the forms that were not tried yet, in their order."""
 
-    def rank(self, *, may_take_long: bool) -> Worst | None:
-        """Find out which operators int8 hurts most; None where that would take what is left of the budget."""
-        switchable = self.file("switchable")
-        write_quantized(self.optimised, switchable, self.schemes[FIRST.name], self.calibration, rearrange=False)
+        def worst(one_passes: bool) -> Worst | None:
+            return self.ranker.worst(needed=not one_passes) if FIRST_SCHEME.name in self.schemes else None
+
+        return untried(self.tried, worst, self.one_passes)
+
+    def try_scheme(self, scheme: Scheme) -> None:
+        """Make and judge a form, unless this architecture has no operators for it."""
+        self.tried.add(scheme.name)
         try:
-            switched = Switched(self.optimised, switchable, self.batches)
-        except ModelError:  # embeddings alone are int8
-            return Worst(operators=(), products=())
-        before = self.budget.spent()
-        switched.error(set())
-        needed_sec = (self.budget.spent() - before) * switched.runs(GREEDY)
-        self.ranking_takes_too_long = needed_sec > self.budget.left(TRY_UNTIL)
-        if self.ranking_takes_too_long and not may_take_long:
-            return None
-        self.ranking = switched.rank()
-        kinds = {linear.node: linear.kind for linear in linears(onnx.load(str(self.optimised)).graph)}
-        ranked = [entry for entry in self.ranking if entry.node in kinds]
-        together = switched.worst_together(ranked, GREEDY)
-        operators = (*together, *(entry.node for entry in ranked if entry.node not in together))
-        return Worst(operators=operators, products=tuple(node for node in operators if kinds[node] == "MatMul"))
-
-    def others(self, *, compare: bool) -> Iterator[Peer]:
-        """Make other toolkits' models: Optimum's preset, which speeds are relative to; or all of them."""
-        calibration = self.batches.of(1, self.batches.spread(CALIBRATION_BATCHES))
-        if compare:
-            return peers(self.plain.parent, self.work, calibration, usable_cores())
-        return islice(optimum_peers(self.plain.parent, self.work, usable_cores()), 1)
-
-    def try_form(self, scheme: Scheme) -> None:
-        """Make and measure a form, unless this architecture has no operators for it."""
-        try:
-            self.try_scheme(scheme)
+            self.add(self.maker.int8(scheme))
         except ModelError as error:
-            self.impossible.add(scheme.name)
-            tqdm.write(f"{scheme.name} is left out: {error}", file=sys.stderr)
+            tqdm.write(f"{scheme.name} is skipped: {error}", file=sys.stderr)
 
-    def result(self, choice: str = "") -> Search:
-        """Choose, and sum up."""
-        self.candidates = mark_front(self.candidates)
-        chosen = choose(self.open_candidates())
-        return Search(
-            candidates=self.candidates,
-            ranking=self.ranking,
-            chosen=chosen.name if chosen else None,
-            choice=choice or self.reason(chosen),
-            baseline=self.baseline,
-            rejected=self.rejected,
-            texts=len(self.held_out),
-            sec=self.budget.spent(),
-        )
-
-    def reason(self, chosen: Candidate | None) -> str:
-        """Say why a candidate is the choice."""
-        if chosen is None:
-            return "no form is near the gate"
-        if chosen.verdict != "passes":
-            return f"none of {len(self.schemes)} forms passes; this one has the highest expected agreement"
-        if chosen.speed:
-            return f"timed beside {self.baseline}; up to 10 % of the fastest one's speed was traded for agreement"
-        passing = sum(one.kind == "int8" and one.verdict == "passes" for one in self.open_candidates())
-        if passing == 1:
-            return "the first form that passes; the budget left no time to look for a faster one"
-        surest = f"the one with the highest expected agreement of {passing} that pass"
-        return f"{surest}; the budget left no time to time them"
-
-    def open_candidates(self) -> list[Candidate]:
-        """Give the candidates that may be chosen."""
-        return [one for one in self.candidates if one.name not in self.rejected]
-
-    def file(self, name: str) -> Path:
-        """Name a candidate's file."""
-        return self.work / f"{name}.onnx"
-
-    def try_scheme(self, scheme: Scheme) -> Candidate:
-        """Write one int8 graph and measure it.
-
-        Raises:
-            ModelError: The architecture has no operator for it.
-        """
-        scheme = for_target(scheme, self.target)
-        path = self.file(scheme.name)
-        write_quantized(self.optimised, path, scheme, self.calibration)
-        session = open_session(path)
-        alone = None
-        logits = self.batches.logits(session, BATCH_SIZE)
-        if scheme.activations == "dynamic":
-            alone = self.batches.logits(session, 1)
-        return self.add(scheme.name, "int8", scheme.describe(), path.stat().st_size, session, logits, alone, scheme)
-
-    def try_fp32(self, name: str, path: Path) -> None:
-        """Measure an fp32 graph."""
-        session = open_session(path)
-        self.add(name, "fp32", {"scheme": name}, path.stat().st_size, session, self.batches.logits(session, BATCH_SIZE))
-
-    def try_peer(self, peer: Peer) -> None:
-        """Measure another toolkit's model."""
-        together, alone = (
-            self.batches.in_order([peer.run(batch) for batch in self.batches.of(size)]) for size in (BATCH_SIZE, 1)
-        )
-        self.add(peer.name, "peer", {"scheme": peer.name}, peer.size_bytes, peer.run, together, alone)
-
-    def add(
-        self,
-        name: str,
-        kind: str,
-        scheme: dict[str, Any],
-        size_bytes: int,
-        runner: Any,
-        logits: NDArray[np.float32],
-        alone: NDArray[np.float32] | None = None,
-        made_by: Scheme | None = None,
-    ) -> Candidate:
-        """Judge a candidate by its logits, and keep what answers for the race."""
-        parity = self.compare(logits, self.reference_logits)
-        expected = expected_agreement(logits, self.reference_logits, self.manifest)
-        parity_alone = None if alone is None else self.compare(alone, self.reference_logits)
-        batch_flips = None if alone is None else self.compare(logits, alone).flips
-        candidate = Candidate(
-            name=name,
-            kind=kind,
-            scheme=scheme,
-            size_bytes=size_bytes,
-            parity=parity,
-            expected_agreement=expected,
-            batch_flips=batch_flips,
-            verdict=judge(parity, parity_alone, expected, batch_flips, self.gate),
-        )
+    def add(self, form: Form) -> None:
+        """Judge a form, and keep it open for the race if it may take part."""
+        candidate = judge(form, *logits_of(form, self.maker.batches), self.reference, self.gate)
         self.candidates.append(candidate)
-        if made_by:
-            self.schemes[name] = made_by
-        if kind != "int8" or candidate.verdict != "fails":  # an open session holds the model in memory
-            self.runs[name] = runner if callable(runner) else lambda batch: np.asarray(runner.run(None, batch)[0])
+        if form.scheme:
+            self.schemes[form.name] = form.scheme
+        if form.kind != "int8" or candidate.verdict != "fails":  # an open session holds the model in memory
+            self.runs[form.name] = form.run
         tqdm.write(candidate.to_text(), file=sys.stderr)
-        self.tick()
-        return candidate
-
-    def compare(self, logits: NDArray[np.float32], reference_logits: NDArray[np.float32]) -> Parity:
-        """Compare two sets of logits of all texts."""
-        return compare_logits(logits, reference_logits, self.held_out, self.manifest, BATCH_SIZE)
+        self.budget.tick()
 
     def race(self) -> None:
         """Time what passes, fp32 and other toolkits' models, in pairs with the baseline."""
         timed = [one for one in self.candidates if one.kind != "int8" or one.verdict == "passes"]
         self.baseline = next((one.name for one in timed if one.kind == "peer"), "fp32")
         names = [self.baseline, *(one.name for one in timed if one.name != self.baseline)]
-        speeds = race({name: self.runs[name] for name in names}, self.batches, self.budget, after_turn=self.tick)
+        speeds = race({name: self.runs[name] for name in names}, self.maker.batches, self.budget)
         self.candidates = [replace(one, speed=speeds.get(one.name)) for one in self.candidates]
+
+    def result(self, choice: str = "") -> Search:
+        """Choose, and sum up."""
+        self.candidates = mark_front(self.candidates)
+        chosen = choose(self.eligible())
+        return Search(
+            candidates=self.candidates,
+            ranking=self.ranker.ranking,
+            chosen=chosen.name if chosen else None,
+            choice=choice or explain(chosen, self.eligible(), len(self.schemes), self.baseline),
+            baseline=self.baseline,
+            rejected=self.rejected,
+            texts=len(self.reference),
+            sec=self.budget.spent(),
+        )
+
+    def eligible(self) -> list[Candidate]:
+        """Give the candidates that may be chosen."""
+        return [one for one in self.candidates if one.name not in self.rejected]
 
     def one_passes(self) -> bool:
         """Tell whether one of the forms passes the gate."""
-        return any(one.kind == "int8" and one.verdict == "passes" for one in self.open_candidates())
+        return any(one.kind == "int8" and one.verdict == "passes" for one in self.eligible())
 
-    @contextmanager
-    def progress(self) -> Iterator[None]:
-        """Show a bar over the seconds of the budget, on a terminal only."""
-        with tqdm(
-            total=round(self.budget.sec), desc="Searching", unit=" s", disable=None, leave=False, file=sys.stderr
-        ) as self.bar:
-            yield
-        self.bar = None
 
-    def tick(self) -> None:
-        """Move the progress bar to where the clock is."""
-        if self.bar is not None:
-            self.bar.update(min(round(self.budget.spent()), self.bar.total) - self.bar.n)
+def explain(chosen: Candidate | None, eligible: list[Candidate], tried: int, baseline: str | None) -> str:
+    """Say why a candidate is the choice."""
+    if chosen is None:
+        return "no candidate is near the gate"
+    if chosen.verdict != "passes":
+        return f"none of {tried} candidates passes; this one has the highest estimated agreement"
+    if chosen.speed:
+        return f"timed against {baseline}; trades up to 10 % of speed for estimated agreement"
+    passing = sum(one.kind == "int8" and one.verdict == "passes" for one in eligible)
+    if passing == 1:
+        return "the first candidate that passes; the budget left no time to look for a faster one"
+    return f"the highest estimated agreement of {passing} candidates that pass; the budget left no time to time them"
+
+
+def find_int8(
+    searcher: Searcher, path: Path, quantize: str, verify: Callable[[Path, Quantization], Reduced], *, compare: bool
+) -> tuple[Search, Reduced | None]:
+    """Search for an int8 form, and verify the chosen one on the texts to report on.
+
+    A form that fails there is excluded, and the search continues without it: so whether some form passes does not
+    depend on which of them there was time to find first.
+
+    Args:
+        searcher: Searches.
+        path: Where the file goes.
+        quantize: See `Searcher.search`; a scheme requested by name is the only one tried.
+        verify: Measures a file on the texts to report on.
+        compare: Whether other toolkits' models are measured, too.
+
+    Returns:
+        The search, and the measurements of the last form that was chosen; None where none was chosen.
+    """
+    search, reduced = searcher.search(quantize, compare=compare), None
+    while search.chosen in searcher.schemes:
+        details = searcher.schemes[search.chosen].to_dict()
+        searcher.maker.path(search.chosen).rename(path)
+        made = {**details, **portability(path), "target": searcher.maker.target}
+        reduced = verify(path, Quantization.from_dict(made))
+        if reduced.verdict != "fails" or quantize in SCHEMES:
+            return search, reduced
+        search = searcher.resume()
+    return search, None if search.chosen else reduced

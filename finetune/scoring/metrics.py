@@ -9,11 +9,10 @@ import datasets
 import evaluate
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from ftx.errors import RecipeError
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head
-from ftx.finetune.scoring.measures import classification_metrics, multi_label_metrics, regression_metrics
+from ftx.finetune.scoring.measures import measured
 
 __all__ = ["METRICS", "SMALLER_IS_BETTER", "Measure", "check_best_metric", "measure_of"]
 
@@ -28,51 +27,28 @@ SMALLER_IS_BETTER = ("loss", "mae", "rmse")
 Measure = Callable[[NDArray[np.float32], NDArray[Any]], dict[str, float]]
 
 
-class ClassificationMetrics(evaluate.Metric):  # type: ignore[misc]
-    """Accuracy, macro F1 and Matthews correlation of predicted label ids."""
+class HeadMetrics(evaluate.Metric):  # type: ignore[misc]
+    """The metrics of a head, from logits and targets."""
+
+    def __init__(self, head: Head, thresholds: dict[str, float]) -> None:
+        self.head, self.thresholds = head, thresholds
+        super().__init__(keep_in_memory=True)
 
     def _info(self) -> Any:
-        return info("label ids", datasets.Value("int64"), datasets.Value("int64"))
+        kind = datasets.Value("float64" if self.head.problem_type == REGRESSION else "int64")
+        targets = datasets.Sequence(kind) if self.head.problem_type == MULTI_LABEL else kind
+        return evaluate.MetricInfo(
+            description=f"Of a {self.head.problem_type} head.",
+            citation=CITATION,
+            inputs_description="Predictions: a row of logits each. References: targets.",
+            features=datasets.Features(
+                {"predictions": datasets.Sequence(datasets.Value("float32")), "references": targets}
+            ),
+        )
 
-    def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
-        return classification_metrics(predictions, references)
-
-
-class MultiLabelMetrics(evaluate.Metric):  # type: ignore[misc]
-    """Micro and macro F1, mean average precision over the labels that occur, and subset accuracy."""
-
-    def _info(self) -> Any:
-        return info("a probability, and a 0 or 1, for each label", per_label("float32"), per_label("int64"))
-
-    def _compute(
-        self, predictions: list[list[float]], references: list[list[int]], thresholds: list[float]
-    ) -> dict[str, float]:
-        return multi_label_metrics(predictions, references, thresholds)
-
-
-class RegressionMetrics(evaluate.Metric):  # type: ignore[misc]
-    """Mean absolute and root mean squared error, Pearson and Spearman correlation."""
-
-    def _info(self) -> Any:
-        return info("values", datasets.Value("float64"), datasets.Value("float64"))
-
-    def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
-        return regression_metrics(predictions, references)
-
-
-def info(what: str, predictions: Any, references: Any) -> Any:
-    """Make the description that `evaluate` requires of a metric."""
-    return evaluate.MetricInfo(
-        description=f"Predictions and references: {what}.",
-        citation=CITATION,
-        inputs_description=what,
-        features=datasets.Features({"predictions": predictions, "references": references}),
-    )
-
-
-def per_label(kind: str) -> Any:
-    """Make the feature of a row with one value per label."""
-    return datasets.Sequence(datasets.Value(kind))
+    def _compute(self, predictions: list[list[float]], references: list[Any]) -> dict[str, float]:
+        logits = np.asarray(predictions, dtype=np.float32)
+        return measured(logits, np.asarray(references), self.head, self.thresholds)
 
 
 def measure_of(head: Head, thresholds: dict[str, float] | None = None) -> Measure:
@@ -86,17 +62,9 @@ def measure_of(head: Head, thresholds: dict[str, float] | None = None) -> Measur
         A function of logits, *shape:* `(num_rows, num_labels)`, and targets, *shape:* `(num_rows,)`, or
         `(num_rows, num_labels)` for multi-label. It returns the metrics that `METRICS` lists for the head.
     """
-    if head.problem_type == REGRESSION:
-        values = RegressionMetrics(keep_in_memory=True)
-        return lambda logits, targets: values.compute(predictions=logits.reshape(-1), references=targets.reshape(-1))
-    if head.problem_type == MULTI_LABEL:
-        limits = [(thresholds or {}).get(name, 0.5) for name in head.labels]
-        sets = MultiLabelMetrics(keep_in_memory=True)
-        return lambda logits, targets: sets.compute(
-            predictions=expit(logits), references=targets.astype(np.int64), thresholds=limits
-        )
-    classes = ClassificationMetrics(keep_in_memory=True)
-    return lambda logits, targets: classes.compute(predictions=logits.argmax(axis=-1), references=targets)
+    metrics = HeadMetrics(head, thresholds or {})
+    rows = (-1,) if head.problem_type != MULTI_LABEL else (-1, len(head.labels))
+    return lambda logits, targets: metrics.compute(predictions=logits, references=targets.reshape(rows))
 
 
 def check_best_metric(name: str, head: Head) -> None:

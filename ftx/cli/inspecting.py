@@ -30,7 +30,9 @@ def inspect(onnx: Path, as_json: bool) -> None:
     answer(f"file            {path}, {path.stat().st_size / 2**20:.1f} MiB")
     for field in dataclasses.fields(manifest):
         value = getattr(manifest, field.name)
-        if field.name == "probes":
+        if field.name == "quantization":
+            value = json.dumps(value.to_dict(), ensure_ascii=False)
+        elif field.name == "probes":
             value = f"{len(value)} golden probes, replayed by ftx verify"
         elif field.name == "id2label":
             value = ", ".join(f"{number} {label}" for number, label in value.items())

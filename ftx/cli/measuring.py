@@ -12,16 +12,20 @@ import click
 
 from ftx.advice import advice
 from ftx.cli.answering import answer, working
-from ftx.cli.data_options import (
+from ftx.cli.options import (
     COLUMN_FIELDS,
+    against,
+    as_json,
     delimiter,
     label_column,
     label_columns,
+    onnx,
+    output,
     skip_bad_rows,
     text_column,
     text_pair_column,
+    threads,
 )
-from ftx.cli.options import against, as_json, onnx, output, threads
 from ftx.cli.parameters import AT_LEAST_ONE, FILES
 from ftx.errors import OutputError
 
@@ -32,9 +36,9 @@ __all__ = ["bench", "evaluate", "metric_lines", "verify"]
 @click.option("--run", type=FILES, help="A run or checkpoint folder.")
 @onnx(help="Or an .onnx file, or a folder with one.", required=False)
 @click.option("--data", type=FILES, help="Labelled rows.  [default: the run's held-out ones]")
-@text_column("the run's, else text")
+@text_column(help="Column of the texts.  [default: the run's, else text]")
 @text_pair_column()
-@label_column("the run's, else label")
+@label_column(help="Column of the labels, or of lists of them.  [default: the run's, else label]")
 @label_columns()
 @delimiter()
 @skip_bad_rows()

@@ -1,4 +1,4 @@
-"""Options that several commands share, and options that reach a command as one value."""
+"""Options that several commands share, among them those of tables, and options that reach a command as one value."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ftx.cli.parameters import BATCH, COUNT, FILES, PATH, THREADS
+from ftx.cli.parameters import BATCH, CHARACTER, COUNT, FILES, NAMES, PATH, TEXT, THREADS
 
-__all__ = ["against", "as_json", "given", "onnx", "output", "overwrite", "resume", "settings_options", "together"]
+__all__ = [
+    "COLUMN_FIELDS", "against", "as_json", "delimiter", "given", "label_column", "label_columns", "onnx", "output",
+    "overwrite", "resume", "settings_options", "skip_bad_rows", "text_column", "text_pair_column", "together",
+]  # fmt: skip
 
 Option = Callable[[Any], Any]
 
@@ -23,6 +26,24 @@ overwrite = partial(click.option, "--overwrite", is_flag=True)
 resume = partial(click.option, "--resume", is_flag=True)
 as_json = partial(click.option, "--json", "as_json", is_flag=True)
 choice = partial(click.option, show_default=True)
+text_column = partial(click.option, "--text-column", type=TEXT)
+text_pair_column = partial(
+    click.option, "--text-pair-column", type=TEXT, help="Column of the second texts, for a model that reads pairs."
+)
+label_column = partial(click.option, "--label-column", type=TEXT)
+label_columns = partial(
+    click.option, "--label-columns", type=NAMES,
+    help="For multi-label, instead: a 1-or-0 column for each label, by commas.",
+)  # fmt: skip
+delimiter = partial(
+    click.option, "--delimiter", type=CHARACTER, help="Delimiter of the cells.  [default: a tab in .tsv, else detected]"
+)
+skip_bad_rows = partial(click.option, "--skip-bad-rows", type=COUNT, default=0, help="Skip up to this many bad rows.")
+# The fields of `ftx.tables.columns.Columns`, by parameter name.
+COLUMN_FIELDS = {
+    "text_column": "text", "text_pair_column": "text_pair", "label_column": "label", "label_columns": "indicators",
+    "delimiter": "delimiter",
+}  # fmt: skip
 
 
 def given(names: Container[str | None]) -> dict[str, str]:

@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ftx.cli.data_options import skip_bad_rows, text_column, text_pair_column
-from ftx.cli.options import Option, given, output, overwrite, resume, together
+from ftx.cli.options import (
+    Option,
+    given,
+    output,
+    overwrite,
+    resume,
+    skip_bad_rows,
+    text_column,
+    text_pair_column,
+    together,
+)
 from ftx.cli.parameters import ANY_TEXT, PATH
 
 if TYPE_CHECKING:
@@ -37,7 +46,7 @@ JOB: dict[str, Option] = {
     "output_format": click.option(
         "--output-format", type=click.Choice(OUTPUT_FORMATS), help="The output's, likewise.  [default for -: jsonl]"
     ),
-    "text_column": text_column("text, else the only one"),
+    "text_column": text_column(help="Column of the texts.  [default: text, else the only one]"),
     "text_pair_column": text_pair_column(),
     "prefix": click.option(
         "--prefix", type=ANY_TEXT, default=PREFIX, show_default=True, help="Prefix of the added columns' names."

@@ -9,16 +9,20 @@ from typing import Any
 import click
 
 from ftx.cli.answering import answer, working
-from ftx.cli.data_options import (
+from ftx.cli.measuring import metric_lines
+from ftx.cli.options import (
+    as_json,
     delimiter,
+    given,
     label_column,
     label_columns,
+    output,
+    overwrite,
+    resume,
     skip_bad_rows,
     text_column,
     text_pair_column,
 )
-from ftx.cli.measuring import metric_lines
-from ftx.cli.options import as_json, given, output, overwrite, resume
 from ftx.cli.parameters import (
     ABOVE_ZERO,
     AT_LEAST_ONE,
@@ -61,16 +65,16 @@ __all__ = ["export", "train"]
     type=DATA_SET,
     help="'starter', a .csv, .tsv, .txt, .jsonl (.gz) or .parquet file, a folder of them, or a hub id.",
 )
-@text_column("the recipe's")
+@text_column(help="Column of the texts.  [default: the recipe's]")
 @text_pair_column()
-@label_column("the recipe's")
+@label_column(help="Column of the labels, or of lists of them.  [default: the recipe's]")
 @label_columns()
 @click.option(
     "--problem-type", type=TEXT, help="auto, single_label_classification, multi_label_classification or regression."
 )
 @click.option("--labels", type=NAMES, help="Label names in order, separated by commas; else found in the data.")
 @delimiter()
-@skip_bad_rows(", listed in RUN/bad_rows.jsonl", default=None)
+@skip_bad_rows(default=None, help="Skip up to this many bad rows, listed in RUN/bad_rows.jsonl.")
 @click.option(
     "--validation", type=DATA_SET, help="What is held out: a share of the sentences of each label, or a file."
 )

@@ -14,7 +14,7 @@ from ftx.export.graph.convert import export_graph, optimise
 from ftx.export.parity.batches import Batches
 from ftx.export.parity.reference import Reference
 from ftx.export.quantization.calibration import Observed, calibrate
-from ftx.export.quantization.fitted import Calibration
+from ftx.export.quantization.fitted import Fitted
 from ftx.export.quantization.scheme import Scheme
 from ftx.export.quantization.write import write_quantized
 from tests.conftest import review_rows
@@ -31,11 +31,11 @@ class Graphs:
     plain: Path
     optimised: Path
     batches: Batches
-    calibration: Calibration
+    fitted: Fitted
 
     def write(self, scheme: Scheme, *, rearrange: bool = True) -> Path:
         target = self.folder / f"{scheme.name}.onnx"
-        write_quantized(self.optimised, target, scheme, self.calibration, rearrange=rearrange)
+        write_quantized(self.optimised, target, scheme, self.fitted, rearrange=rearrange)
         return target
 
 
@@ -55,7 +55,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str],
         plain=plain,
         optimised=optimised,
         batches=batches,
-        calibration=Calibration(calibrate(optimised, batches)),
+        fitted=Fitted(calibrate(optimised, batches)),
     )
 
 

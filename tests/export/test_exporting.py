@@ -17,14 +17,16 @@ from ftx import Predictor
 from ftx.cli import ftx
 from ftx.errors import DataError, OutputError, ParityError
 from ftx.export import ChoiceError, compare, export, exporting
+from ftx.export.graph import convert
 from ftx.export.graph.convert import export_graph
+from ftx.export.parity.reduced import Reduced
 from ftx.export.parity.reference import Reference
-from ftx.export.quantization.fitted import Calibration
+from ftx.export.quantization.fitted import Fitted
 from ftx.export.quantization.scheme import SCHEMES, Scheme
-from ftx.export.search import search
-from ftx.export.search import timing as race
+from ftx.export.search import making, ranking, timing
 from ftx.heldout import read_held_out, write_held_out
 from ftx.output.record import read_record
+from ftx.quantization import Quantization
 from ftx.run_folder import find_checkpoint
 
 
@@ -76,10 +78,9 @@ def test_the_card_carries_the_figures(tiny_export: Path) -> None:
 def test_the_manifest_carries_figures_and_probes(tiny_export: Path) -> None:
     fp32 = Predictor(tiny_export / "model.onnx").manifest
     int8 = Predictor(tiny_export / "model_quantized.onnx").manifest
-    assert not fp32.is_int8
-    assert int8.is_int8
-    assert int8.quantization["safe_on"]
-    assert int8.quantization["gate"]["min_agreement"] == 0.995
+    assert (fp32.quantization.kind, int8.quantization.kind) == ("none", "static")
+    assert int8.quantization.safe_on
+    assert int8.quantization.gate["min_agreement"] == 0.995
     assert int8.max_length == 32
     assert set(int8.parity) == {"batch_1", "batch_32", "batch_invariance"}
     assert fp32.metrics["accuracy"] >= 0.9
@@ -140,7 +141,7 @@ def test_a_graph_that_says_something_else_is_not_exported(
         shift_bias(model, 2e-4)
         return model
 
-    monkeypatch.setattr(exporting, "export_graph", wrong)
+    monkeypatch.setattr(convert, "export_graph", wrong)
     with pytest.raises(ParityError, match=r"max \|Δlogit\| 0\.0002"):
         export(tiny_run, tmp_path / "onnx")
     assert list(tmp_path.iterdir()) == []
@@ -150,13 +151,14 @@ def test_a_graph_that_says_something_else_is_not_exported(
 def test_when_no_int8_passes_fp32_is_kept_and_status_is_1(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantize: str
 ) -> None:
-    plain = search.write_quantized
+    plain = making.write_quantized
 
-    def wrong(base: Path, target: Path, scheme: Scheme, calibration: Calibration, **options: bool) -> None:
-        plain(base, target, scheme, calibration, **options)
+    def wrong(base: Path, target: Path, scheme: Scheme, fitted: Fitted, **options: bool) -> None:
+        plain(base, target, scheme, fitted, **options)
         shift_bias(target, 100)
 
-    monkeypatch.setattr(search, "write_quantized", wrong)
+    for module in (making, ranking):
+        monkeypatch.setattr(module, "write_quantized", wrong)
     arguments = ["export", str(tiny_run), "--output", str(tmp_path / "onnx"), "--quantize", quantize]
     result = CliRunner().invoke(ftx, arguments)
     assert result.exit_code == 1
@@ -169,7 +171,7 @@ def test_when_no_int8_passes_fp32_is_kept_and_status_is_1(
     assert report["int8"] is None
     assert report["search"]["chosen"] is None
     tried = [one["name"] for one in report["search"]["candidates"]]
-    # All forms: three rescues by outliers, one by blocks, one by fp32, and every scheme.
+    # All forms: three with outliers in fp32, one with blocks, one with operators in fp32, and every scheme.
     assert len(tried) == (1 if quantize == "static" else 3 + 1 + 1 + len(SCHEMES))
     assert all(name in report["failed"] for name in tried)
     assert Predictor(tmp_path / "onnx")(["The movie was great!"])[0].label == "positive"
@@ -179,76 +181,74 @@ def test_when_no_int8_passes_fp32_is_kept_and_status_is_1(
 def test_a_choice_that_fails_on_the_other_texts_is_not_kept(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = search.Searcher.file
+    plain = exporting.verify_reduced
 
-    def spoilt(searcher: search.Searcher, name: str) -> Path:
-        """Spoil the file when it is taken, as if it had passed on the texts that chose by luck alone."""
-        path = plain(searcher, name)
-        if searcher.candidates and searcher.candidates[-1].name == name:
-            shift_bias(path, 100)
-        return path
+    def spoilt(path: Path, *rest: Any, **options: Any) -> Reduced:
+        """Spoil the file that was chosen, as if it had passed on the texts to choose on by luck alone."""
+        shift_bias(path, 100)
+        return plain(path, *rest, **options)
 
-    monkeypatch.setattr(search.Searcher, "file", spoilt)
+    monkeypatch.setattr(exporting, "verify_reduced", spoilt)
     report = export(tiny_run, tmp_path / "onnx", quantize="static")
     assert report.int8
     assert report.int8.verdict == "fails"
     assert len(report.int8.flips) > 3
-    assert "failed on the texts that report" in report.failed
+    assert "failed on the other half of the held-out texts" in report.failed
     assert not (tmp_path / "onnx/model_quantized.onnx").exists()
     assert report.int8.flips[0].found in (tmp_path / "onnx/parity.html").read_text()
 
 
-def test_an_operator_that_int8_spoils_is_rescued(
+def test_an_operator_that_int8_spoils_falls_back(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain, victim = search.write_quantized, "/bert/encoder/layer.0/output/dense/MatMul"
+    plain, victim = making.write_quantized, "/bert/encoder/layer.0/output/dense/MatMul"
 
-    def hurting(base: Path, target: Path, scheme: Scheme, calibration: Calibration, **options: bool) -> None:
+    def hurting(base: Path, target: Path, scheme: Scheme, fitted: Fitted, **options: bool) -> None:
         """Quantise, and spoil the scale of one operator's weights, unless it is treated otherwise."""
-        plain(base, target, scheme, calibration, **options)
+        plain(base, target, scheme, fitted, **options)
         proto = onnx.load(str(target))
         spoilt = [tensor for tensor in proto.graph.initializer if tensor.name == f"{victim}/weight/scale"]
-        if victim not in scheme.rescued_nodes:
+        if victim not in scheme.fallback_nodes:
             for tensor in spoilt:
                 tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * -50, tensor.name))
             onnx.save(proto, str(target))
 
-    monkeypatch.setattr(search, "write_quantized", hurting)
+    for module in (making, ranking):
+        monkeypatch.setattr(module, "write_quantized", hurting)
     report = export(tiny_run, tmp_path / "onnx", quantize="fast")
     assert report.int8
     assert report.search
     assert report.search.ranking[0].node == victim
     assert report.search.ranking[0].rms_logit_error > 5 * report.search.ranking[1].rms_logit_error
     assert [one.verdict for one in report.search.candidates] == ["fails", "passes"]
-    assert report.int8.quantization["rescued_nodes"] == [victim]
+    assert report.int8.quantization.fallback_nodes == (victim,)
     assert report.search.chosen == "static-outliers-x1"
 
 
 def test_a_form_that_fails_on_the_other_texts_gives_way_to_the_next(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = search.Searcher.file
+    plain = exporting.verify_reduced
 
-    def spoilt(searcher: search.Searcher, name: str) -> Path:
-        path = plain(searcher, name)
-        if name == "static" and any(one.name == name for one in searcher.candidates):
+    def spoilt(path: Path, quantization: Quantization, **options: Any) -> Reduced:
+        if quantization.name == "static":
             shift_bias(path, 100)
-        return path
+        return plain(path, quantization, **options)
 
-    monkeypatch.setattr(search.Searcher, "file", spoilt)
+    monkeypatch.setattr(exporting, "verify_reduced", spoilt)
     report = export(tiny_run, tmp_path / "onnx", search_budget_sec=0)
     assert report.search and report.int8
     assert report.search.rejected == ["static"]
-    assert report.search.chosen == report.int8.quantization["name"] == "static-outliers-x1"
+    assert report.search.chosen == report.int8.quantization.name == "static-outliers-x1"
     assert not report.failed
-    assert "rejected   failed on the texts that report: static" in report.to_text()
-    assert "static failed on the texts that report" in (tmp_path / "onnx/parity.html").read_text()
+    assert "rejected   failed on the other half of the held-out texts: static" in report.to_text()
+    assert "static failed on the other half of the held-out texts" in (tmp_path / "onnx/parity.html").read_text()
 
 
 def test_the_search_times_what_passes_and_takes_the_fastest(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(race, "MAX_ROUNDS", 3)
+    monkeypatch.setattr(timing, "MAX_ROUNDS", 3)
     report = export(tiny_run, tmp_path / "onnx", search_budget_sec=10**6)
     assert report.search
     by_name = {one.name: one for one in report.search.candidates}
@@ -275,13 +275,13 @@ def test_without_a_budget_the_first_form_that_passes_is_taken_and_the_page_says_
     assert report.int8.verdict == "passes"
     page = (tmp_path / "onnx/parity.html").read_text()
     assert "Nothing was timed" in page
-    assert "the first form that passes" in page
+    assert "the first candidate that passes" in page
 
 
 def test_none_makes_fp32_alone_and_is_no_failure(tiny_run: Path, tmp_path: Path) -> None:
     report = export(tiny_run, tmp_path / "onnx", quantize="none")
     assert (report.int8, report.search, report.failed) == (None, None, "")
-    assert "model.onnx (fp32) is what to use" in (tmp_path / "onnx/parity.html").read_text()
+    assert "Use model.onnx (fp32)" in (tmp_path / "onnx/parity.html").read_text()
     assert not (tmp_path / "onnx/model_quantized.onnx").exists()
 
 
@@ -289,9 +289,9 @@ def test_none_makes_fp32_alone_and_is_no_failure(tiny_run: Path, tmp_path: Path)
 def test_a_target_decides_where_weights_are_safe(tiny_run: Path, tmp_path: Path, target: str, safe: bool) -> None:
     report = export(tiny_run, tmp_path / "onnx", quantize="static", target=target)
     assert report.int8
-    assert report.int8.quantization["target"] == target
-    assert ("avx2" in report.int8.quantization["safe_on"]) is safe
-    assert (report.int8.quantization["safe_setting"] is None) is safe
+    assert report.int8.quantization.target == target
+    assert ("avx2" in (report.int8.quantization.safe_on or ())) is safe
+    assert (report.int8.quantization.safe_setting is None) is safe
 
 
 def test_half_precision_for_a_gpu_passes_the_same_gate(tiny_run: Path, tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_half_precision_for_a_gpu_passes_the_same_gate(tiny_run: Path, tmp_path:
     assert model.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     predictor = Predictor(tmp_path / "onnx")
     assert predictor.path.name == "model_fp16.onnx"
-    assert predictor.manifest.is_fp16
+    assert predictor.manifest.quantization.kind == "fp16"
     texts = ["The movie was great!", "The plot was awful!"]
     np.testing.assert_allclose(
         predictor.logits(texts), Predictor(tmp_path / "onnx/model.onnx").logits(texts), atol=0.02

@@ -153,7 +153,7 @@ PROBE = {"text": "a", "logits": [0.5, 1], "reference": [0.5, 1.0], "best": "yes"
         ("quantization", ["int8"], "quantization is a list"),
         ("quantization", {"scheme": 8}, "scheme is 8"),
         ("quantization", {"safe_on": "any"}, "safe_on is 'any', expected a list"),
-        ("quantization", {"safe_on": [["any"]]}, "an instruction set of safe_on is a list"),
+        ("quantization", {"safe_on": [["any"]]}, "one of safe_on is a list"),
         ("quantization", {"safe_setting": {}}, "safe_setting is an object"),
         ("quantization", {"gate": 0.99}, "gate is 0.99, expected an object"),
         ("quantization", {"gate": {"min_agreement": "0.99"}}, "min_agreement of the gate is '0.99'"),

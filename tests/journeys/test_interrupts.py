@@ -153,7 +153,7 @@ ftx.__main__.main()
     [
         pytest.param("SIGINT import optimum", marks=pytest.mark.slow),
         "SIGINT open .onnx.partial/model.onnx",
-        "SIGINT shutil.rmtree .onnx.partial/search",
+        "SIGINT shutil.rmtree .search",
         "SIGTERM open parity.html",
     ],
 )

@@ -18,6 +18,7 @@ from ftx import Predictor
 from ftx.cli import ftx
 from ftx.errors import DataError, OnnxFileError
 from ftx.machine import MAX_THREADS
+from ftx.quantization import Quantization
 from ftx.runtime import PredictSettings, verify
 from ftx.runtime.graphs import Graphs
 from ftx.runtime.tokenization import explained
@@ -170,7 +171,7 @@ def test_a_call_may_set_its_batch_size(words: Words, monkeypatch: pytest.MonkeyP
                 ask(TEXTS, batch_size=0)
         with pytest.raises(AttributeError):
             predictor.batch_size = 1  # type: ignore[misc]
-    with Predictor(words(quantization={"scheme": "unknown", "safe_on": ["any"]}), invariant=True) as predictor:
+    with Predictor(words(quantization=Quantization(safe_on=("any",))), invariant=True) as predictor:
         sizes.clear()
         predictor(TEXTS, batch_size=8)
         assert sizes == [1, 1, 1]

@@ -11,8 +11,8 @@ from ftx import Predictor, machine
 from ftx.cli import ftx
 from ftx.errors import OnnxFileError
 from ftx.manifest import Manifest, Probe, write_manifest
+from ftx.quantization import EXACT_SETTING, Quantization
 from ftx.runtime.exact_kernel import NOTICE
-from ftx.runtime.session import EXACT_SETTING
 
 EVERYWHERE = list(machine.INSTRUCTION_SETS)
 VNNI = ["avx512_vnni", "avx_vnni", "amx_int8", "arm64"]
@@ -57,7 +57,7 @@ def save(path: Path, quantization: dict[str, Any] | None) -> Path:
         id2label={0: "negative", 1: "positive"},
         max_length=16,
         input_names=("input_ids",),
-        quantization=quantization,
+        quantization=Quantization.from_dict(quantization),
         probes=(Probe(text="good", logits=(-1.0, 1.0), reference=(-1.0, 1.0)),),
     )
     write_manifest(path, manifest, tokenizer.to_str())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ftx import Predictor
 from ftx.cli import ftx
 from ftx.manifest import Manifest, write_manifest
+from ftx.quantization import Quantization
 from ftx.runtime.model_file import describe
 
 TEXT = "The movie was great!"
@@ -39,7 +40,7 @@ def told(source: Path, folder: Path, quantization: dict[str, Any], parity: dict[
     """The file with a manifest."""
     path = Path(shutil.copy(source, folder / "model.onnx"))
     manifest, tokenizer_json = describe(source)
-    values = {**vars(manifest), "quantization": quantization, "parity": parity or {}}
+    values = {**vars(manifest), "quantization": Quantization.from_dict(quantization), "parity": parity or {}}
     write_manifest(path, Manifest(**values), tokenizer_json)
     return path
 

@@ -20,8 +20,8 @@ def test_the_same_logits_agree_wholly() -> None:
     parity = compare_logits(REFERENCE, REFERENCE, HELD_OUT, MANIFEST, 32)
     assert (parity.max_abs_logit_diff, parity.flips, parity.label_agreement) == (0, 0, 1)
     assert parity.accuracy == parity.reference_accuracy == 0.75
-    assert parity.same_numbers()
-    assert parity.same_answers(Gate())
+    assert parity.passes_fp32()
+    assert parity.passes(Gate())
 
 
 def test_a_flip_is_counted_though_accuracy_rises() -> None:
@@ -31,18 +31,18 @@ def test_a_flip_is_counted_though_accuracy_rises() -> None:
     assert (parity.flips, parity.label_agreement, parity.accuracy) == (1, 0.75, 1.0)
     assert parity.max_abs_logit_diff == 1
     assert parity.max_abs_prob_diff == pytest.approx(1 / (1 + np.exp(-1)) - 1 / (1 + np.exp(1)), abs=1e-6)
-    assert not parity.same_numbers()
-    assert not parity.same_answers(Gate())
-    assert not parity.nearly_same_answers(Gate())
+    assert not parity.passes_fp32()
+    assert not parity.passes(Gate())
+    assert not parity.is_near(Gate())
 
 
 def test_not_a_number_never_passes() -> None:
     logits = REFERENCE.copy()
     logits[0] = np.nan
     parity = compare_logits(logits, REFERENCE, HELD_OUT, MANIFEST, 32)
-    assert not parity.same_numbers()
-    assert not parity.same_answers(Gate(min_agreement=0.5))
-    assert not parity.nearly_same_answers(Gate(min_agreement=0.5))
+    assert not parity.passes_fp32()
+    assert not parity.passes(Gate(min_agreement=0.5))
+    assert not parity.is_near(Gate(min_agreement=0.5))
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_the_gate(agreement: float, accuracy: float, passes: bool, near: bool) -
         reference_accuracy=0.86,
         accuracy_loss_interval=(0.86 - accuracy - 0.001, 0.86 - accuracy + 0.001),
     )
-    assert parity.same_answers(Gate()) is passes
-    assert parity.nearly_same_answers(Gate()) is near
-    assert parity.same_answers(Gate(min_agreement=0.98, max_accuracy_loss=0.1))
+    assert parity.passes(Gate()) is passes
+    assert parity.is_near(Gate()) is near
+    assert parity.passes(Gate(min_agreement=0.98, max_accuracy_loss=0.1))
 
 
 def test_a_loss_that_chance_explains_is_near_the_gate() -> None:
@@ -84,8 +84,8 @@ def test_a_loss_that_chance_explains_is_near_the_gate() -> None:
     for logits, explained in ((two, True), (ten, False)):
         parity = compare_logits(logits, reference, held_out, MANIFEST, 32)
         assert parity.accuracy_loss > 0.003
-        assert not parity.same_answers(Gate(min_agreement=0.9))
-        assert parity.nearly_same_answers(Gate(min_agreement=0.9)) is explained
+        assert not parity.passes(Gate(min_agreement=0.9))
+        assert parity.is_near(Gate(min_agreement=0.9)) is explained
 
 
 def test_the_paired_interval_is_agresti_and_mins() -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from ftx import Predictor
 from ftx.errors import ModelError
-from ftx.export.exporting import describe
 from ftx.export.graph.convert import export_graph
 from ftx.export.parity.reference import Reference
+from ftx.export.sealing import describe_fp32
 
 # The tiny model has 64 positions, and its tokenizer a limit of 32.
 LONG = ["great " * 100 + "bad " * 100, "The plot was awful!"]
@@ -94,4 +94,4 @@ def test_metrics_that_can_not_be_read_are_one_clear_line(checkpoint: Callable[..
     folder = checkpoint()
     folder.with_name("metrics.json").write_text(content)
     with pytest.raises(ModelError, match="can't be exported"):
-        describe(Reference(folder), folder)
+        describe_fp32(Reference(folder), folder)

@@ -17,7 +17,8 @@ from packaging.version import Version
 
 from ftx.export.parity.saturation import can_saturate, portability
 from ftx.machine import INSTRUCTION_SETS, cpu_flags
-from ftx.runtime.session import EXACT_SETTING, open_session
+from ftx.quantization import EXACT_SETTING
+from ftx.runtime.session import open_session
 
 MS = "com.microsoft"
 X86 = platform.machine().lower() in ("x86_64", "amd64")

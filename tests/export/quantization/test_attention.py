@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from ftx.export.graph.edit import drop_unused, sort_nodes
-from ftx.export.graph.fusion import FIRST
+from ftx.export.graph.fusion import FIRST_TOKEN
 from ftx.export.quantization.epilogue import rearrange, split_skips
 from ftx.export.quantization.scheme import SCHEMES
 from ftx.runtime.session import open_session
@@ -102,7 +102,7 @@ def attention(*followers: onnx.NodeProto, masked: bool = True, weights: type = n
         "scale": np.float32(0.05),
         "zero": np.uint8(120),
         "factors": random.uniform(0.5, 2, WIDTH).astype(np.float32),
-        FIRST: np.array([0]),
+        FIRST_TOKEN: np.array([0]),
     }
     mask = "mask" if masked else ""
     inputs = ["x", "weight", "bias", "scale", "steps", mask, "zero", "weight_zero"]
@@ -127,7 +127,7 @@ def attention(*followers: onnx.NodeProto, masked: bool = True, weights: type = n
     return helper.make_model(graph, opset_imports=OPSETS, ir_version=9), feed
 
 
-FIRST_TOKEN = helper.make_node("Gather", ["context", FIRST], ["first"], "first", axis=1)
+TAKES_FIRST = helper.make_node("Gather", ["context", FIRST_TOKEN], ["first"], "first", axis=1)
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ FIRST_TOKEN = helper.make_node("Gather", ["context", FIRST], ["first"], "first",
     "followers",
     [
         [],
-        [FIRST_TOKEN],
+        [TAKES_FIRST],
         [helper.make_node("Mul", ["context", "factors"], ["smooth"], "smooth")],
-        [FIRST_TOKEN, helper.make_node("Mul", ["first", "factors"], ["smooth"], "smooth")],
+        [TAKES_FIRST, helper.make_node("Mul", ["first", "factors"], ["smooth"], "smooth")],
     ],
     ids=["alone", "first token", "smoothed", "first token, smoothed"],
 )
@@ -164,7 +164,7 @@ def test_the_parts_of_attention_say_what_the_whole_says(
     assert kinds["MatMulIntegerToFloat"] == 3
     # Smoothing is in the value's scales; only the mask is multiplied, to be 0 or what hides padding.
     assert kinds["Mul"] == (2 if "mask" in feed else 0)
-    assert kinds["Gather"] == (FIRST_TOKEN in followers)
+    assert kinds["Gather"] == (TAKES_FIRST in followers)
 
 
 def test_factors_that_something_else_passes_by_stay() -> None:

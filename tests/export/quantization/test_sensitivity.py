@@ -59,7 +59,7 @@ def test_a_ranked_operators_error_is_that_of_a_model_with_it_alone_quantised(gra
     switched = Switched(graphs.optimised, graphs.write(SCHEME, rearrange=False), graphs.batches, len(TEXTS))
     ranking = switched.rank()
     others = tuple(entry.node for entry in ranking[1:])
-    alone = graphs.write(replace(SCHEME, name="alone", rescued_nodes=others))
+    alone = graphs.write(replace(SCHEME, name="alone", fallback_nodes=others))
     logits = [graphs.batches.logits(open_session(path), 16) for path in (alone, graphs.optimised)]
     assert np.sqrt(np.mean((logits[0] - logits[1]) ** 2)) == pytest.approx(ranking[0].rms_logit_error, rel=0.01)
 
@@ -83,5 +83,5 @@ def test_a_graph_with_nothing_quantised_is_said_so(graphs: Graphs) -> None:
     everything = tuple(node.name for node in onnx.load(str(graphs.optimised)).graph.node)
     target = graphs.folder / "none.onnx"
     with pytest.raises(ModelError, match="no operator"):
-        write_quantized(graphs.optimised, target, replace(SCHEME, rescued_nodes=everything), graphs.calibration)
+        write_quantized(graphs.optimised, target, replace(SCHEME, fallback_nodes=everything), graphs.fitted)
     assert not Path(target).exists()

@@ -71,7 +71,7 @@ def test_operators_are_rescued_as_asked(graphs: Graphs) -> None:
     assert Counter(linear.kind for linear in found) == {"Attention": 2, "MatMul": 6}
     first, second = [linear.node for linear in found if linear.kind == "MatMul"][:2]
     for rescue, expected in (("fp32", "MatMul"), ("blockwise", "MatMulNBits"), ("outliers", "MatMulIntegerToFloat")):
-        scheme = replace(SCHEMES["static"], name=rescue, rescue=rescue, rescued_nodes=(first, second))
+        scheme = replace(SCHEMES["static"], name=rescue, fallback=rescue, fallback_nodes=(first, second))
         nodes = {
             node.name.removesuffix("/int8"): node.op_type for node in onnx.load(str(graphs.write(scheme))).graph.node
         }
@@ -94,7 +94,7 @@ def test_large_embedding_tables_are_int8_row_by_row(graphs: Graphs, monkeypatch:
 
 
 def test_calibration_sees_real_tokens_only(graphs: Graphs) -> None:
-    observed = graphs.calibration.observed
+    observed = graphs.fitted.observed
     assert set(observed) == {linear.activation for linear in linears(onnx.load(str(graphs.optimised)).graph)}
     for found in observed.values():
         assert (found.low <= found.high).all()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ftx.export.parity.gate import Gate, Parity
-from ftx.export.search.candidate import Candidate, choose, judge, mark_front
+from ftx.export.search.candidate import Candidate, choose, mark_front, verdict
 from ftx.export.search.timing import Speed
 
 PARITY = Parity(
@@ -101,16 +101,16 @@ def test_the_front_holds_what_nothing_beats() -> None:
     assert marked == {"best": True, "slower": False, "smaller": True, "untimed": False}
 
 
-@pytest.mark.parametrize(("flips", "verdict"), [(None, "passes"), (5, "passes"), (6, "near"), (11, "fails")])
-def test_labels_that_hang_on_batch_mates_count(flips: int | None, verdict: str) -> None:
-    assert judge(PARITY, PARITY, 0.999, flips, Gate()) == verdict
+@pytest.mark.parametrize(("flips", "expected"), [(None, "passes"), (5, "passes"), (6, "near"), (11, "fails")])
+def test_labels_that_depend_on_batch_composition_count(flips: int | None, expected: str) -> None:
+    assert verdict(PARITY, PARITY, 0.999, flips, Gate()) == expected
     alone = replace(PARITY, label_agreement=0.98)
-    assert judge(PARITY, alone, 0.999, flips, Gate()) == "fails"
+    assert verdict(PARITY, alone, 0.999, flips, Gate()) == "fails"
 
 
 @pytest.mark.parametrize(
-    ("counted", "expected", "verdict"),
+    ("counted", "estimated", "expected"),
     [(0.992, 0.996, "passes"), (1.0, 0.994, "near"), (0.989, 0.999, "fails"), (1.0, 0.989, "fails")],
 )
-def test_what_is_expected_counts_more_than_what_flipped(counted: float, expected: float, verdict: str) -> None:
-    assert judge(replace(PARITY, label_agreement=counted), None, expected, None, Gate()) == verdict
+def test_estimated_agreement_counts_more_than_flips(counted: float, estimated: float, expected: str) -> None:
+    assert verdict(replace(PARITY, label_agreement=counted), None, estimated, None, Gate()) == expected

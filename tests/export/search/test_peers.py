@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from ftx.export.search import peers as peers_module
+from ftx.export.search.forms import Form
 from ftx.export.search.peers import optimum_preset, peers
 from ftx.runtime.model_file import describe
 from ftx.runtime.session import open_session
 from ftx.runtime.tokenization import Batch, encode, load_tokenizer, pad
 
-WITHOUT_OPENVINO = "OpenVINO is left out: install ftx-toolkit[peers]"
+WITHOUT_OPENVINO = "OpenVINO is skipped: install ftx-toolkit[peers]"
 # A process of its own: NNCF sends nothing where it sees pytest, and a library may print past sys.stdout.
 PROGRAM = """
 import os, socket, sys
@@ -54,7 +55,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def check_answers(found: list[peers_module.Peer], folder: Path, batches: list[Batch]) -> None:
+def check_answers(found: list[Form], folder: Path, batches: list[Batch]) -> None:
     """Each peer says nearly what fp32 says, and is no smaller than its weights in int8."""
     session = open_session(folder / "model.onnx")
     expected = np.concatenate([session.run(["logits"], batch)[0] for batch in batches])
@@ -96,14 +97,14 @@ def test_a_preset_leaves_its_file_alone_in_the_folder(tiny_export: Path, tmp_pat
     assert after == before
 
 
-def test_a_peer_that_cannot_be_made_is_named_and_left_out(
+def test_a_peer_that_cannot_be_made_is_reported_and_skipped(
     tiny_export: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peers_module, "find_spec", lambda module: None)
     monkeypatch.setattr(peers_module, "PRESETS", ("z80", "avx2"))
     assert [peer.name for peer in peers(tiny_export, tmp_path, [], 1)] == ["Optimum avx2"]
     refused, last = capsys.readouterr().err.splitlines()
-    assert refused.startswith("Optimum z80 is left out: ")
+    assert refused.startswith("Optimum z80 is skipped: ")
     assert last == WITHOUT_OPENVINO
 
 

@@ -3,19 +3,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ftx.export.graph.convert import Graphs as Converted
+from ftx.export.graph.fusion import Fusion
 from ftx.export.parity.gate import Gate
 from ftx.export.parity.reference import Reference
+from ftx.export.parity.reference_set import ReferenceSet
 from ftx.export.quantization.scheme import SCHEMES, Scheme
+from ftx.export.search import judging, making, timing
 from ftx.export.search import search as search_module
-from ftx.export.search import timing as race_module
 from ftx.export.search.budget import Budget
+from ftx.export.search.candidate import Candidate
+from ftx.export.search.forms import Form
+from ftx.export.search.making import Maker
 from ftx.export.search.search import Searcher
 from ftx.heldout import HeldOut
+from ftx.runtime.model_file import describe
 from tests.export.conftest import TEXTS, Graphs
 
 # From a machine that takes no time to one that takes two minutes for each look at the clock.
@@ -42,26 +50,27 @@ def reference_logits(graphs: Graphs) -> NDArray[np.float32]:
 def make_searcher(
     graphs: Graphs, tmp_path: Path, reference_logits: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Searcher]]:
-    monkeypatch.setattr(race_module, "MAX_ROUNDS", 3)
-    monkeypatch.setattr(search_module, "calibrate", lambda path, batches: graphs.calibration.observed)
+    monkeypatch.setattr(timing, "MAX_ROUNDS", 3)
+    monkeypatch.setattr(making, "calibrate", lambda path, batches: graphs.fitted.observed)
     made = []
 
     def make(budget_sec: float = 0, step_sec: float = 0, min_agreement: float = 0.995) -> Searcher:
         work = tmp_path / str(len(made))
         work.mkdir()
         labels = ["positive" if row.argmax() else "negative" for row in reference_logits]
-        made.append(
-            Searcher(
-                graphs.plain,
-                graphs.optimised,
-                work,
-                held_out=HeldOut(texts=[*TEXTS], labels=[*labels]),
-                reference_logits=reference_logits,
-                gate=Gate(min_agreement=min_agreement),
-                target="vnni",
-                budget=Budget(budget_sec, Clock(step_sec)),
-            )
+        reference = ReferenceSet(
+            held_out=HeldOut(texts=[*TEXTS], labels=[*labels]),
+            logits=reference_logits,
+            manifest=describe(graphs.plain)[0],
         )
+        converted = Converted(
+            plain=graphs.plain,
+            optimised=graphs.optimised,
+            fusion=Fusion(found={}, expected={}, first_token_nodes=0),
+        )
+        maker = Maker(converted, work, reference, "vnni")
+        gate, budget = Gate(min_agreement=min_agreement), Budget(budget_sec, Clock(step_sec))
+        made.append(Searcher(maker, reference, gate, budget))
         return made[-1]
 
     yield make
@@ -69,16 +78,13 @@ def make_searcher(
 
 def spoil(monkeypatch: pytest.MonkeyPatch, fails: Callable[[Scheme], bool]) -> None:
     """Make forms fail, as on a model that int8 spoils."""
-    plain = Searcher.add
+    plain = search_module.judge
 
-    def add(searcher: Searcher, name: str, kind: str, *rest: object, **options: object) -> object:
-        candidate = plain(searcher, name, kind, *rest, **options)  # type: ignore[arg-type]
-        if kind == "int8" and fails(searcher.schemes[name]):
-            candidate = replace(candidate, verdict="fails")
-            searcher.candidates[-1] = candidate
-        return candidate
+    def judge(form: Form, *rest: Any) -> Candidate:
+        candidate = plain(form, *rest)
+        return replace(candidate, verdict="fails") if form.scheme and fails(form.scheme) else candidate
 
-    monkeypatch.setattr(Searcher, "add", add)
+    monkeypatch.setattr(search_module, "judge", judge)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +118,7 @@ def test_only_after_all_forms_were_tried_none_passes(
 def test_what_is_near_is_chosen_by_agreement_whatever_the_budget(
     make_searcher: Callable[..., Searcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ftx.export.search import candidate
-
-    monkeypatch.setattr(search_module, "judge", lambda *figures: "near")
-    assert candidate.judge is not search_module.judge
+    monkeypatch.setattr(judging, "verdict", lambda *figures: "near")
     found = [make_searcher(sec, step).search("auto") for sec in (0, 600) for step in (0.0, 120.0)]
     [chosen] = {search.chosen for search in found}
     best = max(found[0].forms, key=lambda form: form.expected_agreement)
@@ -133,7 +136,7 @@ def test_the_budget_buys_other_forms_and_a_race(make_searcher: Callable[..., Sea
     nothing = make_searcher(0, 1.0).search("auto")
     assert [one.name for one in nothing.candidates] == ["static"]
     assert (nothing.baseline, nothing.candidates[0].speed) == (None, None)
-    assert "the first form that passes" in nothing.choice
+    assert "the first candidate that passes" in nothing.choice
     everything = make_searcher(600, 0.0).search("auto")
     assert len(everything.forms) == 4 + len(SCHEMES) - 1
     assert everything.baseline == "Optimum avx512_vnni"
@@ -142,7 +145,7 @@ def test_the_budget_buys_other_forms_and_a_race(make_searcher: Callable[..., Sea
     assert by_name[everything.baseline].speed.score == 1
     for one in everything.candidates:
         assert bool(one.speed) == (one.kind != "int8" or one.verdict == "passes")
-    assert "beside Optimum avx512_vnni" in everything.choice
+    assert "timed against Optimum avx512_vnni" in everything.choice
 
 
 def test_without_other_toolkits_fp32_is_the_baseline_and_said_to_be(
@@ -151,9 +154,9 @@ def test_without_other_toolkits_fp32_is_the_baseline_and_said_to_be(
     monkeypatch.setattr("ftx.export.search.peers.PRESETS", ("z80",))
     search = make_searcher(600, 0.0).search("auto")
     assert search.baseline == "fp32"
-    assert "beside fp32" in search.choice
+    assert "timed against fp32" in search.choice
     said = capsys.readouterr().err
-    assert "Optimum z80 is left out" in said
+    assert "Optimum z80 is skipped" in said
     assert "OpenVINO" not in said, "nobody asked for a comparison"
 
 
@@ -173,34 +176,34 @@ def test_a_ranking_that_takes_too_long_waits_until_it_is_needed(
     search = searcher.search("auto")
     assert search.chosen
     assert search.ranking == []
-    spoil(monkeypatch, lambda scheme: scheme.rescue != "outliers" or not scheme.rescued_nodes)
+    spoil(monkeypatch, lambda scheme: scheme.fallback != "outliers" or not scheme.fallback_nodes)
     searcher.candidates = [replace(one, verdict="fails") if one.kind == "int8" else one for one in searcher.candidates]
     searcher.find()
-    assert searcher.ranking
+    assert searcher.ranker.ranking
     assert searcher.one_passes()
 
 
-def test_the_search_goes_on_without_what_failed_on_other_text(make_searcher: Callable[..., Searcher]) -> None:
+def test_the_search_resumes_without_what_failed_on_other_text(make_searcher: Callable[..., Searcher]) -> None:
     searcher = make_searcher()
     names = [searcher.search("auto").chosen]
     for _ in range(3):
-        names.append(searcher.search_on().chosen)
+        names.append(searcher.resume().chosen)
     assert names == ["static", "static-outliers-x1", "static-outliers-x2", "static-outliers-x4"]
-    while chosen := searcher.search_on().chosen:
+    while chosen := searcher.resume().chosen:
         names.append(chosen)
     assert {*names} == {form.name for form in searcher.candidates if form.verdict != "fails"}
     assert len(names) == len({*names})
 
 
-def test_a_form_that_the_architecture_has_no_operators_for_is_left_out(
+def test_a_form_that_the_architecture_has_no_operators_for_is_skipped(
     make_searcher: Callable[..., Searcher], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ftx.errors import ModelError
 
-    def refuse(searcher: Searcher, scheme: Scheme) -> None:
+    def refuse(maker: Maker, scheme: Scheme) -> Form:
         raise ModelError(f"this architecture has no operator for {scheme.name} int8")
 
-    monkeypatch.setattr(Searcher, "try_scheme", refuse)
+    monkeypatch.setattr(Maker, "int8", refuse)
     search = make_searcher(600).search("auto")
     assert (search.chosen, search.forms) == (None, [])
-    assert "static is left out: this architecture" in capsys.readouterr().err
+    assert "static is skipped: this architecture" in capsys.readouterr().err

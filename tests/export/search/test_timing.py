@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ftx.export.search import timing as race_module
+from ftx import turns
+from ftx.export.search import timing
 from ftx.export.search.budget import Budget
 from ftx.export.search.timing import Run, race
 from ftx.runtime.tokenization import Batch
@@ -26,7 +27,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(race_module, "time", clock)
+    monkeypatch.setattr(turns, "time", clock)
     return clock
 
 
@@ -64,6 +65,6 @@ def test_one_alone_is_as_fast_as_itself(graphs: Graphs, clock: Clock) -> None:
 def test_no_more_rounds_are_run_than_tell_something(
     graphs: Graphs, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(race_module, "MAX_ROUNDS", 5)
+    monkeypatch.setattr(timing, "MAX_ROUNDS", 5)
     [found] = race({"one": working(clock, 0.001, [], "one")}, graphs.batches, Budget(1e9, clock.perf_counter)).values()
     assert found.rounds == 5

@@ -1,7 +1,7 @@
-"""Estimate agreement from margins: the share of much more text like this that would keep its label.
+"""Estimate label agreement on much more text like this, from margins.
 
 Counting flips is a coarse measure: of 600 texts two or six may flip by chance. A flip needs an error larger than the
-text's margin, so every text's margin and every text's error carry information.
+text's margin, so the margins and errors of all texts carry information.
 """
 
 from __future__ import annotations
@@ -11,40 +11,39 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.export.parity.gate import same
+from ftx.export.parity.gate import same_predictions
 from ftx.manifest import Manifest
 from ftx.runtime.heads import DEFAULT_THRESHOLD
 
-__all__ = ["expected_agreement"]
+__all__ = ["estimate_agreement"]
 
-# Errors are taken from the texts with the smallest margins, where they are largest and where they matter.
+# Errors are taken from the texts with the smallest margins, where they are largest and matter most.
 NEAREST_SHARE, MIN_NEAREST = 0.25, 50
-# Where as many flips as were counted, or more, would be rarer than this under the estimate, the count is believed.
+# If so many flips or more have a smaller probability than this under the estimate, the count is used instead.
 IMPLAUSIBLE = 0.05
-# Texts that are estimated at once, which bounds memory: texts x errors x labels floats.
+# Texts at a time, to bound memory: texts x errors x labels floats.
 CHUNK = 32
 
 
-def expected_agreement(logits: NDArray[np.float32], reference_logits: NDArray[np.float32], manifest: Manifest) -> float:
-    """Estimate the share of texts that get the same answer.
+def estimate_agreement(logits: NDArray[np.float32], reference_logits: NDArray[np.float32], manifest: Manifest) -> float:
+    """Estimate the share of texts that keep their label.
 
-    Each text is tried with the errors of others: the changes of all logits of the quarter of the texts with the
-    smallest margins, each with both signs; the estimate is the share of trials in which it keeps its label, whichever
-    label it might flip to. This takes errors to be independent of the text. Where the flips that were counted show that
-    they are not (a Poisson tail below 5 %), the counted share is given instead; likewise for regression, which has no
-    margins.
+    Each text is combined with the errors of others: the logit changes of the quarter of the texts with the smallest
+    margins, each with both signs. The estimate is the share of combinations in which the text keeps its label. This
+    assumes that errors are independent of the text. Where the counted flips show that they are not (a Poisson tail
+    below 5 %), the counted share is given instead; likewise for regression, which has no margins.
 
     Args:
         logits: The file's. *Shape:* `(num_texts, num_labels)`.
         reference_logits: PyTorch's, of the same shape.
-        manifest: The head.
+        manifest: The head and the labels.
 
     Returns:
-        A share from 0 to 1; 0 where a logit is not finite.
+        A share from 0 to 1; 0 if a logit is not finite.
     """
     if not np.isfinite(logits).all():
         return 0.0
-    kept = same(logits, reference_logits, manifest)
+    kept = same_predictions(logits, reference_logits, manifest)
     counted = float(kept.mean())
     if manifest.problem_type == "regression":
         return counted
@@ -84,18 +83,18 @@ def several_labels(logits: NDArray[np.float32], reference_logits: NDArray[np.flo
 
 
 def stays_on_its_side(margin: NDArray[np.float32], error: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Estimate each text's probability to stay on its side. *Shape of each:* `(num_texts,)`."""
+    """Estimate each text's probability of staying on its side of the threshold. *Shape of each:* `(num_texts,)`."""
     near = error[nearest(margin)]
     both = np.sort(np.concatenate([near, -near]))
     return np.asarray(1 - np.searchsorted(both, -margin) / len(both))
 
 
 def nearest(margin: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Choose the rows with the smallest margins."""
+    """Give the rows with the smallest margins."""
     return np.argsort(margin, kind="stable")[: max(MIN_NEAREST, int(len(margin) * NEAREST_SHARE))]
 
 
 def poisson_tail(count: int, mean: float) -> float:
-    """Compute the probability of `count` events or more where `mean` are expected."""
+    """Compute the probability of at least `count` events where `mean` are expected."""
     below = sum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(count)) if mean > 0 else 1.0
     return max(0.0, 1 - below)

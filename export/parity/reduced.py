@@ -1,0 +1,66 @@
+"""The smaller file, int8 or fp16, verified on held-out texts that played no part in choosing it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from ftx.export.parity.flips import Flip, find_flips
+from ftx.export.parity.gate import Gate, Parity, largest_prob_diff
+from ftx.export.parity.measure import BatchInvariance, Proof, measure
+from ftx.export.parity.reference_set import ReferenceSet
+from ftx.quantization import Quantization
+
+__all__ = ["Reduced", "verify_reduced"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduced:
+    """The smaller file, as measured on the texts to report on.
+
+    Attributes:
+        file: Its name in the folder.
+        quantization: How it was made, on which CPUs it is exact, and the gate that it was held to.
+        parity: Against PyTorch, at each batch size.
+        batch_invariance: Alone, batched, and padded.
+        verdict: By the gate: `passes`, `near` or `fails`.
+        flips: The texts whose label changes.
+        prob_diffs: Each text's largest |Δp|, ascending.
+    """
+
+    file: str
+    quantization: Quantization
+    parity: list[Parity]
+    batch_invariance: BatchInvariance
+    verdict: str
+    flips: list[Flip]
+    prob_diffs: list[float]
+
+    @property
+    def proof(self) -> Proof:
+        """Parity and batch invariance together."""
+        return Proof(parity=self.parity, batch_invariance=self.batch_invariance)
+
+
+def verify_reduced(path: Path, quantization: Quantization, reporting: ReferenceSet, gate: Gate) -> Reduced:
+    """Measure the smaller file and judge it by a gate.
+
+    Args:
+        path: The file.
+        quantization: How it was made.
+        reporting: Texts that played no part in choosing it.
+        gate: The limits.
+    """
+    proof, logits = measure(path, reporting)
+    verdict = proof.verdict(gate)
+    print(f"On {len(reporting)} other held-out texts: {proof.worst.to_text()}: {verdict}", file=sys.stderr)
+    return Reduced(
+        file=path.name,
+        quantization=replace(quantization, gate=asdict(gate)),
+        parity=proof.parity,
+        batch_invariance=proof.batch_invariance,
+        verdict=verdict,
+        flips=find_flips(logits, reporting),
+        prob_diffs=sorted(map(float, largest_prob_diff(logits, reporting.logits, reporting.manifest))),
+    )

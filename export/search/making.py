@@ -1,0 +1,83 @@
+"""Write the forms of a model that are tried, and open them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ftx.export.graph.convert import Graphs
+from ftx.export.parity.batches import Batches
+from ftx.export.parity.reference_set import ReferenceSet
+from ftx.export.quantization.calibration import calibrate
+from ftx.export.quantization.fitted import Fitted
+from ftx.export.quantization.scheme import Scheme, for_target
+from ftx.export.quantization.write import write_quantized
+from ftx.export.search.forms import Form
+from ftx.export.search.peers import optimum_peers, peers
+from ftx.export.search.timing import Run
+from ftx.machine import usable_cores
+from ftx.runtime.session import open_session
+
+__all__ = ["Maker"]
+
+CALIBRATION_BATCHES = 300
+
+
+class Maker:
+    """Makes the forms of one model.
+
+    Args:
+        graphs: Its fp32 graphs.
+        work: An empty folder for the forms' files.
+        texts: Calibrate the activations.
+        target: The kind of CPU that the file is for.
+    """
+
+    def __init__(self, graphs: Graphs, work: Path, texts: ReferenceSet, target: str) -> None:
+        self.graphs, self.work, self.target = graphs, work, target
+        names = [node.name for node in open_session(graphs.optimised).get_inputs()]
+        self.batches = Batches(texts.held_out.texts, graphs.plain, names)
+        self.fitted = Fitted(calibrate(graphs.optimised, self.batches))
+
+    def path(self, name: str) -> Path:
+        """Name a form's file."""
+        return self.work / f"{name}.onnx"
+
+    def int8(self, scheme: Scheme) -> Form:
+        """Quantise the optimised graph.
+
+        Raises:
+            ModelError: The architecture has no operator for the scheme.
+        """
+        scheme, path = for_target(scheme, self.target), self.path(scheme.name)
+        write_quantized(self.graphs.optimised, path, scheme, self.fitted)
+        return Form(
+            name=scheme.name,
+            kind="int8",
+            size_bytes=path.stat().st_size,
+            run=open_run(path),
+            depends_on_batch=scheme.activations == "dynamic",
+            scheme=scheme,
+        )
+
+    def fp32(self) -> Iterator[Form]:
+        """Open the fp32 graphs."""
+        for name, path in (("fp32", self.graphs.plain), ("fp32, optimised graph", self.graphs.optimised)):
+            yield Form(name=name, kind="fp32", size_bytes=path.stat().st_size, run=open_run(path))
+
+    def peers(self, *, compare: bool) -> Iterator[Form]:
+        """Make other toolkits' models: Optimum's preset, which is the baseline of speeds; or all of them."""
+        folder = self.graphs.plain.parent
+        if not compare:
+            return islice(optimum_peers(folder, self.work, usable_cores()), 1)
+        calibration = self.batches.of(1, self.batches.spread(CALIBRATION_BATCHES))
+        return peers(folder, self.work, calibration, usable_cores())
+
+
+def open_run(path: Path) -> Run:
+    """Open a graph in onnxruntime."""
+    session = open_session(path)
+    return lambda batch: np.asarray(session.run(None, batch)[0])

@@ -1,0 +1,53 @@
+"""Time several things in one run: they take turns, so that whatever slows the machine for a while slows all of them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+__all__ = ["PAUSE_SEC", "announced", "elapsed_sec", "take_turns"]
+
+# Lets the previous one's threads come to rest: they spin for a while after a call.
+PAUSE_SEC = 0.05
+
+Name = TypeVar("Name", bound=Hashable)
+Result = TypeVar("Result")
+
+
+def take_turns(
+    runs: Mapping[Name, Callable[[int], Result]], rounds: Iterable[int], *, pause_sec: float = PAUSE_SEC
+) -> dict[Name, list[Result]]:
+    """Run each of these once a round, a different one first each time.
+
+    Args:
+        runs: What to run, by name; takes the number of the round.
+        rounds: The rounds' numbers, which decide who is first.
+        pause_sec: How long to wait before each turn.
+
+    Returns:
+        What each returned, round by round.
+    """
+    names = list(runs)
+    results: dict[Name, list[Result]] = {name: [] for name in names}
+    for number in rounds:
+        for step in range(len(names)):
+            name = names[(number + step) % len(names)]
+            time.sleep(pause_sec)
+            results[name].append(runs[name](number))
+    return results
+
+
+def announced(rounds: int) -> Iterator[int]:
+    """Count rounds, and report each on stderr as it begins."""
+    for number in range(rounds):
+        print(f"Round {number + 1} of {rounds}", file=sys.stderr)
+        yield number
+
+
+def elapsed_sec(action: Callable[[], object]) -> float:
+    """Time an action, in seconds."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from ftx import turns
+from ftx.turns import announced, elapsed_sec, take_turns
+
+
+class Clock:
+    """A clock that only moves when someone waits."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, sec: float) -> None:
+        self.now += sec
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(turns, "time", clock)
+    return clock
+
+
+def test_everyone_runs_once_a_round_and_another_first_each_time(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order: list[str] = []
+
+    def note(name: str, number: int) -> str:
+        order.append(name)
+        return f"{name}{number}"
+
+    runs = {name: lambda number, name=name: note(name, number) for name in "abc"}
+    assert take_turns(runs, announced(3), pause_sec=0.5) == {
+        "a": ["a0", "a1", "a2"],
+        "b": ["b0", "b1", "b2"],
+        "c": ["c0", "c1", "c2"],
+    }
+    assert "".join(order) == "abcbcacab"
+    assert clock.now == 9 * 0.5
+    assert capsys.readouterr().err == "Round 1 of 3\nRound 2 of 3\nRound 3 of 3\n"
+
+
+def test_elapsed_time_is_that_of_the_action(clock: Clock) -> None:
+    assert elapsed_sec(lambda: clock.sleep(2.5)) == 2.5

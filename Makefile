@@ -21,7 +21,7 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  Variables: RECIPE=$(RECIPE) RUN=$(RUN) PYTHON=$(PYTHON) JOBS=$(JOBS)"
 
-setup: $(READY)  ## Create .venv with every pinned package, and those of EXTRAS=ray,parquet,peers
+setup: $(READY)  ## Create .venv with every pinned package, and those of EXTRAS=ray,parquet,peers,clients
 	@$(if $(EXTRAS),$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[$(EXTRAS)]')
 
 # Written last: what an interrupted set-up left behind is cleared away by the next one.
@@ -68,7 +68,7 @@ $(OLDEST)/ready: pyproject.toml constraints-oldest.txt
 	@$(PYTHON) -m venv --clear $(OLDEST)
 	@$(OLDEST)/bin/python -m pip install -qq -c constraints-oldest.txt --upgrade pip
 	@$(OLDEST)/bin/python -m pip install -qq --no-compile -c constraints-oldest.txt \
-		-e '.[cpu,train,export,report,ray,parquet,peers,dev]'
+		-e '.[cpu,train,export,report,serve,ray,parquet,peers,clients,dev]'
 	@touch $@
 
 oldest: $(OLDEST)/ready  ## Run the tests on the oldest packages that pyproject.toml allows

@@ -1,4 +1,4 @@
-"""Fine-tune, export, quantise and run BERT text classifiers, each step verified on held-out text.
+"""Fine-tune, export, quantise and serve BERT text classifiers, each step verified on held-out text.
 
 The rooms: `ftx.finetune` (text and labels to a checkpoint), `ftx.export` (checkpoint to verified ONNX) and
 `ftx.runtime` (ONNX to predictions, without PyTorch).

@@ -10,11 +10,13 @@ ROOMS = ("ftx", "finetune", "export", "runtime", "bench")
 # What is no package says here what it is.
 OTHERS = {
     "benchmarks/": "Speed of training and of the runtime beside other toolkits.",
+    "deploy/": "Docker, Compose, systemd, Kubernetes and KServe.",
+    "docs/": "Training, export, prediction, serving, reliability, measurements, limits.",
     "tests/": "A folder for each room; journeys/ goes the whole way, faults/ breaks what can break.",
     "constraints.txt": "Every package, pinned; constraints-oldest.txt has the oldest versions that are tested.",
     ".ci/run": "The gate; .ci/busy COMMAND runs a command as on a slow, busy machine.",
 }
-COLUMN = 22
+COLUMN = 24
 
 
 def draw() -> str:

@@ -1,4 +1,4 @@
-"""Serve a classifier over HTTP: one file, many clients, in the dialects that they speak already."""
+"""Serve a classifier over HTTP, in the dialects that clients of other servers speak."""
 
 from __future__ import annotations
 

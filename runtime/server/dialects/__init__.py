@@ -1,1 +1,1 @@
-"""What clients speak: each module turns one dialect's requests into texts, and answers back into its shape."""
+"""Turn the requests of each dialect into texts, and answers into its responses."""

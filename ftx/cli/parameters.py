@@ -12,37 +12,27 @@ import click
 from ftx.machine import MAX_THREADS
 
 __all__ = [
-    "ABOVE_ZERO",
-    "ANY_TEXT",
-    "AT_LEAST_ONE",
-    "BATCH",
-    "CHARACTER",
-    "COUNT",
-    "DATA_SET",
-    "FILES",
-    "NAMES",
-    "PATH",
-    "SEED",
-    "SHARE",
-    "TEXT",
-    "THREADS",
-    "Finite",
-]
+    "ABOVE_ZERO", "ANY_TEXT", "AT_LEAST_ONE", "BATCH", "CHARACTER", "COUNT", "DATA_SET", "FILES", "NAMES", "PATH", "SEED",
+    "SHARE", "TEXT", "THREADS", "Finite",
+]  # fmt: skip
 
 MOST = 2**31 - 1  # the largest int32: onnxruntime, PyTorch and Arrow count with it
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]
-    """A string without NUL, which file names and C libraries don't allow; empty only where that is meaningful."""
+    """A string without NUL, which file names and C libraries don't allow; empty only where that is meaningful.
+
+    If `regular`, it may be a path, but not that of a pipe or a device.
+    """
 
     name = "text"
 
-    def __init__(self, *, empty: bool = False) -> None:
-        self.empty = empty
+    def __init__(self, *, empty: bool = False, regular: bool = False) -> None:
+        self.empty, self.regular = empty, regular
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Check a string."""
-        check(self, value, param, ctx, empty=self.empty)
+        check(self, value, param, ctx, empty=self.empty, regular=self.regular)
         return value
 
 
@@ -84,21 +74,8 @@ class AnyPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Check a path."""
-        check(self, value, param, ctx)
-        if self.regular and is_special(Path(value)):
-            self.fail(f"{str(value)!r} is a pipe or a device; expected a file, or a folder of files", param, ctx)
+        check(self, value, param, ctx, regular=self.regular)
         return super().convert(value, param, ctx)
-
-
-class DataSet(Text):
-    """The name of a data set, or the path of one."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Check a name."""
-        super().convert(value, param, ctx)
-        if is_special(Path(value)):
-            self.fail(f"{value!r} is a pipe or a device; expected a file, or a folder of files", param, ctx)
-        return value
 
 
 class Finite(click.FloatRange):
@@ -113,13 +90,16 @@ class Finite(click.FloatRange):
 
 
 def check(
-    kind: Any, value: Any, param: click.Parameter | None, ctx: click.Context | None, *, empty: bool = False
-) -> None:
-    """Reject an empty string and a NUL."""
+    kind: Any, value: Any, param: click.Parameter | None, ctx: click.Context | None,
+    *, empty: bool = False, regular: bool = False,
+) -> None:  # fmt: skip
+    """Reject an empty string, a NUL, and the path of what is not a regular file."""
     if not str(value) and not empty:
         kind.fail("it is empty: omit it, or give it a value", param, ctx)
     if "\0" in str(value):
         kind.fail("it has a NUL character", param, ctx)
+    if regular and is_special(Path(value)):
+        kind.fail(f"{str(value)!r} is a pipe or a device; expected a file, or a folder of files", param, ctx)
 
 
 def is_special(path: Path) -> bool:
@@ -133,7 +113,7 @@ def is_special(path: Path) -> bool:
 
 PATH = AnyPath()
 FILES = AnyPath(regular=True)
-DATA_SET = DataSet()
+DATA_SET = Text(regular=True)
 TEXT = Text()
 ANY_TEXT = Text(empty=True)
 CHARACTER = Character()

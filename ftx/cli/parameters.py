@@ -12,8 +12,8 @@ import click
 from ftx.machine import MAX_THREADS
 
 __all__ = [
-    "ABOVE_ZERO", "ANY_TEXT", "AT_LEAST_ONE", "BATCH", "CHARACTER", "COUNT", "DATA_SET", "FILES", "NAMES", "PATH", "SEED",
-    "SHARE", "TEXT", "THREADS", "Finite",
+    "ABOVE_ZERO", "ANY_TEXT", "AT_LEAST_ONE", "BATCH", "CHARACTER", "COUNT", "DATA_SET", "FILES", "NAMES", "PATH",
+    "SEED", "SHARE", "TEXT", "THREADS", "Finite",
 ]  # fmt: skip
 
 MOST = 2**31 - 1  # the largest int32: onnxruntime, PyTorch and Arrow count with it

@@ -9,61 +9,39 @@ from pathlib import Path
 
 import click
 
-from ftx.cli.parameters import FILES, PATH, TEXT, THREADS
+from ftx.cli import options
+from ftx.cli.parameters import AT_LEAST_ONE, PATH, TEXT, Finite
 from ftx.errors import require
 
 __all__ = ["serve"]
 
-SECONDS = click.FloatRange(min=0, max=1e6)
-SIZE = click.IntRange(min=1, max=2**31)
+SECONDS = Finite(0, 1e6)
+choice = options.choice
 
 
 @click.command(epilog="Example: ftx serve --onnx model.onnx --port 8080")
-@click.option(
-    "--onnx", type=FILES, required=True, help="The .onnx file, a folder with one, or a folder of several such."
-)
-@click.option("--host", type=TEXT, default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="Port; 0: any free one.")
+@options.onnx(help="The .onnx file, a folder with one, or a folder of several such.")
+@choice("--host", type=TEXT, default="127.0.0.1", help="Address to listen on.")
+@choice("--port", type=click.IntRange(0, 65535), default=8080, help="Port; 0: any free one.")
 @click.option("--uds", type=PATH, help="Listen on this Unix socket instead.")
-@click.option("--threads", type=THREADS, help="Cores for each model's batches.  [default: those of this process]")
-@click.option(
-    "--max-queue-sec",
-    type=SECONDS,
-    default=1.0,
-    show_default=True,
-    help="Refuse requests (429) whose predicted wait is longer.",
-)
-@click.option("--max-body", type=SIZE, default=2**22, show_default=True, help="Bytes of a request.")
-@click.option("--max-text-chars", type=SIZE, default=100_000, show_default=True, help="Characters of a text.")
-@click.option("--max-texts", type=SIZE, default=1024, show_default=True, help="Texts of a request.")
-@click.option(
+@options.threads(help="Cores for each model's batches.  [default: those of this process]")
+@choice("--max-queue-sec", type=SECONDS, default=1.0, help="Refuse requests (429) whose predicted wait is longer.")
+@choice("--max-body", type=AT_LEAST_ONE, default=2**22, help="Bytes of a request.")
+@choice("--max-text-chars", type=AT_LEAST_ONE, default=100_000, help="Characters of a text.")
+@choice("--max-texts", type=AT_LEAST_ONE, default=1024, help="Texts of a request.")
+@choice(
     "--drain-grace-sec",
     type=SECONDS,
     default=0.0,
-    show_default=True,
     help="After SIGTERM, accept for so long while not ready, until load balancers know.",
 )
-@click.option(
-    "--drain-sec", type=SECONDS, default=30.0, show_default=True, help="Then finish within so long what was accepted."
-)
+@choice("--drain-sec", type=SECONDS, default=30.0, help="Then finish within so long what was accepted.")
 @click.option("--token", type=TEXT, help="Require Authorization: Bearer TOKEN.  [default: FTX_TOKEN, if set]")
 @click.option("--allowed-host", type=TEXT, multiple=True, help="Serve only these values of the Host header.")
-@click.option(
-    "--long-text",
-    type=click.Choice(["truncate", "window"]),
-    default="truncate",
-    show_default=True,
-    help="Truncate a text that is longer than the model reads, or read it in windows.",
-)
-@click.option("--invariant", is_flag=True, help="Run each text alone where batch composition may matter.")
+@options.SETTINGS["long_text"]
+@options.SETTINGS["invariant"]
 @click.option("--allow-label-change", is_flag=True, help="Let a file with other labels replace the one that is served.")
-@click.option(
-    "--log-format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Of the log, on stderr.",
-)
+@choice("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of the log, on stderr.")
 @click.option("--log-texts", is_flag=True, help="Log texts that fail.")
 def serve(
     onnx: Path,

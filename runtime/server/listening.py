@@ -51,10 +51,10 @@ def listen(host: str, port: int, uds: Path | None) -> list[socket.socket]:
                     raise
         if not sockets:
             raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: what can't be a host's name
         for one in sockets:
             one.close()
-        reason = error.strerror or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(f"{host}:{port} can't be listened on: {reason}; choose another --host or --port") from error
     return sockets
 

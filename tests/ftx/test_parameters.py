@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from ftx.cli import ftx
-from ftx.cli.parameters import AnyPath, Character, DataSet, Finite, Names, Text
+from ftx.cli.parameters import AnyPath, Character, Finite, Names, Text
 from ftx.machine import MAX_THREADS
 
 HANG_SEC = 600
@@ -24,6 +24,8 @@ TEXTS = ["", "a\0b", LONG]
 # What a command takes, and judges by what comes of it.
 GOOD = {
     ("predict", "prefix", LONG),
+    ("serve", "allowed_host", LONG),
+    ("serve", "token", LONG),
     ("train", "learning_rate", str(10**40)),
     ("train", "weight_decay", str(10**40)),
 }
@@ -35,7 +37,7 @@ def bad_values(kind: Any, special: list[str]) -> list[str]:
         return NUMBERS
     if isinstance(kind, Character):
         return TEXTS
-    if isinstance(kind, (AnyPath, DataSet)):
+    if isinstance(kind, AnyPath) or getattr(kind, "regular", False):
         return [*TEXTS, *special]
     if isinstance(kind, Names):
         return [*TEXTS, "a,,b", ",", "a,a"]
@@ -69,6 +71,7 @@ def base(
         "export": {"--output": tmp_path / "onnx", "--quantize": "fast"},
         "verify": {"--onnx": tiny_export, "--against": tiny_run},
         "predict": {"--onnx": tiny_export, "--input": reviews, "--output": tmp_path / "out.csv"},
+        "serve": {"--onnx": tiny_export, "--port": 0},
         "bench": {"--onnx": tiny_export, "--against": tiny_run, "--rounds": 1, "--texts": 4},
         "inspect": {"--onnx": tiny_export},
     }

@@ -75,7 +75,7 @@ def printing(tiny_export: Path, tiny_run: Path, tmp_path: Path, reviews: Path) -
 
 
 def test_a_closed_output_is_an_error_in_every_command(printing: dict[str, list[str | Path]], tmp_path: Path) -> None:
-    assert {name.split()[0] for name in printing} >= set(ftx.commands)
+    assert {name.split()[0] for name in printing} >= set(ftx.commands) - {"serve"}  # which prints nothing
     for name, arguments in printing.items():
         status, _, said = end(*arguments, closed=1)
         assert status == 1, (name, said)

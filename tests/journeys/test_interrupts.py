@@ -87,7 +87,7 @@ def train(tmp_path: Path, tiny_model: Callable[[str], Path], reviews: Path) -> l
         pytest.param("SIGINT import torch", marks=pytest.mark.slow),
         "SIGINT import accelerate",
         "SIGINT open history.jsonl",
-        "SIGTERM open metrics.json",
+        pytest.param("SIGTERM open metrics.json", marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_while_training(tmp_path: Path, train: list[str], moment: str) -> None:
@@ -96,6 +96,7 @@ def test_a_signal_while_training(tmp_path: Path, train: list[str], moment: str) 
     assert not (tmp_path / "runs/tiny").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
 def test_a_signal_while_training_goes_on(tmp_path: Path, train: list[str], signal_name: str) -> None:
     process = begin([*FTX, *train, "100000"])
@@ -152,8 +153,8 @@ ftx.__main__.main()
     "moment",
     [
         pytest.param("SIGINT import optimum", marks=pytest.mark.slow),
-        "SIGINT open .onnx.partial/model.onnx",
-        "SIGINT shutil.rmtree .search",
+        pytest.param("SIGINT open .onnx.partial/model.onnx", marks=pytest.mark.slow),
+        pytest.param("SIGINT shutil.rmtree .search", marks=pytest.mark.slow),
         "SIGTERM open parity.html",
     ],
 )

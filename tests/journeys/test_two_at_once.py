@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from ftx.cli import ftx
@@ -53,6 +54,7 @@ def assert_whole(output: Path) -> None:
     assert not [path for path in output.parent.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_two_trainings(tmp_path: Path, tiny_model: Callable[[str], Path], reviews: Path) -> None:
     output = tmp_path / "run"
     arguments = ["train", "--model", str(tiny_model("single_label_classification")), "--dataset", str(reviews)]
@@ -63,6 +65,7 @@ def test_two_trainings(tmp_path: Path, tiny_model: Callable[[str], Path], review
     assert_whole(output)
 
 
+@pytest.mark.slow
 def test_two_exports(tmp_path: Path, tiny_run: Path) -> None:
     output = tmp_path / "onnx"
     arguments = ["export", str(tiny_run), "--quantize", "none"]

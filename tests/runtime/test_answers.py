@@ -395,7 +395,7 @@ def test_what_a_signal_handler_raises_reaches_the_caller(
     before = signal.signal(signal.SIGUSR1, stop)
     try:
         if where == "tokenizing":
-            monkeypatch.setattr(predictor, "_tokenizer", Struck())
+            monkeypatch.setattr(predictor, "tokenizer", Struck())
         else:
             name = "run" if where == "running" else "__init__"
             session = onnxruntime.InferenceSession

@@ -79,7 +79,9 @@ def test_parquet_that_is_nested_very_deeply_is_one_line(tmp_path: Path, read: Re
     deep: Any = "x"
     for _ in range(60):
         deep = [deep]
-    with pytest.raises(DataError, match=r"a\.parquet can't be read as Parquet: .* too deeply nested"):
+    # pyarrow 15 reads what later versions refuse.
+    refused = r"a\.parquet(:1: the list of labels holds a list| can't be read as Parquet: .* too deeply nested)"
+    with pytest.raises(DataError, match=refused):
         read(parquet(tmp_path / "a.parquet", text=["x"], label=[deep]))
     with pytest.raises(DataError, match=r"a\.parquet:1: the list of labels holds a list"):
         read(parquet(tmp_path / "a.parquet", text=["x"], label=[[[[[["x"]]]]]]))

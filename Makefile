@@ -72,7 +72,7 @@ $(OLDEST)/ready: pyproject.toml constraints-oldest.txt
 	@touch $@
 
 oldest: $(OLDEST)/ready  ## Run the tests on the oldest packages that pyproject.toml allows
-	@FTX_REQUIRE_EXTRAS=1 $(OLDEST)/bin/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile tests/ftx tests/runtime tests/export
+	@FTX_REQUIRE_EXTRAS=1 $(OLDEST)/bin/python -m pytest -m "not slow" tests/ftx tests/runtime tests/export
 
 lint: $(READY)  ## Check style and formatting
 	@$(BIN)/ruff check .

@@ -38,7 +38,7 @@ def test_what_is_no_file_is_refused_and_never_opened(tmp_path: Path, read: Read)
         ("gone.csv", "can't be read: No such file"),
         ("loop.csv", "can't be read: Too many levels"),
         ("x" * 300 + ".csv", "can't be read: File name too long"),
-        ("a\0b.csv", "can't be read: embedded null"),
+        ("a\0b.csv", "can't be read: .*embedded null"),
     ):
         with pytest.raises(DataError, match=reason):
             read(tmp_path / name)

@@ -196,3 +196,24 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared/data beside this checkout: real SST-2 and emotion data is not here")
     return folder
+
+
+class Clock:
+    """A clock that only moves when someone waits or works."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, sec: float) -> None:
+        self.now += sec
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of what takes turns."""
+    clock = Clock()
+    monkeypatch.setattr("ftx.turns.time", clock)
+    return clock

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,9 +107,9 @@ class Place:
     def begin(self, committed: int) -> None:
         """Open the place, and discard what was written after `committed`."""
 
+    @abstractmethod
     def append(self, data: bytes) -> int:
         """Write a chunk durably; return what `begin` needs to continue after it."""
-        raise NotImplementedError
 
     def publish(self, committed: int) -> None:
         """Move the complete output to its place."""

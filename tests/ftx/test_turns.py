@@ -2,28 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ftx import turns
 from ftx.turns import announced, elapsed_sec, take_turns
-
-
-class Clock:
-    """A clock that only moves when someone waits."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
-
-    def sleep(self, sec: float) -> None:
-        self.now += sec
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(turns, "time", clock)
-    return clock
+from tests.conftest import Clock
 
 
 def test_everyone_runs_once_a_round_and_another_first_each_time(

@@ -3,32 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ftx import turns
 from ftx.export.search import timing
 from ftx.export.search.budget import Budget
 from ftx.export.search.timing import Run, race
 from ftx.runtime.tokenization import Batch
+from tests.conftest import Clock
 from tests.export.conftest import Graphs
-
-
-class Clock:
-    """A clock that only goes on when someone works."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
-
-    def sleep(self, sec: float) -> None:
-        self.now += sec
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(turns, "time", clock)
-    return clock
 
 
 def working(clock: Clock, sec: float, order: list[str], name: str) -> Run:

@@ -74,7 +74,8 @@ def load_labelled_text(recipe: Recipe) -> LabelledText:
         leaks = before - len(train)
     else:
         train, held_out = split(train, strata([target for _, target in train], head), recipe.validation, recipe.seed)
-    if lacking := [name for name in head.labels if name in found - labels_found(train, head)]:
+    lost = found - labels_found(train, head)
+    if lacking := [name for name in head.labels if name in lost]:
         raise DataError(
             f"{recipe.dataset} has too few rows of {listed(lacking)} to learn from and to hold out; "
             "expected two or more of each label"

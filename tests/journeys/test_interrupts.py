@@ -86,7 +86,7 @@ def train(tmp_path: Path, tiny_model: Callable[[str], Path], reviews: Path) -> l
         "SIGINT import click",
         pytest.param("SIGINT import torch", marks=pytest.mark.slow),
         "SIGINT import accelerate",
-        "SIGINT open history.jsonl",
+        pytest.param("SIGINT open history.jsonl", marks=pytest.mark.slow),
         pytest.param("SIGTERM open metrics.json", marks=pytest.mark.slow),
     ],
 )
@@ -149,12 +149,13 @@ ftx.__main__.main()
     assert end(begin([sys.executable, "-m", "struck"], cwd=tmp_path)) == (130, "Interrupted\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
     [
-        pytest.param("SIGINT import optimum", marks=pytest.mark.slow),
-        pytest.param("SIGINT open .onnx.partial/model.onnx", marks=pytest.mark.slow),
-        pytest.param("SIGINT shutil.rmtree .search", marks=pytest.mark.slow),
+        "SIGINT import optimum",
+        "SIGINT open .onnx.partial/model.onnx",
+        "SIGINT shutil.rmtree .search",
         "SIGTERM open parity.html",
     ],
 )

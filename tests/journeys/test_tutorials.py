@@ -57,7 +57,7 @@ def test_english_and_spanish_have_the_same_commands(name: str) -> None:
 
 
 def test_every_tutorial_is_in_both_languages() -> None:
-    assert TUTORIALS == sorted(path.name for path in (DOCS / "es/tutorials").glob("*.md"))
+    assert sorted(path.name for path in (DOCS / "es/tutorials").glob("*.md")) == TUTORIALS
     assert set(TUTORIALS) == {"checkpoint.md", "emotions.md", "sentiment.md"}, "a test below must run it"
 
 

@@ -1,7 +1,7 @@
 # `make train export` and `make test` work first in a fresh clone: they set up .venv by themselves.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train export verify predict bench test coverage proof oldest lint typecheck check clean
+.PHONY: help setup train export verify predict bench test coverage proof oldest lint typecheck docs check clean
 
 RECIPE ?= starter
 RUN ?= runs/$(RECIPE)
@@ -82,8 +82,13 @@ typecheck: $(READY)  ## Check types, and who imports whom
 	@$(BIN)/mypy -p ftx
 	@$(BIN)/lint-imports --no-cache
 
+docs: $(READY)  ## Build the documentation into site/, warnings as errors
+	@$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html" >&2
+
 check: lint typecheck test  ## Everything that must pass
 
 clean:  ## Remove .venv and what tools left, not runs
-	rm -rf .venv $(OLDEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf .venv $(OLDEST) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

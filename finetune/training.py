@@ -23,7 +23,7 @@ def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume
 
     Args:
         recipe: What to train, on what data, and how.
-        output: The run folder to write; see README for what it holds.
+        output: The run folder to write; see docs/training.md for what it holds.
         overwrite: Whether to replace an existing run.
         resume: Whether to resume an unfinished run from its newest checkpoint, if there is one.
 

@@ -1,4 +1,4 @@
-"""Draw the tree of README from the packages' docstrings: `.venv/bin/python -m tests.tree` writes it there."""
+"""Draw the tree of README from the rooms' docstrings: `.venv/bin/python -m tests.tree` writes it there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOMS = ("ftx", "finetune", "export", "runtime", "bench")
 OTHERS = {
     "benchmarks/": "Speed of training and of the runtime beside other toolkits.",
     "deploy/": "Docker, Compose, systemd, Kubernetes and KServe.",
-    "docs/": "Training, export, prediction, serving, reliability, measurements, limits.",
+    "docs/": "The documentation; `make docs` builds it.",
     "tests/": "A folder for each room; journeys/ goes the whole way, faults/ breaks what can break.",
     "constraints.txt": "Every package, pinned; constraints-oldest.txt has the oldest versions that are tested.",
     ".ci/run": "The gate; .ci/busy COMMAND runs a command as on a slow, busy machine.",
@@ -20,16 +20,9 @@ COLUMN = 24
 
 
 def draw() -> str:
-    """Draw the rooms and what is in them, a line each, with the first line of the docstring."""
-    lines = []
-    for room in ROOMS:
-        lines.append(line(f"{room}/", says(HOUSE / room), 0))
-        packages = sorted(path.parent for path in (HOUSE / room).rglob("__init__.py") if path.parent != HOUSE / room)
-        for package in packages:
-            inside = package.relative_to(HOUSE / room)
-            if not any((HOUSE / room / part).is_symlink() for part in (inside, *inside.parents)):
-                lines.append(line(f"{inside}/", says(package), 1))
-    return "\n".join([*lines, *(line(name, said, 0) for name, said in OTHERS.items())]) + "\n"
+    """Draw the rooms, a line each, with the first line of their docstrings."""
+    rooms = (line(f"{room}/", says(HOUSE / room)) for room in ROOMS)
+    return "\n".join([*rooms, *(line(name, said) for name, said in OTHERS.items())]) + "\n"
 
 
 def says(package: Path) -> str:
@@ -38,8 +31,8 @@ def says(package: Path) -> str:
     return docstring.splitlines()[0]
 
 
-def line(name: str, said: str, depth: int) -> str:
-    return f"    {'  ' * depth}{name}".ljust(COLUMN) + said
+def line(name: str, said: str) -> str:
+    return f"    {name}".ljust(COLUMN) + said
 
 
 def replaced(readme: str, tree: str) -> str:

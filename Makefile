@@ -21,7 +21,7 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  Variables: RECIPE=$(RECIPE) RUN=$(RUN) PYTHON=$(PYTHON) JOBS=$(JOBS)"
 
-setup: $(READY)  ## Create .venv with every pinned package, and those of EXTRAS=ray,parquet,peers,clients
+setup: $(READY)  ## Create .venv with every pinned package, and those of EXTRAS=ray,parquet,peers,clients,docs
 	@$(if $(EXTRAS),$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[$(EXTRAS)]')
 
 # Written last: what an interrupted set-up left behind is cleared away by the next one.
@@ -83,7 +83,8 @@ typecheck: $(READY)  ## Check types, and who imports whom
 	@$(BIN)/lint-imports --no-cache
 
 docs: $(READY)  ## Build the documentation into site/, warnings as errors
-	@$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[docs]'
+	@$(BIN)/python -c 'import material, mkdocs_click, mkdocstrings' 2> /dev/null || \
+		$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[docs]'
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html" >&2
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from ftx.export.source import check_enough, config_labels, default_output
 from ftx.heldout import HeldOut, data_columns, read_held_out
 from ftx.label_matching import match_labels
 from tests.conftest import build_tiny, review_rows
+from tests.finetune.model.hub_server import serve_hub
 
 
 def test_a_plain_checkpoint_and_unlabelled_texts_make_a_verified_file(tmp_path: Path) -> None:
@@ -87,3 +92,38 @@ def test_a_model_without_a_classifier_head_is_refused_before_it_is_loaded(tmp_pa
 def test_a_hub_ids_export_goes_to_a_folder_of_its_name(tmp_path: Path) -> None:
     assert default_output("org/name@v2") == Path("exports/name")
     assert default_output(str(tmp_path)) == tmp_path / "onnx"
+
+
+@pytest.mark.slow
+def test_hub_ids_are_fetched_and_what_cannot_be_is_said(tmp_path: Path) -> None:
+    checkpoint = build_tiny(tmp_path / "hub/models/org/plain", "single_label_classification", ["LABEL_0", "LABEL_1"])
+    shutil.copytree(checkpoint, tmp_path / "hub/models/org/plain@v2")
+    shutil.copytree(checkpoint, tmp_path / "hub/models/org/secret")
+    headless = shutil.copytree(checkpoint, tmp_path / "hub/models/org/headless")
+    config = json.loads((headless / "config.json").read_text())
+    (headless / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}))
+    (tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text, _ in review_rows()))
+
+    def run(source: str) -> tuple[int, str]:
+        with serve_hub(tmp_path / "hub", gated={"org/secret"}, cut=set()) as address:
+            done = subprocess.run(
+                [sys.executable, "-m", "ftx", "export", source, "--data", "texts.txt", "--quantize", "fast"],
+                cwd=tmp_path,
+                env={**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"},
+                capture_output=True,
+                text=True,
+            )
+        return done.returncode, done.stderr
+
+    status, said = run("org/plain@v2")
+    assert status == 0, said
+    assert Predictor(tmp_path / "exports/plain").manifest.labels == ["LABEL_0", "LABEL_1"]
+    for source, reason in (
+        ("org/secret", "gated"),
+        ("org/absent", "no model that the hub gives"),
+        ("org/headless", "no classifier head"),
+    ):
+        status, said = run(source)
+        assert status == 1
+        assert reason in said.splitlines()[-1] and said.splitlines()[-1].startswith("Error: ")
+        assert "Traceback" not in said

@@ -25,7 +25,7 @@ from ftx.export.sealing import describe_fp32, figures, seal
 from ftx.export.search.budget import Budget
 from ftx.export.search.making import Maker
 from ftx.export.search.search import Searcher, find_int8
-from ftx.export.source import check_enough, config_labels, default_output, find_source
+from ftx.export.source import check_enough, config_head, default_output, find_source
 from ftx.heldout import data_columns, find_held_out, read_held_out
 from ftx.label_matching import match_labels
 from ftx.output import Kind, staged_folder
@@ -96,8 +96,8 @@ def export(
     held_out_file = Path(data) if data else find_held_out(checkpoint)
     held_out = read_held_out(held_out_file, columns or data_columns())
     check_enough(held_out, held_out_file, few=few)
-    own = config_labels(checkpoint)
-    held_out = match_labels(held_out, dict(enumerate(labels)) or own, problem_type, held_out_file)
+    own_labels, own_type = config_head(checkpoint)
+    held_out = match_labels(held_out, dict(enumerate(labels)) or own_labels, problem_type or own_type, held_out_file)
     gate = Gate(min_agreement=min_agreement)
 
     with staged_folder(folder, kind=KIND, overwrite=overwrite) as staging:

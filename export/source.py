@@ -14,7 +14,7 @@ from ftx.manifest import read_id2label
 from ftx.run_folder import find_checkpoint
 from ftx.tables.lines import exists
 
-__all__ = ["LEAST_TEXTS", "check_enough", "config_labels", "default_output", "find_source"]
+__all__ = ["LEAST_TEXTS", "check_enough", "config_head", "default_output", "find_source"]
 
 HUB_ID = re.compile(r"(?:[\w.-]+/)?[\w.-]+(?:@[\w./-]+)?", re.ASCII)
 FILES = ["*.json", "*.txt", "*.model"]
@@ -65,8 +65,8 @@ def default_output(source: str) -> Path:
     return Path("exports") / source.partition("@")[0].rpartition("/")[2]
 
 
-def config_labels(checkpoint: Path) -> dict[int, str]:
-    """Read the label names from config.json; transformers omits the default ones, LABEL_0 and LABEL_1.
+def config_head(checkpoint: Path) -> tuple[dict[int, str], str]:
+    """Read label names and problem type from config.json; transformers omits the default names, LABEL_0 and LABEL_1.
 
     Raises:
         ModelError: It can't be read, or the model has no classifier head.
@@ -83,7 +83,9 @@ def config_labels(checkpoint: Path) -> dict[int, str]:
             f"{checkpoint} has no classifier head (its architecture is {json.dumps(kinds[0])}): it makes embeddings or "
             "words; fine-tune it first, with ftx train --model"
         )
-    return labels or {column: f"LABEL_{column}" for column in range(2)}
+    labels = labels or {column: f"LABEL_{column}" for column in range(2)}
+    guessed = "regression" if len(labels) == 1 else "single_label_classification"  # as transformers does
+    return labels, str(config.get("problem_type") or guessed)
 
 
 def check_enough(held_out: HeldOut, where: Path, *, few: bool) -> None:

@@ -170,7 +170,7 @@ def share_or_file(validation: str) -> dict[str, Any]:
 
 
 @click.command(epilog="Example: ftx export runs/starter")
-@click.argument("source", type=TEXT)
+@click.argument("source", type=DATA_SET)
 @output(help="The export folder.  [default: SOURCE/onnx, or exports/NAME for a hub id]")
 @overwrite(help="Replace an existing export.")
 @click.option(

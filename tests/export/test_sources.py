@@ -14,7 +14,7 @@ import pytest
 from ftx import Predictor
 from ftx.errors import DataError, ModelError
 from ftx.export import export
-from ftx.export.source import check_enough, config_labels, default_output
+from ftx.export.source import check_enough, config_head, default_output
 from ftx.heldout import HeldOut, data_columns, read_held_out
 from ftx.label_matching import match_labels
 from tests.conftest import build_tiny, review_rows
@@ -86,7 +86,7 @@ def test_few_texts_are_a_warning_and_very_few_an_error(capsys: pytest.CaptureFix
 def test_a_model_without_a_classifier_head_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
     with pytest.raises(ModelError, match="no classifier head"):
-        config_labels(tmp_path)
+        config_head(tmp_path)
 
 
 def test_a_hub_ids_export_goes_to_a_folder_of_its_name(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from ftx.bench.report import BenchReport, EngineFigures
 from ftx.bench.timing import Timings, time_engines
 from ftx.environment import environment
 from ftx.export.parity.batches import BATCH_SIZE
-from ftx.export.parity.gate import Parity, check_labels, compare_logits
-from ftx.heldout import find_held_out, read_held_out
+from ftx.export.parity.gate import Parity, compare_logits
+from ftx.heldout import data_columns, find_held_out, read_held_out
+from ftx.label_matching import match_labels
 from ftx.machine import usable_cores
 from ftx.run_folder import find_checkpoint
 from ftx.runtime.model_file import describe, find_onnx
@@ -50,8 +51,8 @@ def bench(
     path, checkpoint = find_onnx(onnx), find_checkpoint(Path(against))
     manifest, _ = describe(path)
     held_out_file = Path(data) if data else find_held_out(checkpoint)
-    held_out = read_held_out(held_out_file)
-    check_labels(held_out, manifest, held_out_file)
+    held_out = read_held_out(held_out_file, data_columns())
+    held_out = match_labels(held_out, manifest.id2label, manifest.problem_type, held_out_file)
     threads = threads or usable_cores()
     specs = [EngineSpec(name=engine_name(path), path=path, threads=threads, load=load_onnx)]
     fp32 = path.with_name("model.onnx")

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import ParityError
-from ftx.export.parity.gate import FP32_ATOL, Gate, check_labels
+from ftx.export.parity.gate import FP32_ATOL, Gate
 from ftx.export.parity.measure import Proof, measure
 from ftx.export.parity.reference import Reference
 from ftx.export.parity.reference_set import ReferenceSet
-from ftx.heldout import find_held_out, read_held_out
-from ftx.run_folder import find_checkpoint
+from ftx.export.source import find_source
+from ftx.heldout import data_columns, find_held_out, read_held_out
+from ftx.label_matching import match_labels
 from ftx.runtime.model_file import describe, find_onnx
+from ftx.tables.columns import Columns
 
 __all__ = ["Comparison", "compare"]
 
@@ -46,13 +48,16 @@ class Comparison:
         return {"passed": self.passed, **asdict(self)}
 
 
-def compare(onnx: str | Path, checkpoint: str | Path, *, data: str | Path | None = None) -> Comparison:
+def compare(
+    onnx: str | Path, checkpoint: str | Path, *, data: str | Path | None = None, columns: Columns | None = None
+) -> Comparison:
     """Compare full logits of an ONNX file and of PyTorch.
 
     Args:
         onnx: The file, or a folder with one.
         checkpoint: The run, or the checkpoint.
-        data: Labelled texts as JSON lines; default: the run's held-out ones.
+        data: Texts, a table or one a line, labelled or not; default: the run's held-out ones.
+        columns: Which columns hold text and label; default: `text`, and `label` if there is one.
 
     Raises:
         ParityError: The two do not have the same labels in the same order.
@@ -60,11 +65,13 @@ def compare(onnx: str | Path, checkpoint: str | Path, *, data: str | Path | None
     """
     path = find_onnx(onnx)
     manifest, _ = describe(path)
-    folder = find_checkpoint(Path(checkpoint))
+    folder = find_source(str(checkpoint))
     file = Path(data) if data else find_held_out(folder)
-    held_out = read_held_out(file)
-    check_labels(held_out, manifest, file)
+    held_out = read_held_out(file, columns or data_columns())
+    held_out = match_labels(held_out, manifest.id2label, manifest.problem_type, file)
     reference = Reference(folder)
+    if list(reference.id2label.values()) == [f"LABEL_{column}" for column in range(len(manifest.labels))]:
+        reference.model.config.id2label = manifest.id2label  # they were named when it was exported
     if reference.id2label != manifest.id2label:
         raise ParityError(
             f"{path} has the labels {', '.join(manifest.labels)}; {folder} has "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from ftx.export.graph.convert import convert
 from ftx.export.graph.half_precision import write_half
 from ftx.export.pages.card import write_card
 from ftx.export.pages.page import write_page
-from ftx.export.parity.gate import Gate, check_labels
+from ftx.export.parity.gate import Gate
 from ftx.export.parity.measure import verify_fp32
 from ftx.export.parity.reduced import verify_reduced
 from ftx.export.parity.reference import Reference
@@ -24,9 +25,11 @@ from ftx.export.sealing import describe_fp32, figures, seal
 from ftx.export.search.budget import Budget
 from ftx.export.search.making import Maker
 from ftx.export.search.search import Searcher, find_int8
-from ftx.heldout import find_held_out, read_held_out
+from ftx.export.source import check_enough, config_head, default_output, find_source
+from ftx.heldout import data_columns, find_held_out, read_held_out
+from ftx.label_matching import match_labels
 from ftx.output import Kind, staged_folder
-from ftx.run_folder import find_checkpoint
+from ftx.tables.columns import Columns
 
 __all__ = ["export"]
 
@@ -51,14 +54,19 @@ def export(
     min_agreement: float = Gate.min_agreement,
     device: str = "cpu",
     compare: bool = False,
+    columns: Columns | None = None,
+    labels: Sequence[str] = (),
+    problem_type: str | None = None,
+    max_length: int | None = None,
+    few: bool = False,
 ) -> ExportReport:
     """Export a checkpoint to fp32 ONNX, find its fastest faithful int8 form, and verify both against PyTorch.
 
     Args:
-        run: A run folder, or a checkpoint folder.
-        output: The export folder; default: `RUN/onnx`.
-        data: Held-out texts, a table; default: the run's `eval.jsonl`. One half of them chooses among int8 forms,
-            the other reports on the chosen one.
+        run: A run folder, a checkpoint folder, or a hub id, `ORG/NAME@REVISION`.
+        output: The export folder; default: `RUN/onnx`, or `exports/NAME` for a hub id.
+        data: Held-out texts, a table or one a line, labelled or not; default: the run's `eval.jsonl`. One half of them
+            chooses among int8 forms, the other reports on the chosen one.
         overwrite: Whether an existing export may be replaced.
         quantize: `auto`: search; `fast`: the first form that passes, untimed and always the same one; `none`: fp32
             only; or one of `SCHEMES`.
@@ -68,6 +76,11 @@ def export(
         min_agreement: Share of the texts that must get PyTorch's label.
         device: `cpu`, or `cuda`: fp16 for a GPU instead of int8.
         compare: Whether the search also measures other toolkits' models.
+        columns: Which columns hold text and label; default: `text`, and `label` if there is one.
+        labels: Names of the model's labels, in place of those in its configuration.
+        problem_type: Its head, likewise.
+        max_length: Tokens to truncate a text to, likewise.
+        few: Whether fewer than 20 texts are accepted.
 
     Returns:
         What was measured. Its `failed` says why a smaller file is missing: then only the fp32 file is there.
@@ -78,17 +91,19 @@ def export(
         ModelError, DataError, OutputError: See there.
     """
     check_choices(quantize, target, min_agreement, device)
-    checkpoint = find_checkpoint(Path(run))
-    folder = Path(output) if output else Path(run) / "onnx"
+    checkpoint = find_source(str(run))
+    folder = Path(output) if output else default_output(str(run))
     held_out_file = Path(data) if data else find_held_out(checkpoint)
-    held_out = read_held_out(held_out_file)
+    held_out = read_held_out(held_out_file, columns or data_columns())
+    check_enough(held_out, held_out_file, few=few)
+    own_labels, own_type = config_head(checkpoint)
+    held_out = match_labels(held_out, dict(enumerate(labels)) or own_labels, problem_type or own_type, held_out_file)
     gate = Gate(min_agreement=min_agreement)
 
     with staged_folder(folder, kind=KIND, overwrite=overwrite) as staging:
         print(f"Loading {checkpoint}", file=sys.stderr)
-        reference = Reference(checkpoint)
+        reference = Reference(checkpoint, labels=labels, problem_type=problem_type, max_length=max_length)
         manifest = describe_fp32(reference, checkpoint)
-        check_labels(held_out, manifest, held_out_file)
         print(f"Running PyTorch on {len(held_out)} held-out texts", file=sys.stderr)
         every = ReferenceSet(held_out=held_out, logits=reference.logits(held_out.texts), manifest=manifest)
         choosing, reporting = every.split()
@@ -128,6 +143,7 @@ def export(
             fp16=reduced if device == "cuda" else None,
             size_bytes={path.name: path.stat().st_size for path in sorted(staging.glob("*.onnx"))},
             environment=environment(),
+            labelled=held_out.labels is not None,
         )
         report.write(staging / "parity.json")
         write_page(staging / "parity.html", report)

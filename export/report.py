@@ -35,6 +35,7 @@ class ExportReport:
         fp16: Likewise, for `device="cuda"`.
         size_bytes: Size by file.
         environment: Where it was measured, and with which versions.
+        labelled: Whether the held-out texts have labels; without them accuracy is not measured.
     """
 
     folder: str
@@ -49,6 +50,7 @@ class ExportReport:
     fp16: Reduced | None
     size_bytes: dict[str, int]
     environment: dict[str, Any]
+    labelled: bool = True
 
     @property
     def reduced(self) -> Reduced | None:
@@ -99,6 +101,8 @@ class ExportReport:
         for name, proof in proofs.items():
             for result in proof.parity:
                 lines.append(f"{name:<20} {self.size_bytes[name] / 2**20:6.1f} MiB, {result.to_text()}")
+        if not self.labelled:
+            lines.append("accuracy   not measured: the held-out texts have no labels")
         if self.reduced:
             lines.append(f"scheme     {self.reduced.quantization.name}: {self.reduced.quantization.scheme}")
             if self.search:

@@ -20,6 +20,7 @@ from ftx.run_folder import find_checkpoint
 from ftx.tables.bad_rows import BadRows
 from ftx.tables.columns import Columns
 from ftx.tables.labelled import read_tables
+from ftx.tables.lines import exists
 from ftx.text import Text
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def evaluate(
         ModelError, DataError, OnnxFileError: See there.
         MissingExtraError: scikit-learn is not installed, or for a checkpoint another package of training.
     """
+    if data is not None and str(data) and not exists(str(data)):  # before PyTorch is loaded
+        raise DataError(f"{data!s:.300} can't be read: No such file or directory; name labelled rows with --data FILE")
     require("train", "scipy", "sklearn")
     from ftx.finetune.scoring.measures import measured
     from ftx.finetune.scoring.scores import compute_scores

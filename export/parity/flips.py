@@ -24,7 +24,7 @@ class Flip:
 
     Attributes:
         text: The text, or the pair.
-        label: Its true label.
+        label: Its true label; None: not known.
         expected: PyTorch's prediction.
         found: The file's prediction.
         reference_scores: PyTorch's probabilities by label; empty for regression.
@@ -32,7 +32,7 @@ class Flip:
     """
 
     text: Text
-    label: str
+    label: str | None
     expected: str
     found: str
     reference_scores: dict[str, float]
@@ -48,7 +48,7 @@ def find_flips(logits: NDArray[np.float32], reference: ReferenceSet) -> list[Fli
     return [
         Flip(
             text=found.text,
-            label=str(held_out.labels[row]),
+            label=None if held_out.labels is None else str(held_out.labels[row]),
             expected=said(expected),
             found=said(found),
             reference_scores=expected.scores,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.errors import DataError
 from ftx.heldout import HeldOut
 from ftx.manifest import Manifest
 from ftx.runtime.heads import decode, probabilities
@@ -18,7 +16,6 @@ __all__ = [
     "SLACK",
     "Gate",
     "Parity",
-    "check_labels",
     "compare_logits",
     "largest_prob_diff",
     "same_predictions",
@@ -73,9 +70,9 @@ class Parity:
         label_agreement: Share of the texts with PyTorch's label, or labels; for regression, with a value within a tenth
             of the standard deviation of PyTorch's values.
         flips: How many texts do not.
-        accuracy: Share of the texts with the true label; None for regression.
+        accuracy: Share of the texts with the true label; None for regression, and where the texts have no labels.
         reference_accuracy: PyTorch's.
-        accuracy_loss_interval: Paired 95 % interval of the accuracy lost; None for regression.
+        accuracy_loss_interval: Paired 95 % interval of the accuracy lost; None likewise.
     """
 
     texts: int
@@ -91,7 +88,7 @@ class Parity:
 
     @property
     def accuracy_loss(self) -> float:
-        """How much accuracy is lost; negative where it is gained; 0 for regression."""
+        """How much accuracy is lost; negative where it is gained; 0 where it is not measured."""
         return (self.reference_accuracy or 0.0) - (self.accuracy or 0.0)
 
     def to_text(self) -> str:
@@ -181,8 +178,8 @@ def predictions(logits: NDArray[np.float32], manifest: Manifest) -> list[str | f
 
 
 def which_right(logits: NDArray[np.float32], held_out: HeldOut, manifest: Manifest) -> NDArray[np.bool_] | None:
-    """Tell which predictions are correct; sets of labels must be equal. None for regression."""
-    if manifest.problem_type == "regression":
+    """Tell which predictions are correct; sets of labels must be equal. None: not to be told."""
+    if manifest.problem_type == "regression" or held_out.labels is None:
         return None
     expected = [frozenset(label) if isinstance(label, list) else label for label in held_out.labels]
     pairs = zip(predictions(logits, manifest), expected, strict=True)
@@ -201,19 +198,3 @@ def paired_interval(right: NDArray[np.bool_], reference_right: NDArray[np.bool_]
     mean = (lost - won) / texts
     width = Z_95 * float(np.sqrt(lost + won - (lost - won) ** 2 / texts)) / texts
     return mean - width, mean + width
-
-
-def check_labels(held_out: HeldOut, manifest: Manifest, where: Path) -> None:
-    """Check that the held-out labels are labels of this model.
-
-    Raises:
-        DataError: One is not.
-    """
-    if manifest.problem_type == "regression":
-        return
-    names = set(manifest.labels)
-    for number, label in enumerate(held_out.labels, 1):
-        if unknown := set(label if isinstance(label, list) else [label]) - names:
-            raise DataError(
-                f"{where}: row {number} has label {unknown.pop()!r}; the model has {', '.join(manifest.labels)}"
-            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ class Reference:
     """A checkpoint in PyTorch, fp32, on the CPU.
 
     Args:
-        checkpoint: A folder in Hugging Face layout.
+        checkpoint: A folder in Hugging Face layout, with safetensors, or with PyTorch weights that hold tensors only.
+        labels: Label names, in place of its own.
+        problem_type: The head, in place of its own.
+        max_length: Tokens to truncate a text to, in place of its own limit.
 
     Attributes:
         model: The `transformers` model, in eval mode.
@@ -33,13 +37,25 @@ class Reference:
         ModelError: The checkpoint can't be loaded, has two labels of the same name, or leaves no room for a text.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(
+        self,
+        checkpoint: Path,
+        *,
+        labels: Sequence[str] = (),
+        problem_type: str | None = None,
+        max_length: int | None = None,
+    ) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         try:
             with quiet():
-                self.tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint, use_fast=True)
-                self.model: Any = AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True)
+                self.tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint, use_fast=True, trust_remote_code=False)
+                self.model: Any = AutoModelForSequenceClassification.from_pretrained(
+                    checkpoint,
+                    use_safetensors=any(checkpoint.glob("*.safetensors*")) or not any(checkpoint.glob("*.bin*")),
+                    weights_only=True,
+                    trust_remote_code=False,
+                )
         except Exception as error:  # there is no common base: a damaged model.safetensors raises SafetensorError
             if out_of_memory(error):
                 raise
@@ -49,12 +65,20 @@ class Reference:
             raise ModelError(f"Checkpoint {checkpoint} has no tokenizer.json, which the runtime needs")
         self.model.float().eval()
         config = self.model.config
+        if labels and len(labels) != config.num_labels:
+            raise ModelError(f"{len(labels)} labels are named, expected {config.num_labels}, as {checkpoint} has")
+        if labels:
+            config.id2label = dict(enumerate(labels))
+            config.label2id = {label: column for column, label in enumerate(labels)}
+        config.problem_type = problem_type or config.problem_type
         positions = getattr(config, "max_position_embeddings", None)
         try:
             check_labels(self.id2label)
             longest = longest_input(config.model_type, positions, config.pad_token_id)
             limit = token_limit(self.tokenizer.model_max_length)
-            self.max_length = longest if limit is None else min(limit, longest)
+            if max_length is not None and max_length > longest:
+                raise ValueError(f"max_length is {max_length}, expected {longest} at most: it has no more positions")
+            self.max_length = max_length or (longest if limit is None else min(limit, longest))
             own = self.tokenizer.num_special_tokens_to_add(pair=self.text_pair is not False)
             typed.whole(self.max_length, "max_length", least=own + 1)
         except ValueError as error:

@@ -149,6 +149,10 @@ def resolve(model: str) -> tuple[str, str | None]:
     """Resolve a model to a folder or a hub name, and a revision; `starter` is fetched."""
     if model == STARTER:
         return str(starter_model()), None
+    if not exists(model) and (model.count("/") > 1 or model.startswith(("/", "./", "../", "~"))):
+        raise ModelError(
+            f"Model {model!r:.300} can't be loaded: there is no such folder; check its path (a hub id is ORG/NAME)"
+        )
     if exists(model) and not Path(model).is_dir():
         raise ModelError(
             f"Model {model!r} is a file; expected a folder with config.json, model.safetensors, tokenizer.json"

@@ -16,6 +16,7 @@ from ftx.cli.options import (
     COLUMN_FIELDS,
     against,
     as_json,
+    data_columns_options,
     delimiter,
     label_column,
     label_columns,
@@ -91,9 +92,10 @@ def metric_lines(metrics: dict[str, float], scores: Any) -> list[str]:
 @click.command(epilog="Example: ftx verify --onnx model.onnx")
 @onnx()
 @against(help="A run or checkpoint: compare full logits with PyTorch.")
-@click.option("--data", type=FILES, help="Labelled texts for that.  [default: the run's eval.jsonl]")
+@click.option("--data", type=FILES, help="Texts for that: a table, or one a line.  [default: the run's eval.jsonl]")
+@data_columns_options
 @as_json(help="Print the figures as JSON.")
-def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -> None:
+def verify(onnx: Path, against: Path | None, data: Path | None, columns: Any, as_json: bool) -> None:
     """Check that an ONNX file gives the same logits here as where it was exported, without PyTorch.
 
     Replays the golden probes in the file. With --against, also compares its logits with a PyTorch checkpoint's.
@@ -112,7 +114,7 @@ def verify(onnx: Path, against: Path | None, data: Path | None, as_json: bool) -
         with working():
             import ftx.export
 
-            comparison = ftx.export.compare(onnx, against, data=data)
+            comparison = ftx.export.compare(onnx, against, data=data, columns=columns)
     passed = probes.passed and (comparison is None or comparison.passed)
     if as_json:
         report = {"passed": passed, "probes": asdict(probes), "against": comparison and comparison.to_dict()}

@@ -12,8 +12,9 @@ from click.core import ParameterSource
 from ftx.cli.parameters import BATCH, CHARACTER, COUNT, FILES, NAMES, PATH, TEXT, THREADS
 
 __all__ = [
-    "COLUMN_FIELDS", "against", "as_json", "delimiter", "given", "label_column", "label_columns", "onnx", "output",
-    "overwrite", "resume", "settings_options", "skip_bad_rows", "text_column", "text_pair_column", "together",
+    "COLUMN_FIELDS", "against", "as_json", "data_columns_options", "delimiter", "given", "label_column",
+    "label_columns", "onnx", "output", "overwrite", "resume", "settings_options", "skip_bad_rows", "text_column",
+    "text_pair_column", "together",
 ]  # fmt: skip
 
 Option = Callable[[Any], Any]
@@ -69,6 +70,25 @@ def together(argument: str, options: Mapping[str, Option], value: Callable[[dict
         return with_value
 
     return decorate
+
+
+def make_columns(values: dict[str, Any]) -> Any:
+    """Make the columns of held-out data."""
+    from ftx.heldout import data_columns
+
+    return data_columns(values["text_column"], values["label_column"], values["text_pair_column"])
+
+
+# Of `--data` in export, verify and bench, as the argument `columns`.
+data_columns_options = together(
+    "columns",
+    {
+        "text_column": text_column(help="Column of the texts in --data.  [default: text]"),
+        "text_pair_column": text_pair_column(),
+        "label_column": label_column(help="Column of the labels in --data.  [default: label, if there is one]"),
+    },
+    make_columns,
+)
 
 
 def make_settings(values: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from ftx.cli.answering import answer, working
 from ftx.cli.measuring import metric_lines
 from ftx.cli.options import (
     as_json,
+    data_columns_options,
     delimiter,
     given,
     label_column,
@@ -38,6 +39,8 @@ from ftx.cli.parameters import (
 )
 
 __all__ = ["export", "train"]
+
+HEADS = ("single_label_classification", "multi_label_classification", "regression")
 
 
 @click.command(epilog="Example: ftx train --dataset reviews.csv --text-column review --output runs/reviews")
@@ -167,10 +170,19 @@ def share_or_file(validation: str) -> dict[str, Any]:
 
 
 @click.command(epilog="Example: ftx export runs/starter")
-@click.argument("run", type=FILES)
-@output(help="The export folder.  [default: RUN/onnx]")
+@click.argument("source", type=DATA_SET)
+@output(help="The export folder.  [default: SOURCE/onnx, or exports/NAME for a hub id]")
 @overwrite(help="Replace an existing export.")
-@click.option("--data", type=FILES, help="Held-out text to verify on.  [default: RUN/eval.jsonl]")
+@click.option(
+    "--data",
+    type=FILES,
+    help="Held-out text to verify on: a table, or one a line; labels are optional.  [default: RUN/eval.jsonl]",
+)
+@data_columns_options
+@click.option("--few", is_flag=True, help="Accept fewer than 20 held-out texts.")
+@click.option("--labels", type=NAMES, help="Names of the model's labels, by commas.  [default: its own]")
+@click.option("--problem-type", type=click.Choice(HEADS), help="Its head.  [default: as its config.json says]")
+@click.option("--max-length", type=AT_LEAST_ONE, help="Tokens to truncate a text to.  [default: the model's limit]")
 @click.option(
     "--quantize",
     type=TEXT,
@@ -197,10 +209,15 @@ def share_or_file(validation: str) -> dict[str, Any]:
 @click.option("--compare", is_flag=True, help="Also time Optimum's presets and OpenVINO (extra: peers).")
 @as_json(help="Print parity.json.")
 def export(
-    run: Path,
+    source: str,
     output: Path | None,
     overwrite: bool,
     data: Path | None,
+    columns: Any,
+    few: bool,
+    labels: tuple[str, ...] | None,
+    problem_type: str | None,
+    max_length: int | None,
     quantize: str,
     search_budget: float,
     min_agreement: float,
@@ -211,18 +228,24 @@ def export(
 ) -> None:
     """Export a checkpoint to ONNX, find its fastest faithful int8 form, and verify both on held-out text.
 
-    RUN is a run folder of ftx train, or a checkpoint folder (with --data). One half of the held-out text selects among
-    the forms, the other is for reporting on the selected one. Exit status 1 if verification fails; if only int8 fails,
-    the verified fp32 file is kept.
+    SOURCE is a run folder of ftx train; or, with --data, a checkpoint folder of any maker or a hub id, NAME or
+    ORG/NAME, either with @REVISION. Give 200 texts or more. One half of the held-out text
+    selects among the forms, the other is for reporting on the selected one. Exit status 1 if verification fails; if
+    only int8 fails, the verified fp32 file is kept.
     """
     with working():
         import ftx.export
 
         try:
             report = ftx.export.export(
-                run,
+                source,
                 output,
                 data=data,
+                columns=columns,
+                few=few,
+                labels=labels or (),
+                problem_type=problem_type,
+                max_length=max_length,
                 overwrite=overwrite,
                 quantize=quantize,
                 search_budget_sec=search_budget,

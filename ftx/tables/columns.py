@@ -21,6 +21,7 @@ class Columns:
         label: The column of the labels; empty: none is read.
         text_pair: The column of the second texts, for pairs; empty: none.
         pair_optional: Whether that column, or in JSON lines its value, may be missing.
+        label_optional: Whether the column of the labels may be missing.
         indicators: For multi-label, in place of `label`: a column a label, with 1 where the text has it, else 0.
         lists: Whether a cell of the label column may hold several labels: `a, b`, `a|b` or `["a", "b"]`.
         delimiter: What separates the cells of delimited text; empty: a tab in .tsv, else found from the header.
@@ -33,6 +34,7 @@ class Columns:
     label: str = ""
     text_pair: str = ""
     pair_optional: bool = False
+    label_optional: bool = False
     indicators: tuple[str, ...] = ()
     lists: bool = False
     delimiter: str = ""
@@ -59,6 +61,12 @@ class Columns:
         """Every column that is read, those of the texts first."""
         return (*self.texts, *self.labels)
 
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that may not be missing."""
+        optional = {self.text_pair} if self.pair_optional else set()
+        return tuple(one for one in self.all if one not in optional | set(self.labels if self.label_optional else ()))
+
     def find(self, where: str, names: list[str]) -> tuple[str, ...]:
         """Find the columns in a table, those of the texts first.
 
@@ -69,7 +77,7 @@ class Columns:
         Raises:
             DataError: One is missing.
         """
-        if self.text is None and len(names) == 1 and len(self.all) == 1:
+        if self.text is None and len(names) == 1 and len(self.needed) == 1:
             return (names[0],)
         if reason := self.lacking(names):
             raise DataError(f"{where}: {reason}")
@@ -77,8 +85,7 @@ class Columns:
 
     def lacking(self, names: list[str]) -> str:
         """Say which column a table lacks, and how to name another; empty: none."""
-        needed = [column for column in self.all if column != self.text_pair or not self.pair_optional]
-        missing = next((column for column in needed if column not in names), None)
+        missing = next((column for column in self.needed if column not in names), None)
         if missing is None:
             return ""
         hint = "; it looks like UTF-16: convert it to UTF-8" if any("\0" in name for name in names) else ""

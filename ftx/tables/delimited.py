@@ -35,8 +35,8 @@ def read_delimited(lines: Lines, columns: Columns, kind: str) -> Table:
     csv.field_size_limit(LONGEST_LINE_BYTES)
     iterator, notice = iter(lines), ""
     first = next(iterator, "")
-    delimiter = columns.delimiter or ("\t" if kind == "tsv" else find_delimiter(first, columns.all))
-    if kind == "txt" and columns.text is None and not columns.labels:
+    delimiter = columns.delimiter or ("\t" if kind == "tsv" else find_delimiter(first, columns.needed))
+    if kind == "txt" and columns.text is None and not set(columns.labels) & set(columns.needed):
         found = split(first, delimiter)
         if len(found) == 1 or "text" not in found:
             notice = f"{lines.name} is read as one text a line: its first line is no header with a column 'text'"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,13 @@ def test_there_must_be_a_model_and_rows(tiny_export: Path, tmp_path: Path) -> No
         evaluate(Predictor(tiny_export))
     for arguments in ([], ["--run", "a", "--onnx", "b"]):
         assert CliRunner().invoke(ftx, ["evaluate", *arguments]).exit_code == 2
+
+
+def test_missing_data_is_said_before_pytorch_is_loaded(tmp_path: Path) -> None:
+    program = (
+        "import sys, ftx.finetune, ftx.errors\n"
+        "try:\n    ftx.finetune.evaluate('run', 'nope.csv')\n"
+        "except ftx.errors.DataError as error:\n    print(error, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.startswith("nope.csv can't be read") and done.stdout.endswith("False\n")

@@ -213,3 +213,9 @@ def test_label_ids_without_a_name_are_missing_labels(monkeypatch: pytest.MonkeyP
     found, _ = hub_rows("org/x", Columns(text="text", label="label"), bad_rows)
     assert [row.label for row in found] == [["neg", "pos"], ["pos"]]
     assert bad_rows.rows[0].where == "org/x train row 2"
+
+
+@pytest.mark.parametrize("model", ["no/such/folder", "./absent", "/absent"])
+def test_a_missing_folder_is_not_taken_for_a_hub_id(model: str) -> None:
+    with pytest.raises(ModelError, match="no such folder"):
+        hub.load_tokenizer(model)

@@ -1,0 +1,129 @@
+"""From any checkpoint and any text to a verified file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ftx import Predictor
+from ftx.errors import DataError, ModelError
+from ftx.export import export
+from ftx.export.source import check_enough, config_head, default_output
+from ftx.heldout import HeldOut, data_columns, read_held_out
+from ftx.label_matching import match_labels
+from tests.conftest import build_tiny, review_rows
+from tests.finetune.model.hub_server import serve_hub
+
+
+def test_a_plain_checkpoint_and_unlabelled_texts_make_a_verified_file(tmp_path: Path) -> None:
+    import torch
+    from transformers import BertForSequenceClassification
+
+    checkpoint = build_tiny(tmp_path / "checkpoint", "single_label_classification", ["LABEL_0", "LABEL_1"])
+    model = BertForSequenceClassification.from_pretrained(checkpoint)
+    (checkpoint / "model.safetensors").unlink()
+    torch.save(model.state_dict(), checkpoint / "pytorch_model.bin")
+    assert "id2label" not in json.loads((checkpoint / "config.json").read_text())
+    data = tmp_path / "texts.txt"
+    data.write_text("".join(f"{text}\n" for text, _ in review_rows()))
+
+    report = export(str(checkpoint), data=data, quantize="fast", labels=["no", "yes"], max_length=16)
+    assert report.folder == str(checkpoint / "onnx")
+    assert report.int8 and report.int8.verdict in ("passes", "near")
+    assert not report.labelled and report.fp32.worst.accuracy is None
+    for page in ("README.md", "parity.html"):
+        assert "Accuracy was not measured" in (checkpoint / "onnx" / page).read_text()
+    assert "accuracy   not measured" in report.to_text()
+    manifest = Predictor(checkpoint / "onnx").manifest
+    assert manifest.labels == ["no", "yes"] and manifest.max_length == 16
+
+
+def test_texts_are_read_with_and_without_labels(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("review,stars\ngood,1.0\nbad,0.0\n")
+    assert read_held_out(tmp_path / "a.csv", data_columns("review")).labels is None
+    both = read_held_out(tmp_path / "a.csv", data_columns("review", "stars"))
+    names = {0: "negative", 1: "positive"}
+    assert match_labels(both, names, None, tmp_path).labels == ["positive", "negative"]
+    (tmp_path / "a.jsonl").write_text('{"text": "good"}\n{"text": "bad"}\n')
+    assert read_held_out(tmp_path / "a.jsonl", data_columns()) == HeldOut(texts=["good", "bad"])
+    with pytest.raises(DataError, match="no column 'label'"):
+        read_held_out(tmp_path / "a.jsonl")
+    with pytest.raises(DataError, match="--label-column"):
+        read_held_out(tmp_path / "a.csv", data_columns("review", "rating"))
+
+
+@pytest.mark.parametrize("written", [["positive", "NEGATIVE"], ["1", "0"], ["LABEL_1", "LABEL_0"], [1.0, 0.0]])
+def test_labels_fit_by_name_and_by_number(written: list[str | list[str] | float]) -> None:
+    names = {0: "negative", 1: "positive"}
+    matched = match_labels(HeldOut(texts=["a", "b"], labels=written), names, None, Path("a.csv"))
+    assert matched.labels == ["positive", "negative"]
+
+
+@pytest.mark.parametrize(
+    ("written", "names"), [(["0", "1"], {0: "1", 1: "2"}), (["good", "bad"], {0: "LABEL_0", 1: "LABEL_1"})]
+)
+def test_labels_that_fit_in_no_way_are_listed(written: list[str | list[str] | float], names: dict[int, str]) -> None:
+    with pytest.raises(DataError, match=r"has the labels .*; the model has .*--labels"):
+        match_labels(HeldOut(texts=["a", "b"], labels=written), names, None, Path("a.csv"))
+
+
+def test_few_texts_are_a_warning_and_very_few_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    check_enough(HeldOut(texts=["a"] * 100), Path("a.txt"), few=False)
+    assert "0.929 to 1" in capsys.readouterr().err
+    check_enough(HeldOut(texts=["a"] * 200), Path("a.txt"), few=False)
+    assert not capsys.readouterr().err
+    with pytest.raises(DataError, match="--few"):
+        check_enough(HeldOut(texts=["a"] * 19), Path("a.txt"), few=False)
+    check_enough(HeldOut(texts=["a"] * 19), Path("a.txt"), few=True)
+
+
+def test_a_model_without_a_classifier_head_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
+    with pytest.raises(ModelError, match="no classifier head"):
+        config_head(tmp_path)
+
+
+def test_a_hub_ids_export_goes_to_a_folder_of_its_name(tmp_path: Path) -> None:
+    assert default_output("org/name@v2") == Path("exports/name")
+    assert default_output(str(tmp_path)) == tmp_path / "onnx"
+
+
+@pytest.mark.slow
+def test_hub_ids_are_fetched_and_what_cannot_be_is_said(tmp_path: Path) -> None:
+    checkpoint = build_tiny(tmp_path / "hub/models/org/plain", "single_label_classification", ["LABEL_0", "LABEL_1"])
+    shutil.copytree(checkpoint, tmp_path / "hub/models/org/plain@v2")
+    shutil.copytree(checkpoint, tmp_path / "hub/models/org/secret")
+    headless = shutil.copytree(checkpoint, tmp_path / "hub/models/org/headless")
+    config = json.loads((headless / "config.json").read_text())
+    (headless / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}))
+    (tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text, _ in review_rows()))
+
+    def run(source: str) -> tuple[int, str]:
+        with serve_hub(tmp_path / "hub", gated={"org/secret"}, cut=set()) as address:
+            done = subprocess.run(
+                [sys.executable, "-m", "ftx", "export", source, "--data", "texts.txt", "--quantize", "fast"],
+                cwd=tmp_path,
+                env={**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"},
+                capture_output=True,
+                text=True,
+            )
+        return done.returncode, done.stderr
+
+    status, said = run("org/plain@v2")
+    assert status == 0, said
+    assert Predictor(tmp_path / "exports/plain").manifest.labels == ["LABEL_0", "LABEL_1"]
+    for source, reason in (
+        ("org/secret", "gated"),
+        ("org/absent", "no model that the hub gives"),
+        ("org/headless", "no classifier head"),
+    ):
+        status, said = run(source)
+        assert status == 1
+        assert reason in said.splitlines()[-1] and said.splitlines()[-1].startswith("Error: ")
+        assert "Traceback" not in said

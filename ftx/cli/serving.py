@@ -37,7 +37,13 @@ choice = options.choice
 )
 @choice("--drain-sec", type=SECONDS, default=30.0, help="Then finish within so long what was accepted.")
 @click.option("--token", type=TEXT, help="Require Authorization: Bearer TOKEN.  [default: FTX_TOKEN, if set]")
-@click.option("--allowed-host", type=TEXT, multiple=True, help="Serve only these values of the Host header.")
+@click.option(
+    "--allowed-host",
+    type=TEXT,
+    multiple=True,
+    help="Serve only this Host header: a name, *.NAME, an address or a network; repeatable."
+    "  [default: any; on the loopback without a token, its own names]",
+)
 @options.SETTINGS["long_text"]
 @options.SETTINGS["invariant"]
 @click.option("--allow-label-change", is_flag=True, help="Let a file with other labels replace the one that is served.")

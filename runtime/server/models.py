@@ -124,7 +124,10 @@ class Model:
     def changed(self) -> bool:
         """Tell whether there is another file than the one that answers, or was refused."""
         stamp = self.stamp()
-        return bool(stamp) and self.loaded is not None and stamp not in (self.loaded.stamp, self._refused)
+        if not stamp or self.loaded is None or stamp == self._refused:
+            return False
+        # The one that answers, back after it was removed or replaced, is opened too: then no failure is left to tell.
+        return stamp != self.loaded.stamp or self.last_error is not None
 
     def stamp(self) -> tuple[int, ...]:
         """Give size and times of the file; empty where there is none now."""

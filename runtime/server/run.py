@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import dataclasses
 import logging
 import math
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,7 +22,9 @@ import uvicorn
 
 from ftx.errors import FtxError
 from ftx.runtime.server.app import application, load
+from ftx.runtime.server.hosts import LOOPBACK, is_loopback
 from ftx.runtime.server.listening import listen
+from ftx.runtime.server.logs import LogWriter, log_to_stderr
 from ftx.runtime.server.protocol import bounded
 from ftx.runtime.server.service import Service
 from ftx.runtime.server.settings import ServeSettings
@@ -33,8 +36,8 @@ log = logging.getLogger("ftx.server")
 LOOK_SEC = 1.0
 # To send those that could not be finished their refusals.
 REFUSE_SEC = 1
+AF_UNIX = getattr(socket, "AF_UNIX", None)  # Windows has none
 SWITCH_SEC = 0.0005
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(
@@ -63,28 +66,39 @@ def serve(
         FtxError: A model can't be served, or the address can't be listened on.
     """
     settings = settings or ServeSettings()
-    log_to_stderr(log_format)
     sockets = listen(host, port, uds)
     # The workers and the event loop take turns in Python: with the default of 5 ms each system call of the one can cost
     # as much while the other is busy. Under overload 40 % more requests were answered.
     sys.setswitchinterval(SWITCH_SEC)
     try:
-        with hang_up_ignored():
-            service = load(Path(onnx), settings)
-            config = uvicorn.Config(
-                application(service), log_config=None, access_log=False, server_header=False, lifespan="off",
-                timeout_keep_alive=75, http=bounded(settings), ws="none",
-                timeout_graceful_shutdown=math.ceil(settings.drain_sec) + REFUSE_SEC,
-            )  # fmt: skip
-            server = Server(config, service)
-            if uds is None and host not in LOOPBACK and settings.token is None:
-                log.warning("listening on %s without a token: whoever reaches this port can use the model", host)
-            server.run(sockets)
+        with log_to_stderr(log_format) as written:
+            return run(Path(onnx), host, sockets, settings, written)
     finally:
         for one in sockets:
             one.close()
         if uds is not None:
             uds.unlink(missing_ok=True)
+
+
+def run(onnx: Path, host: str, sockets: list[socket.socket], settings: ServeSettings, written: LogWriter) -> int:
+    """Serve on sockets that are open; give how many accepted requests could not be finished."""
+    if all(map(is_loopback, sockets)) and settings.token is None and not settings.allowed_hosts:
+        settings = dataclasses.replace(settings, allowed_hosts=(*LOOPBACK, host), own_pages_only=True)
+    with hang_up_ignored():
+        service = load(onnx, settings)
+        service.metrics.registry.register(written.dropped)
+        config = uvicorn.Config(
+            application(service), log_config=None, access_log=False, server_header=False, lifespan="off",
+            timeout_keep_alive=75, http=bounded(settings), ws="none",
+            timeout_graceful_shutdown=math.ceil(settings.drain_sec) + REFUSE_SEC,
+        )  # fmt: skip
+        server = Server(config, service, written)
+        open_to = [address(one.getsockname()) for one in sockets if one.family != AF_UNIX and not is_loopback(one)]
+        if open_to and settings.token is None:
+            log.warning(
+                "listening on %s without a token: whoever reaches this port can use the model", ", ".join(open_to)
+            )
+        server.run(sockets)
     return server.unfinished
 
 
@@ -108,9 +122,9 @@ class Server(uvicorn.Server):
         unfinished: Accepted requests that could not be finished.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, written: LogWriter) -> None:
         super().__init__(config)
-        self.service = service
+        self.service, self.written = service, written
         self.unfinished = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wanted: set[str] = set()  # models whose files are to be opened anew
@@ -141,8 +155,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             for listener in self.servers:
-                for socket in listener.sockets:
-                    name = socket.getsockname()
+                for one in listener.sockets:
+                    name = one.getsockname()
                     log.info("serving %s on %s", ", ".join(self.service.models), address(name))
             self._begin(self.watch())
 
@@ -169,6 +183,7 @@ class Server(uvicorn.Server):
         if self.service.draining:
             left = sum(model.loaded.batcher.unfinished for model in self.service.models.values() if model.loaded)
             log.warning("ending at once: %d accepted requests are not finished", left)
+            self.written.flush()
             os._exit(1)
         self.service.draining = True
         log.info("draining: not ready from now on")
@@ -230,26 +245,3 @@ def address(name: Any) -> str:
         return os.fsdecode(name)
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"http://{host}:{name[1]}"
-
-
-def log_to_stderr(log_format: str) -> None:
-    """Send the server's log to stderr, a line each; a line that can't be written is dropped."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if log_format == "json" else logging.Formatter("%(levelname)s: %(message)s"))
-    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk ends no server
-    for name in ("ftx.server", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-    logging.getLogger("ftx.server").setLevel(logging.INFO)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Write a record."""
-        said = {"time": round(record.created, 3), "level": record.levelname, "message": record.getMessage()}
-        if record.exc_info:
-            said["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(said)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from ftx.runtime.inputs import checked_texts
 from ftx.runtime.server.batcher import ExpiredError, OverloadedError
 from ftx.runtime.server.engine import Answer
 from ftx.runtime.server.failures import RequestError
+from ftx.runtime.server.hosts import foreign_page, host_allowed
 from ftx.runtime.server.metrics import Metrics
 from ftx.runtime.server.models import Loaded, Model
 from ftx.runtime.server.settings import ServeSettings
@@ -102,15 +102,22 @@ class Service:
                 raise RequestError(503, "unavailable", "a model is not ready")
 
     def check_host(self, request: Request) -> None:
-        """Check the Host header.
+        """Check the Host header, and that no page of another origin makes a browser send the request.
 
         Raises:
-            RequestError: The host is not allowed.
+            RequestError: The host is not allowed, or the page.
         """
-        allowed = [host.lower() for host in self.settings.allowed_hosts]
-        host = re.sub(r":\d*$", "", request.headers.get("host", "")).lower()
-        if allowed and not any(host == one or (one.startswith("*.") and host.endswith(one[1:])) for one in allowed):
-            raise RequestError(400, "validation", "the Host header names a host that is not allowed")
+        allowed = self.settings.allowed_hosts
+        if allowed and not host_allowed(request.headers, allowed):
+            raise RequestError(
+                400, "validation",
+                "the Host header names a host that is not allowed: start ftx serve with --allowed-host for it",
+            )  # fmt: skip
+        if self.settings.own_pages_only and request.method == "POST" and foreign_page(request.headers):
+            raise RequestError(
+                403, "validation",
+                "a page of another origin sent this: start ftx serve with --token, or with --allowed-host",
+            )  # fmt: skip
 
     def check_token(self, request: Request) -> None:
         """Check the token.

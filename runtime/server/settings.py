@@ -25,7 +25,8 @@ class ServeSettings:
         drain_grace_sec: Seconds that a server which is to end goes on accepting, until load balancers know.
         drain_sec: Seconds that it takes at most to finish what it accepted.
         token: What clients must send as `Authorization: Bearer TOKEN`; None: nothing.
-        allowed_hosts: Values of the header `Host` that are served; none: all.
+        allowed_hosts: Hosts that the header `Host` may name: names, `*.` and a name, addresses, networks; none: all.
+        own_pages_only: Whether what a browser sends for pages of other origins is refused, but for links.
         long_text: `truncate` or `window`, as for `Predictor`.
         invariant: As for `Predictor`.
         allow_label_change: Whether a file with other labels may replace one that is served.
@@ -46,6 +47,7 @@ class ServeSettings:
     drain_sec: float = 30.0
     token: str | None = None
     allowed_hosts: tuple[str, ...] = ()
+    own_pages_only: bool = False
     long_text: str = "truncate"
     invariant: bool = False
     allow_label_change: bool = False

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +209,9 @@ def test_what_was_accepted_is_finished(slow: Path) -> None:
         url = httpx.URL(served.url)
         body = b'{"texts": ["good"]}'
         with closing(socket.create_connection((url.host, url.port), WAIT_SEC)) as late, served.client() as other:
-            late.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body[:5])
+            late.sendall(
+                b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body) + body[:5]
+            )
             until(lambda: metric(other, "ftx_unfinished_requests"))
             served.signal(signal.SIGTERM)
             served.said("draining")
@@ -346,6 +348,27 @@ def test_open_to_all_without_a_token_is_said(model: Path) -> None:
         assert not any("without a token" in line for line in served.lines)
 
 
+def test_on_the_loopback_without_a_token_only_its_own_names_and_pages_are_served(model: Path) -> None:
+    body = {"texts": ["good"]}
+    with serving(model) as served, served.client() as client:
+        for host in ("localhost", "LOCALHOST:1", "127.0.0.1:80", "127.9.9.9", "[::1]:8080", "a.localhost"):
+            assert client.post("/predict", json=body, headers={"host": host}).status_code == 200, host
+        for host in ("", "evil.example", "127.0.0.1.evil.example", "10.0.0.1", "0.0.0.0", "[::2]", "localhost.evil"):
+            for path in ("/", "/metrics", "/info"):
+                refused = client.get(path, headers={"host": host})
+                assert refused.status_code == 400 and "--allowed-host" in refused.text, host
+            assert client.get("/health/ready", headers={"host": host}).status_code == 200
+        for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
+            headers = {"sec-fetch-site": site, "content-type": "text/plain"}
+            for path, asked in (("/predict", body), ("/", {"inputs": "good"})):
+                assert client.post(path, json=asked, headers=headers).status_code == status, site
+            assert client.get("/", headers=headers).status_code == 200  # a link to the page
+    for options in (("--token", "secret"), ("--allowed-host", "*.example")):
+        with serving(model, *options) as served, served.client() as client:
+            headers = {"host": "any.example", "sec-fetch-site": "cross-site", "authorization": "Bearer secret"}
+            assert client.post("/predict", json=body, headers=headers).status_code == 200
+
+
 def test_a_socket_of_systemd_is_taken(model: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         number = listener.fileno()
@@ -401,6 +424,14 @@ def test_a_changed_file_answers_and_a_bad_one_does_not(model: Path) -> None:
         save(model, WEAK)
         until(lambda: is_of(ask(client), WEAK))
         assert metric(client, "ftx_model_reload_failed") == 0
+
+        # Taken away and brought back as it was: nothing is left to complain of.
+        file.rename(model / "away")
+        served.signal(signal.SIGHUP)
+        until(lambda: metric(client, "ftx_model_reload_failed") == 1)
+        (model / "away").rename(file)
+        until(lambda: metric(client, "ftx_model_reload_failed") == 0)
+        assert is_of(ask(client), WEAK)
         served.signal(signal.SIGTERM)
         assert served.ended() == 0
 
@@ -547,7 +578,7 @@ def test_few_descriptors(model: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-@pytest.mark.parametrize("stderr", ["full", "closed", "reader gone"])
+@pytest.mark.parametrize("stderr", ["full", "closed", "reader gone", "never read"])
 def test_it_serves_whatever_becomes_of_its_log(model: Path, stderr: str, tmp_path: Path) -> None:
     with ExitStack() as stack:
         path = tmp_path / "socket"
@@ -558,9 +589,20 @@ def test_it_serves_whatever_becomes_of_its_log(model: Path, stderr: str, tmp_pat
             options["preexec_fn"] = lambda: os.close(2)
         else:
             reader, writer = os.pipe()
-            os.close(reader)
             options["stderr"] = writer
             stack.callback(os.close, writer)
+            if stderr == "reader gone":
+                os.close(reader)
+            else:  # full before the first line
+                stack.callback(os.close, reader)
+                os.set_blocking(writer, False)
+                with suppress(BlockingIOError):
+                    while True:
+                        os.write(writer, b"x" * 4096)
+                with suppress(BlockingIOError):
+                    while True:
+                        os.write(writer, b"x")
+                os.set_blocking(writer, True)
         served = stack.enter_context(serving(model, "--uds", str(path), **options))
 
         def listens() -> bool:
@@ -576,6 +618,8 @@ def test_it_serves_whatever_becomes_of_its_log(model: Path, stderr: str, tmp_pat
         served.signal(signal.SIGHUP)  # which it says in its log
         until(lambda: metric(client, "ftx_model_reload_failed"))
         assert is_of(ask(client), WEAK)
+        if stderr in ("full", "reader gone"):
+            until(lambda: metric(client, "ftx_log_lines_dropped_total") >= 2)
         served.signal(signal.SIGTERM)
         status = served.ended()
         assert status >= 0, "it was not killed"

@@ -1,23 +1,20 @@
-"""Every `ftx` command line of README, docs/ and deploy/ parses: the command exists, its options too, and their choices."""
+"""Every `ftx` command line of README, docs/ and deploy/ parses: its command, options and choices exist."""
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
-import yaml
 
 from ftx.cli import ftx
 from tests.tree import HOUSE
 
 PAGES = [HOUSE / "README.md", *sorted((HOUSE / "docs").rglob("*.md")), *sorted((HOUSE / "deploy").glob("*.md"))]
-MANIFESTS = [path for path in sorted((HOUSE / "deploy").rglob("*")) if path.is_file() and path.suffix != ".md"]
 FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 INDENTED = re.compile(r"^(?: {4}.*\n?)+", re.MULTILINE)
 OPERATORS = set("|&;<>()")
@@ -55,11 +52,14 @@ def command_lines(line: str) -> Iterator[list[str]]:
     for command in commands:
         while command and re.match(r"\w+=", command[0]):
             command = command[1:]
-        if command and re.fullmatch(r"(.*/)?ftx", command[0]):
-            yield [word for word in command[1:] if word != "..."]
-        elif ("-m", "ftx") in zip(command, command[1:], strict=False):
-            place = list(zip(command, command[1:], strict=False)).index(("-m", "ftx"))
-            yield [word for word in command[place + 2 :] if word != "..."]
+        place = 0 if command and re.fullmatch(r"(.*/)?ftx", command[0]) else after_module(command)
+        if place is not None:
+            yield [word for word in command[place + 1 :] if word != "..."]
+
+
+def after_module(command: list[str]) -> int | None:
+    """Find the place of `ftx` in `-m ftx`."""
+    return next((place for place, pair in enumerate(pairwise(command), 1) if pair == ("-m", "ftx")), None)
 
 
 def find(words: list[str]) -> tuple[click.Command, list[str]]:
@@ -103,39 +103,6 @@ def test_the_commands_of_a_page_parse(page: Path) -> None:
         words = [word for word in mention.split()[1:] if word != "..."]
         if words and not words[0].isupper():
             check_names(words)
-
-
-def lists(value: Any) -> Iterator[list[str]]:
-    """Find the arguments of containers anywhere in a manifest."""
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        if key in ("args", "command") and isinstance(inner, list):
-            yield inner
-        elif isinstance(inner, dict | list):
-            yield from lists(inner)
-
-
-def served(path: Path) -> Iterator[list[str]]:
-    """Give the arguments of each `ftx serve` in a file of deploy/."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".yaml":
-        for document in yaml.safe_load_all(text):
-            yield from lists(document)
-    for line in text.splitlines():
-        if line.startswith("CMD ["):
-            yield json.loads(line.removeprefix("CMD "))
-        if line.startswith("ExecStart="):
-            for words in command_lines(line.removeprefix("ExecStart=")):
-                assert words[0] == "serve"
-                yield words[1:]
-
-
-def test_the_arguments_in_deploy_parse() -> None:
-    found = [(path.name, arguments) for path in MANIFESTS for arguments in served(path)]
-    for _, arguments in found:
-        check(["serve", *arguments])
-    assert {"Dockerfile", "compose.yaml", "ftx.service", "deployment.yaml", "inference-service.yaml"} == {
-        name for name, _ in found
-    }
 
 
 def test_how_many_commands_are_found() -> None:

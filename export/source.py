@@ -17,6 +17,7 @@ from ftx.tables.lines import exists
 __all__ = ["LEAST_TEXTS", "check_enough", "config_head", "default_output", "find_source"]
 
 HUB_ID = re.compile(r"(?:[\w.-]+/)?[\w.-]+(?:@[\w./-]+)?", re.ASCII)
+LONGEST_HUB_ID = 96  # huggingface_hub's own limit
 FILES = ["*.json", "*.txt", "*.model"]
 LEAST_TEXTS, ENOUGH_TEXTS = 20, 200
 
@@ -55,7 +56,8 @@ def find_source(source: str) -> Path:
 
 def is_hub_id(source: str) -> bool:
     """Tell a hub id from a path."""
-    return HUB_ID.fullmatch(source) is not None and not source.startswith(".")
+    short = all(len(part) <= LONGEST_HUB_ID for part in source.split("@"))
+    return short and HUB_ID.fullmatch(source) is not None and not source.startswith(".")
 
 
 def default_output(source: str) -> Path:

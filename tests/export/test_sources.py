@@ -92,6 +92,7 @@ def test_a_model_without_a_classifier_head_is_refused_before_it_is_loaded(tmp_pa
 def test_a_hub_ids_export_goes_to_a_folder_of_its_name(tmp_path: Path) -> None:
     assert default_output("org/name@v2") == Path("exports/name")
     assert default_output(str(tmp_path)) == tmp_path / "onnx"
+    assert default_output("x" * 300) == Path("x" * 300, "onnx"), "longer than any name on the hub: a path"
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import re
 import signal
@@ -22,13 +23,14 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 
 from ftx import Predictor
+from ftx.runtime.server.listening import raise_descriptors
 
 PAUSE_SEC = 0.3  # threads that spin after a call come to rest
 CLIENTS = 32
@@ -37,51 +39,93 @@ SOAK_REQUESTS = 10_000
 Figures = dict[str, float]
 
 
-class Client:
-    """One connection that is kept: a plain HTTP client, so that its own milliseconds are few."""
+class Client(asyncio.Protocol):
+    """One connection that is kept, with one request at a time.
+
+    It reads no more of a response than the generator needs: what the generator computes, the server lacks.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self.transport: asyncio.Transport | None = None
+        self._received = b""
+        self._waiting: asyncio.Future[tuple[int, bytes, bytes]] | None = None
 
-    async def send(self, method: str, path: str, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
-        """Send a request; give status, headers and body of its response."""
-        if self.streams is None:
-            self.streams = await asyncio.open_connection("127.0.0.1", self.port)
-        reader, writer = self.streams
-        head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
-        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = dict(line.lower().split(": ", 1) for line in lines if line)
-        return int(first.split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the connection."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
 
-    async def ask(self, texts: list[str]) -> tuple[int, dict[str, str], Any]:
-        """Ask for predictions."""
-        status, headers, body = await self.send("POST", "/predict", json.dumps({"texts": texts}).encode())
-        return status, headers, json.loads(body)
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail the request that waits."""
+        self.transport = None
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(ConnectionError("the server closed the connection"))
+
+    def data_received(self, data: bytes) -> None:
+        """End the request once its response is whole."""
+        self._received += data
+        head, ended, body = self._received.partition(b"\r\n\r\n")
+        if ended and self._waiting is not None and len(body) >= int(header(head, b"content-length")):
+            self._received, waiting, self._waiting = b"", self._waiting, None
+            waiting.set_result((int(head[9:12]), head, body))
+
+    async def send(self, request: bytes) -> tuple[int, bytes, bytes]:
+        """Send a request; give status, head and body of its response."""
+        loop = asyncio.get_running_loop()
+        if self.transport is None:
+            await loop.create_connection(lambda: self, "127.0.0.1", self.port)
+        assert self.transport is not None
+        self._waiting = loop.create_future()
+        self.transport.write(request)
+        return await self._waiting
 
     async def metric(self, name: str) -> float:
         """Read one of the server's metrics."""
-        _, _, body = await self.send("GET", "/metrics")
+        _, _, body = await self.send(b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
         [value] = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", body.decode(), re.MULTILINE)
         return float(value)
 
     def close(self) -> None:
         """Close the connection."""
-        if self.streams is not None:
-            self.streams[1].close()
+        if self.transport is not None:
+            self.transport.close()
+
+
+def header(head: bytes, name: bytes) -> bytes:
+    """Find a header of a response, whose name is in small letters."""
+    return head.partition(b"\r\n" + name + b": ")[2].partition(b"\r\n")[0]
+
+
+def asking(texts: list[str]) -> bytes:
+    """Write the request for predictions of texts."""
+    body = json.dumps({"texts": texts}).encode()
+    return b"POST /predict HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """A server that runs."""
+
+    port: int
+    pid: int
+
+    def cpu_sec(self) -> float:
+        """Seconds of processor time that it has used; Linux only."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def serving(onnx: Path, *options: str) -> Iterator[int]:
-    """Run a server; give its port."""
+def serving(onnx: Path, *options: str) -> Iterator[Serving]:
+    """Run a server."""
     command = [sys.executable, "-m", "ftx", "serve", "--onnx", str(onnx), "--port", "0", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:
             for line in process.stderr:
                 if found := re.search(r"serving .* on http://.*:(\d+)", line):
-                    yield int(found[1])
+                    yield Serving(port=int(found[1]), pid=process.pid)
                     break
             else:
                 raise click.ClickException("the server did not start")
@@ -102,9 +146,10 @@ def percentile(values: list[float], percent: float) -> float:
     return float(np.percentile(values, percent)) if values else float("nan")
 
 
-async def one_text(port: int, predictor: Predictor, texts: list[str], rounds: int) -> Figures:
+async def one_text(server: Serving, predictor: Predictor, texts: list[str], rounds: int) -> Figures:
     """p50 of one text over HTTP and of a predictor, taking turns."""
-    client, own, over_http = Client(port), list[float](), list[float]()
+    client, own, over_http = Client(server.port), list[float](), list[float]()
+    requests = [asking([text]) for text in texts[:100]]
     for _ in range(rounds):
         times: list[float] = []
         for text in texts[:100]:
@@ -114,9 +159,9 @@ async def one_text(port: int, predictor: Predictor, texts: list[str], rounds: in
         own.append(percentile(times, 50))
         await asyncio.sleep(PAUSE_SEC)
         times = []
-        for text in texts[:100]:
+        for request in requests:
             begun = time.perf_counter()
-            status, _, _ = await client.ask([text])
+            status, _, _ = await client.send(request)
             assert status == 200
             times.append(time.perf_counter() - begun)
         over_http.append(percentile(times, 50))
@@ -148,63 +193,78 @@ async def closed_loop(
     return sum(counts), times
 
 
-async def throughput(port: int, predictor: Predictor, texts: list[str], rounds: int, seconds: float) -> Figures:
-    """Texts a second of 32 clients, each with one text at a time, and of a predictor that has all texts."""
+async def throughput(server: Serving, predictor: Predictor, texts: list[str], rounds: int, seconds: float) -> Figures:
+    """Texts a second of 32 clients, each with one text at a time, and of a predictor that has all texts.
+
+    The generator's share of the processor is the server's loss, so texts per second of processor time stand beside.
+    """
+    requests = [asking([text]) for text in texts]
 
     async def ask(client: Client, turn: int) -> int:
-        status, _, _ = await client.ask([texts[turn % len(texts)]])
+        status, _, _ = await client.send(requests[turn % len(requests)])
         assert status == 200, status
         return 1
 
     offline, served, ratios = list[float](), list[float](), list[float]()
+    cpu_ratios, generator = list[float](), list[float]()
     for _ in range(rounds):
-        begun, count = time.perf_counter(), 0
+        begun, cpu, count = time.perf_counter(), time.process_time(), 0
         while time.perf_counter() - begun < seconds:
             predictor(texts)
             count += len(texts)
         offline.append(count / (time.perf_counter() - begun))
+        offline_a_cpu_sec = count / (time.process_time() - cpu)
         await asyncio.sleep(PAUSE_SEC)
-        begun = time.perf_counter()
-        count, _ = await closed_loop(port, CLIENTS, seconds, ask)
-        served.append(count / (time.perf_counter() - begun))
+        begun, cpu, own_cpu = time.perf_counter(), server.cpu_sec(), time.process_time()
+        count, _ = await closed_loop(server.port, CLIENTS, seconds, ask)
+        wall = time.perf_counter() - begun
+        served.append(count / wall)
         ratios.append(served[-1] / offline[-1])
+        cpu_ratios.append(count / (server.cpu_sec() - cpu) / offline_a_cpu_sec)
+        generator.append((time.process_time() - own_cpu) / wall)
     return {
         "offline_texts_per_sec": statistics.median(offline),
         "clients_32_texts_per_sec": statistics.median(served),
         "served_over_offline": statistics.median(ratios),
+        "least_served_over_offline": min(ratios),
+        "most_served_over_offline": max(ratios),
+        "served_over_offline_per_cpu_sec": statistics.median(cpu_ratios),
+        "cores_of_generator": statistics.median(generator),
     }
 
 
-async def overload(port: int, predictor: Predictor, texts: list[str], seconds: float, times: float) -> Figures:
+async def overload(server: Serving, predictor: Predictor, texts: list[str], seconds: float, times: float) -> Figures:
     """Send so many times what it can do, whatever it answers; look at what was accepted and what was refused."""
     right = predictor.predict_proba(texts).argmax(axis=1)
     labels = predictor.manifest.labels
+    requests = [asking([text]) for text in texts]
+    bodies: list[tuple[int, bytes]] = []  # of accepted requests, to be read afterwards
 
     async def ask(client: Client, turn: int) -> int:
-        status, _, _ = await client.ask([texts[turn % len(texts)]])
+        status, _, _ = await client.send(requests[turn % len(requests)])
         return int(status == 200)
 
-    count, _ = await closed_loop(port, CLIENTS, seconds / 4, ask)
+    count, _ = await closed_loop(server.port, CLIENTS, seconds / 4, ask)
     peak = count / (seconds / 4)
     statuses, accepted, waits = Counter[int](), list[float](), list[float]()
     predicted = list[float]()
-    wrong, free, tasks = 0, list[Client](), set[asyncio.Task[None]]()
+    free, tasks = list[Client](), set[asyncio.Task[None]]()
 
     async def one(turn: int) -> None:
-        nonlocal wrong
-        client = free.pop() if free else Client(port)
+        client = free.pop() if free else Client(server.port)
         begun = time.perf_counter()
-        status, headers, answer = await client.ask([texts[turn % len(texts)]])
+        status, head, body = await client.send(requests[turn % len(requests)])
         took = time.perf_counter() - begun
         free.append(client)
         statuses[status] += 1
         if status == 200:
             accepted.append(took)
-            wrong += answer[0]["label"] != labels[right[turn % len(texts)]]
+            bodies.append((turn % len(texts), body))
         elif status == 429:
-            waits.append(float(headers["retry-after"]))
-            predicted.append(float(re.findall(r"queue is ([\d.]+) s", answer["detail"])[0]))
+            waits.append(float(header(head, b"retry-after")))
+            predicted.append(float(body.partition(b"queue is ")[2].partition(b" ")[0]))
 
+    cpu, own_cpu = server.cpu_sec(), time.process_time()
     begun, turn = time.perf_counter(), 0
     while (now := time.perf_counter() - begun) < seconds:
         while turn < now * peak * times:
@@ -215,7 +275,8 @@ async def overload(port: int, predictor: Predictor, texts: list[str], seconds: f
         await asyncio.sleep(0.002)
     answered, sent_for = statuses[200], time.perf_counter() - begun
     stopped = time.perf_counter()
-    client = Client(port)
+    cpu, own_cpu = server.cpu_sec() - cpu, time.process_time() - own_cpu
+    client = Client(server.port)
     said = await client.metric("ftx_predicted_wait_seconds")
     while await client.metric("ftx_queued_tokens"):
         await asyncio.sleep(0.01)
@@ -224,11 +285,15 @@ async def overload(port: int, predictor: Predictor, texts: list[str], seconds: f
         await asyncio.wait(tasks)
     for one_client in (*free, client):
         one_client.close()
+    wrong = sum(json.loads(body)[0]["label"] != labels[right[place]] for place, body in bodies)
     return {
         "peak_requests_per_sec": peak,
         "sent_requests_per_sec": turn / sent_for,
         "answered_requests_per_sec": answered / sent_for,
         "goodput_over_peak": answered / sent_for / peak,
+        "cores_of_server": cpu / sent_for,
+        "cores_of_generator": own_cpu / sent_for,
+        "connections": len(free),
         "accepted_p50_ms": 1e3 * percentile(accepted, 50),
         "accepted_p99_ms": 1e3 * percentile(accepted, 99),
         "refused_429": statuses[429],
@@ -241,17 +306,19 @@ async def overload(port: int, predictor: Predictor, texts: list[str], seconds: f
     }
 
 
-async def mixed(port: int, texts: list[str], seconds: float) -> Figures:
+async def mixed(server: Serving, texts: list[str], seconds: float) -> Figures:
     """p99 of requests of one text, alone, and beside a client that sends 1,000 texts at a time."""
-    many = (texts * (MANY_TEXTS // len(texts) + 1))[:MANY_TEXTS]
+    port = server.port
+    many = asking((texts * (MANY_TEXTS // len(texts) + 1))[:MANY_TEXTS])
+    requests = [asking([text]) for text in texts]
 
     async def small(client: Client, turn: int) -> int:
         await asyncio.sleep(0.01)
-        status, _, _ = await client.ask([texts[turn % len(texts)]])
+        status, _, _ = await client.send(requests[turn % len(requests)])
         return int(status == 200)
 
     async def large(client: Client, turn: int) -> int:
-        status, _, _ = await client.ask(many)
+        status, _, _ = await client.send(many)
         return int(status == 200)
 
     _, alone = await closed_loop(port, 1, seconds, small)
@@ -269,20 +336,20 @@ async def mixed(port: int, texts: list[str], seconds: float) -> Figures:
     }
 
 
-async def soak(port: int, texts: list[str], requests: int) -> Figures:
+async def soak(server: Serving, texts: list[str], requests: int) -> Figures:
     """Growth of the server's memory over requests of 1 to 512 words."""
     words = " ".join(texts).split()
     chosen = random.Random(3)
-    client = Client(port)
+    client = Client(server.port)
 
     async def send(count: int) -> None:
         left = iter(range(count))
 
         async def run() -> None:
-            one = Client(port)
+            one = Client(server.port)
             for _ in left:
                 start = chosen.randrange(len(words) - 512)
-                status, _, _ = await one.ask([" ".join(words[start : start + chosen.randint(1, 512)])])
+                status, _, _ = await one.send(asking([" ".join(words[start : start + chosen.randint(1, 512)])]))
                 assert status in (200, 429)
             one.close()
 
@@ -311,21 +378,22 @@ def main(
     onnx: Path, only: tuple[str, ...], rounds: int, seconds: float, times: float, requests: int, as_json: bool
 ) -> None:
     """Measure `ftx serve`."""
+    raise_descriptors()
     texts = made_up(2000)
     chosen = only or SECTIONS
     found: dict[str, Figures] = {}
-    with serving(onnx) as port, Predictor(onnx) as predictor:
+    with serving(onnx) as server, Predictor(onnx) as predictor:
         if "latency" in chosen:
-            found["latency"] = asyncio.run(one_text(port, predictor, texts, rounds))
+            found["latency"] = asyncio.run(one_text(server, predictor, texts, rounds))
         if "throughput" in chosen:
-            found["throughput"] = asyncio.run(throughput(port, predictor, texts, rounds, seconds / 2))
+            found["throughput"] = asyncio.run(throughput(server, predictor, texts, rounds, seconds / 2))
         if "overload" in chosen:
-            found["overload"] = asyncio.run(overload(port, predictor, texts, seconds, times))
+            found["overload"] = asyncio.run(overload(server, predictor, texts, seconds, times))
         if "mixed" in chosen:
-            found["mixed"] = asyncio.run(mixed(port, texts, seconds))
+            found["mixed"] = asyncio.run(mixed(server, texts, seconds))
     if "soak" in chosen:
-        with serving(onnx) as port:
-            found["soak"] = asyncio.run(soak(port, texts, requests))
+        with serving(onnx) as server:
+            found["soak"] = asyncio.run(soak(server, texts, requests))
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -94,6 +95,9 @@ def start_engine(spec: EngineSpec) -> Iterator[Engine]:
     theirs.close()
     try:
         yield Engine(spec=spec, load_ms=receive(ours, spec), connection=ours)
+    except BaseException:
+        process.kill()
+        raise
     finally:
         ours.close()
         process.join(timeout=5)
@@ -114,6 +118,7 @@ def receive(connection: Connection, spec: EngineSpec) -> Any:
 
 def serve(connection: Connection, spec: EngineSpec) -> None:
     """Load the model, then serve requests until the parent closes the connection. Runs in the engine's process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and decides
     try:
         began = time.perf_counter()
         infer = spec.load(spec)

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ftx.bench.engine import Engine, EngineSpec, load_onnx, load_pytorch, start_engine
-from ftx.bench.report import BenchReport, EngineFigures
-from ftx.bench.timing import Timings, time_engines
+from ftx.bench.noise import Calibration, machine_state
+from ftx.bench.report import BenchReport, EngineFigures, Samples
+from ftx.bench.statistics import confidence_reached, median_interval, percentile_interval, share_interval
+from ftx.bench.timing import Timings, time_engines, warm_up
 from ftx.environment import environment
 from ftx.export.parity.batches import BATCH_SIZE
 from ftx.export.parity.gate import Parity, compare_logits
@@ -22,8 +24,7 @@ from ftx.runtime.model_file import describe, find_onnx
 
 __all__ = ["bench"]
 
-PERCENTILES = (50, 90, 95, 99)
-WARMUP_TEXTS = 16
+PERCENTILES = (50, 90, 95, 99, 99.9)
 
 
 def bench(
@@ -45,8 +46,11 @@ def bench(
         texts: Texts to time on, taken evenly from the data; agreement and accuracy are measured on all.
         rounds: Rounds in which the engines take turns.
 
+    Ctrl-C ends it early: the report then has the rounds that were complete.
+
     Raises:
         ModelError, DataError, OnnxFileError: See there.
+        KeyboardInterrupt: Ctrl-C came before a round was complete.
     """
     path, checkpoint = find_onnx(onnx), find_checkpoint(Path(against))
     manifest, _ = describe(path)
@@ -68,26 +72,37 @@ def bench(
             engines.append(stack.enter_context(start_engine(spec)))
         logits = [engine.logits(held_out.texts, BATCH_SIZE) for engine in engines]
         for engine in engines:
-            engine.latencies_ms(timed[:WARMUP_TEXTS])
-        timings = time_engines(engines, timed, batch_size=BATCH_SIZE, rounds=rounds)
+            warm_up(engine, timed)
+        calibration = Calibration()
+        timings, interrupted = time_engines(engines, timed, calibration, batch_size=BATCH_SIZE, rounds=rounds)
         figures = [
             summarise(engine, compare_logits(found, logits[-1], held_out, manifest, BATCH_SIZE), timing, len(timed))
             for engine, found, timing in zip(engines, logits, timings, strict=True)
         ]
-    speedups = {
-        spec.name: dict(zip(("batch_1", f"batch_{BATCH_SIZE}"), timing.speedup_over(timings[-1]), strict=True))
+    sizes = ("batch_1", f"batch_{BATCH_SIZE}")
+    ratios = {
+        spec.name: dict(zip(sizes, timing.ratios_over(timings[-1]), strict=True))
         for spec, timing in zip(specs, timings, strict=True)
     }
     return BenchReport(
         engines=figures,
-        speedup_over_pytorch=speedups,
+        speedup_over_pytorch={
+            name: {size: float(np.median(pairs)) for size, pairs in found.items()} for name, found in ratios.items()
+        },
+        speedup_interval={
+            name: {size: median_interval(pairs) for size, pairs in found.items()} for name, found in ratios.items()
+        },
         held_out=str(held_out_file),
         texts=len(held_out),
         timed_texts=len(timed),
-        rounds=rounds,
+        rounds=len(timings[0].batch_sec),
+        interrupted=interrupted,
         threads=threads,
         batch_size=BATCH_SIZE,
-        environment=environment(),
+        p99_confidence=confidence_reached(99, timings[0].latencies_ms.size),
+        noise=calibration.spread,
+        calibration_sec=calibration.seconds,
+        environment=environment() | machine_state(),
     )
 
 
@@ -104,16 +119,24 @@ def summarise(engine: Engine, parity: Parity, timings: Timings, timed_texts: int
     """Summarise what was measured of one engine."""
     path = engine.spec.path
     files = [path] if path.is_file() else list(path.glob("*.safetensors"))
+    latencies = timings.latencies_ms
+    percentiles = {f"p{p}": float(np.percentile(latencies, p)) for p in PERCENTILES}
     return EngineFigures(
         name=engine.spec.name,
-        latency_ms={f"p{p}": float(np.percentile(timings.latencies_ms, p)) for p in PERCENTILES},
+        latency_ms=percentiles | {"max": float(latencies.max())},
+        latency_interval_ms={f"p{p}": percentile_interval(latencies, p) for p in PERCENTILES},
         texts_per_sec={
-            "batch_1": 1000 / float(timings.latencies_ms.mean()),
+            "batch_1": 1000 / float(latencies.mean()),
             f"batch_{BATCH_SIZE}": timed_texts / float(np.median(timings.batch_sec)),
         },
         load_ms=engine.load_ms,
-        peak_rss_bytes=engine.peak_rss_bytes(),
+        peak_rss_bytes=timings.peak_rss_bytes,
         size_bytes=sum(file.stat().st_size for file in files),
         accuracy=parity.accuracy,
+        accuracy_interval=None if parity.accuracy is None else share_interval(parity.accuracy, parity.texts),
         label_agreement=parity.label_agreement,
+        label_agreement_interval=share_interval(parity.label_agreement, parity.texts),
+        max_abs_prob_diff=parity.max_abs_prob_diff,
+        p99_abs_prob_diff=parity.p99_abs_prob_diff,
+        samples=Samples(latencies_ms=latencies.tolist(), batch_sec=timings.batch_sec.tolist()),
     )

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.bench.engine import Engine, EngineSpec, start_engine
+from ftx.bench.noise import Calibration
 from ftx.bench.peer_engines import EAGER, FTX, LOADERS, OPTIMUM, PIPELINE, prepare_peers
 from ftx.bench.timing import time_engines
 from ftx.errors import FtxError
@@ -212,18 +213,24 @@ def compare_engines(
                 engines[name] = engine
         if FTX not in engines:
             raise click.ClickException(excluded[FTX])
-        each = time_engines(list(engines.values()), timed, batch_size=BATCH_SIZE, rounds=rounds, pause_sec=PAUSE_SEC)
+        running, calibration = list(engines.values()), Calibration()
+        each, interrupted = time_engines(
+            running, timed, calibration, batch_size=BATCH_SIZE, rounds=rounds, pause_sec=PAUSE_SEC
+        )
+        if interrupted:
+            raise KeyboardInterrupt
         timings = dict(zip(engines, each, strict=True))
+        over = {name: timings[FTX].ratios_over(found) for name, found in timings.items()}
         return {
             name: {
                 "p50_ms": float(np.percentile(found.latencies_ms, 50)),
                 "p99_ms": float(np.percentile(found.latencies_ms, 99)),
                 "texts_per_sec": len(timed) / float(np.median(found.batch_sec)),
-                "ftx_speedup_p50": timings[FTX].speedup_over(found)[0],
-                "ftx_speedup_texts": timings[FTX].speedup_over(found)[1],
-                "ftx_speedup_texts_rounds": (found.batch_sec / timings[FTX].batch_sec).tolist(),
+                "ftx_speedup_p50": float(np.median(over[name][0])),
+                "ftx_speedup_texts": float(np.median(over[name][1])),
+                "ftx_speedup_texts_rounds": over[name][1].tolist(),
                 "load_sec": engines[name].load_ms / 1000,
-                "peak_rss_bytes": engines[name].peak_rss_bytes(),
+                "peak_rss_bytes": found.peak_rss_bytes,
                 "label_agreement": float((labels[name] == labels[EAGER]).mean()) if EAGER in labels else None,
             }
             for name, found in timings.items()

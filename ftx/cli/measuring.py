@@ -155,7 +155,10 @@ def bench(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure int8, fp32 and PyTorch side by side: latency, throughput, memory, size, agreement."""
+    """Measure int8, fp32 and PyTorch side by side: latency, throughput, memory, size, agreement.
+
+    Ctrl-C ends it early, and reports the rounds that were complete.
+    """
     with working():
         if output:
             check_folder(output)
@@ -169,6 +172,8 @@ def bench(
                 beside.write_text(text, encoding="utf-8")
                 beside.replace(output / name)
     answer(as_text if as_json else markdown, nl=False)
+    if report.interrupted:
+        raise KeyboardInterrupt
 
 
 def check_folder(output: Path) -> None:

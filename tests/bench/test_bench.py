@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from ftx.bench.engine import EngineSpec, load_onnx, start_engine
+from ftx.bench.engine import Engine, EngineSpec, load_onnx, start_engine
+from ftx.bench.noise import Calibration
+from ftx.bench.timing import time_engines
 from ftx.cli import ftx
 from ftx.errors import FtxError, OnnxFileError
+from ftx.text import Text
 
 
 def test_the_report_has_every_figure_for_every_engine(tiny_export: Path, tiny_run: Path, tmp_path: Path) -> None:
@@ -47,6 +51,42 @@ def test_the_report_has_every_figure_for_every_engine(tiny_export: Path, tiny_ru
     assert int8["size_bytes"] < fp32["size_bytes"]
     assert report["speedup_over_pytorch"]["PyTorch eager"] == {"batch_1": 1.0, "batch_32": 1.0}
     assert report["environment"]["versions"]["torch"]
+    assert report["rounds"] == 2
+    assert not report["interrupted"]
+    assert len(report["calibration_sec"]) == 2 * len(names) + 1  # before, between and after the turns
+    for engine in report["engines"]:
+        assert [len(some) for some in engine["samples"]["latencies_ms"]] == [12, 12]
+        assert engine["latency_ms"]["max"] == max(map(max, engine["samples"]["latencies_ms"]))
+        assert engine["latency_interval_ms"]["p99"] is None  # of 24 samples
+        low, high = engine["latency_interval_ms"]["p50"]
+        assert low <= engine["latency_ms"]["p50"] <= high
+        low, high = report["speedup_interval"][engine["name"]]["batch_32"]
+        assert low <= report["speedup_over_pytorch"][engine["name"]]["batch_32"] <= high
+    assert f"{report['speedup_over_pytorch']['ftx int8']['batch_32']:.2f} times as many texts" in result.stdout
+
+
+@pytest.mark.parametrize("complete", [0, 2])
+def test_ctrl_c_keeps_the_complete_rounds(tiny_export: Path, monkeypatch: pytest.MonkeyPatch, complete: int) -> None:
+    batches = iter(range(2 * complete + 1))
+
+    def batch_sec(engine: Engine, texts: list[Text], batch_size: int) -> float:
+        if (number := next(batches)) == 2 * complete:
+            raise KeyboardInterrupt
+        return float(number)
+
+    monkeypatch.setattr(Engine, "batch_sec", batch_sec)
+    spec = EngineSpec(name="one", path=tiny_export / "model.onnx", threads=1, load=load_onnx)
+    with start_engine(spec) as engine:
+        measure = partial(time_engines, [engine, engine], ["a text"], Calibration(), batch_size=1, rounds=5)
+        if not complete:
+            with pytest.raises(KeyboardInterrupt):
+                measure()
+            return
+        timings, interrupted = measure()
+    assert interrupted
+    # The second engine begins the second round.
+    assert [timing.batch_sec.tolist() for timing in timings] == [[0, 3], [1, 2]]
+    assert all(timing.latencies_ms.shape == (2, 1) for timing in timings)
 
 
 def test_an_engine_that_cannot_load_says_why(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,8 @@ from ftx.output import Kind, staged_folder
 from ftx.run_folder import find_checkpoint
 
 __all__ = ["export"]
+
+log = logging.getLogger(__name__)
 
 # What an export folder holds; a later export replaces these if they are unchanged since ftx wrote them.
 OWNED = {
@@ -85,11 +87,11 @@ def export(
     gate = Gate(min_agreement=min_agreement)
 
     with staged_folder(folder, kind=KIND, overwrite=overwrite) as staging:
-        print(f"Loading {checkpoint}", file=sys.stderr)
+        log.info(f"Loading {checkpoint}")
         reference = Reference(checkpoint)
         manifest = describe_fp32(reference, checkpoint)
         check_labels(held_out, manifest, held_out_file)
-        print(f"Running PyTorch on {len(held_out)} held-out texts", file=sys.stderr)
+        log.info(f"Running PyTorch on {len(held_out)} held-out texts")
         every = ReferenceSet(held_out=held_out, logits=reference.logits(held_out.texts), manifest=manifest)
         choosing, reporting = every.split()
         search, reduced = None, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from ftx.run_folder import find_checkpoint
 from ftx.runtime.model_file import describe, find_onnx
 
 __all__ = ["bench"]
+
+log = logging.getLogger(__name__)
 
 PERCENTILES = (50, 90, 95, 99, 99.9)
 
@@ -68,7 +70,7 @@ def bench(
     with ExitStack() as stack:
         engines = []
         for spec in specs:
-            print(f"Loading {spec.name}", file=sys.stderr)
+            log.info(f"Loading {spec.name}")
             engines.append(stack.enter_context(start_engine(spec)))
         logits = [engine.logits(held_out.texts, BATCH_SIZE) for engine in engines]
         for engine in engines:

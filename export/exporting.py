@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,6 +32,8 @@ from ftx.output import Kind, staged_folder
 from ftx.tables.columns import Columns
 
 __all__ = ["export"]
+
+log = logging.getLogger(__name__)
 
 # What an export folder holds; a later export replaces these if they are unchanged since ftx wrote them.
 OWNED = {
@@ -101,10 +103,10 @@ def export(
     gate = Gate(min_agreement=min_agreement)
 
     with staged_folder(folder, kind=KIND, overwrite=overwrite) as staging:
-        print(f"Loading {checkpoint}", file=sys.stderr)
+        log.info(f"Loading {checkpoint}")
         reference = Reference(checkpoint, labels=labels, problem_type=problem_type, max_length=max_length)
         manifest = describe_fp32(reference, checkpoint)
-        print(f"Running PyTorch on {len(held_out)} held-out texts", file=sys.stderr)
+        log.info(f"Running PyTorch on {len(held_out)} held-out texts")
         every = ReferenceSet(held_out=held_out, logits=reference.logits(held_out.texts), manifest=manifest)
         choosing, reporting = every.split()
         search, reduced = None, None

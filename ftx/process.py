@@ -7,16 +7,18 @@ Exit status: 0 success, 1 a failure explained in one line, 2 wrong usage, 70 an 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
 from ftx.advice import refused
 from ftx.errors import FtxError, out_of_memory
 
-__all__ = ["explain", "leave", "one_line", "open_streams", "say", "watch_signals"]
+__all__ = ["explain", "leave", "logged", "one_line", "open_streams", "say", "watch_signals"]
 
 FAILED, UNEXPECTED, BROKEN_PIPE = 1, 70, 141
 SIGNALLED = 128
@@ -141,6 +143,33 @@ def say(line: str) -> None:
     """Write a line to standard error, if that is possible."""
     with contextlib.suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
+
+
+class Plain(logging.Handler):
+    """Write log lines to standard error as they are, above a progress bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        if tqdm := sys.modules.get("tqdm"):
+            tqdm.tqdm.write(self.format(record), file=sys.stderr)
+        else:
+            print(self.format(record), file=sys.stderr)
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[None]:
+    """Write what the library logs, from INFO on, to standard error until the block ends."""
+    log, handler = logging.getLogger("ftx"), Plain()
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False  # a library may have given the root logger a handler
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 def leave(status: str | int | None) -> NoReturn:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 __all__ = ["PAUSE_SEC", "announced", "elapsed_sec", "take_turns"]
+
+log = logging.getLogger(__name__)
 
 # Lets the previous one's threads come to rest: they spin for a while after a call.
 PAUSE_SEC = 0.05
@@ -42,7 +44,7 @@ def take_turns(
 def announced(rounds: int) -> Iterator[int]:
     """Count rounds, and report each on stderr as it begins."""
     for number in range(rounds):
-        print(f"Round {number + 1} of {rounds}", file=sys.stderr)
+        log.info(f"Round {number + 1} of {rounds}")
         yield number
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from ftx.runtime.session import first_line, open_session
 from ftx.text import Text
 
 __all__ = ["Graphs", "convert", "export_graph", "optimise"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ def convert(reference: Reference, folder: Path, work: Path, texts: ReferenceSet)
     Raises:
         ModelError: Optimum can't export this architecture.
     """
-    print("Exporting to ONNX with Optimum", file=sys.stderr)
+    log.info("Exporting to ONNX with Optimum")
     plain, optimised = export_graph(reference, folder), work / "optimised.onnx"
     fusion = optimise(plain, optimised, reference, texts.held_out.texts, texts.logits)
     return Graphs(plain=plain, optimised=optimised, fusion=fusion)
@@ -131,5 +133,5 @@ def optimise(
     if problem:
         shutil.copyfile(plain, target)
         fusion = Fusion(found={}, expected={}, first_token_nodes=0, problem=problem)
-    print(f"Graph: {fusion.to_text()}", file=sys.stderr)
+    log.info(f"Graph: {fusion.to_text()}")
     return fusion

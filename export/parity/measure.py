@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from ftx.runtime import Predictor
 from ftx.runtime.session import open_session
 
 __all__ = ["BatchInvariance", "Proof", "measure", "verify_fp32"]
+
+log = logging.getLogger(__name__)
 
 # Dynamic int8 scales activations over the batch, so a file must pass both alone and in batches.
 GATE_BATCH_SIZES = (BATCH_SIZE, 1)
@@ -105,7 +107,7 @@ def verify_fp32(path: Path, reference: ReferenceSet) -> Proof:
             f"The ONNX graph differs from PyTorch: max |Δlogit| {worst.max_abs_logit_diff:.3g} on "
             f"{worst.texts} held-out texts, expected at most {FP32_ATOL:g}; nothing was exported"
         )
-    print(f"fp32: max |Δlogit| {worst.max_abs_logit_diff:.2g} on {worst.texts} held-out texts: passes", file=sys.stderr)
+    log.info(f"fp32: max |Δlogit| {worst.max_abs_logit_diff:.2g} on {worst.texts} held-out texts: passes")
     return proof
 
 

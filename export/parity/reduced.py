@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from ftx.export.parity.reference_set import ReferenceSet
 from ftx.quantization import Quantization
 
 __all__ = ["Reduced", "verify_reduced"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ def verify_reduced(path: Path, quantization: Quantization, reporting: ReferenceS
     """
     proof, logits = measure(path, reporting)
     verdict = proof.verdict(gate)
-    print(f"On {len(reporting)} other held-out texts: {proof.worst.to_text()}: {verdict}", file=sys.stderr)
+    log.info(f"On {len(reporting)} other held-out texts: {proof.worst.to_text()}: {verdict}")
     return Reduced(
         file=path.name,
         quantization=replace(quantization, gate=asdict(gate)),

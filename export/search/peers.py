@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -23,6 +24,8 @@ from ftx.runtime.tokenization import Batch
 
 __all__ = ["optimum_peers", "optimum_preset", "peers"]
 
+log = logging.getLogger(__name__)
+
 # Optimum's presets of dynamic int8, the most used first; those with the same graph as an earlier one are dropped.
 PRESETS = ("avx512_vnni", "avx2", "arm64")
 # NNCF's default.
@@ -40,7 +43,7 @@ def peers(folder: Path, work: Path, calibration: list[Batch], threads: int) -> I
     """
     yield from optimum_peers(folder, work, threads)
     if any(find_spec(module) is None for module in ("openvino", "nncf")):
-        print("OpenVINO is skipped: install ftx-toolkit[peers]", file=sys.stderr)
+        log.warning("OpenVINO is skipped: install ftx-toolkit[peers]")
         return
     yield from made("OpenVINO fp32", partial(openvino_fp32, folder, threads))
     yield from made("OpenVINO int8 (NNCF)", partial(openvino_int8, folder, work, calibration, threads))
@@ -59,7 +62,7 @@ def made(name: str, make: Callable[[], tuple[int, Run] | None]) -> Iterator[Form
         with undisturbed():
             result = make()
     except Exception as error:  # other toolkits raise anything on an unknown architecture
-        print(f"{name} is skipped: {first_line(error)}", file=sys.stderr)
+        log.warning(f"{name} is skipped: {first_line(error)}")
         return
     if result:
         yield Form(name=name, kind="peer", size_bytes=result[0], run=result[1], depends_on_batch=True)

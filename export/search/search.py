@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from tqdm import tqdm
 
 from ftx.errors import ModelError
 from ftx.export.parity.gate import Gate
@@ -26,6 +24,8 @@ from ftx.export.search.timing import Run, race
 from ftx.quantization import Quantization
 
 __all__ = ["Search", "Searcher", "find_int8"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +144,7 @@ class Searcher:
         try:
             self.add(self.maker.int8(scheme))
         except ModelError as error:
-            tqdm.write(f"{scheme.name} is skipped: {error}", file=sys.stderr)
+            log.warning(f"{scheme.name} is skipped: {error}")
 
     def add(self, form: Form) -> None:
         """Judge a form, and keep it open for the race if it may take part."""
@@ -154,7 +154,7 @@ class Searcher:
             self.schemes[form.name] = form.scheme
         if form.kind != "int8" or candidate.verdict != "fails":  # an open session holds the model in memory
             self.runs[form.name] = form.run
-        tqdm.write(candidate.to_text(), file=sys.stderr)
+        log.info(candidate.to_text())
         self.budget.tick()
 
     def race(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 from typing import Any
 
 __all__ = ["agreed", "is_first_process", "join_processes", "say"]
+
+log = logging.getLogger(__name__)
 
 
 def is_first_process() -> bool:
@@ -17,7 +19,7 @@ def is_first_process() -> bool:
 def say(line: str) -> None:
     """Print a message on stderr, once for all processes."""
     if is_first_process():
-        print(line, file=sys.stderr)
+        log.info(line)
 
 
 def join_processes() -> Any:

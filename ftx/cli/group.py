@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ftx.process import explain, one_line
+from ftx.process import explain, logged, one_line
 
 __all__ = ["ExplainingGroup"]
 
@@ -38,7 +38,7 @@ class ExplainingGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with explained():
+        with explained(), logged():
             return super().invoke(ctx)
 
 

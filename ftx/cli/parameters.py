@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import click
 from ftx.machine import MAX_THREADS
 
 __all__ = [
-    "ABOVE_ZERO", "ANY_TEXT", "AT_LEAST_ONE", "BATCH", "CHARACTER", "COUNT", "DATA_SET", "FILES", "NAMES", "PATH",
-    "SEED", "SHARE", "TEXT", "THREADS", "Finite",
+    "ABOVE_ZERO", "ANY_TEXT", "AT_LEAST_ONE", "BATCH", "BEST_METRIC", "CHARACTER", "CLASS_WEIGHTS", "COUNT", "DATA_SET",
+    "DEVICE", "FILES", "NAMES", "PATH", "PRECISION", "PROBLEM_TYPE", "QUANTIZE", "SCHEDULE", "SEED", "SHARE", "TARGET",
+    "TEXT", "THREADS", "Choice", "Finite",
 ]  # fmt: skip
 
 MOST = 2**31 - 1  # the largest int32: onnxruntime, PyTorch and Arrow count with it
@@ -89,6 +91,20 @@ class Finite(click.FloatRange):
         return number
 
 
+class Choice(click.Choice[str]):
+    """One of some names, with a hint for what users often write instead."""
+
+    def __init__(self, choices: Sequence[str], hints: Mapping[str, str]) -> None:
+        super().__init__(choices)
+        self.hints = hints
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Name the choices, and the one that was probably meant."""
+        said = super().get_invalid_choice_message(value, ctx)
+        hint = self.hints.get(str(value).lower())
+        return f"{said.rstrip('.')}: {hint}" if hint else said
+
+
 def check(
     kind: Any, value: Any, param: click.Parameter | None, ctx: click.Context | None,
     *, empty: bool = False, regular: bool = False,
@@ -125,3 +141,52 @@ THREADS = click.IntRange(1, MAX_THREADS)
 SEED = click.IntRange(0, 2**32 - 1)
 SHARE = Finite(0, 1)
 ABOVE_ZERO = Finite(0, min_open=True)
+
+# The names are those of `ftx.export.choices` and `ftx.finetune.recipe`, which are too heavy to import for --help.
+INT8 = "omit --quantize for the fastest int8 that passes, or name a scheme"
+QUANTIZE = Choice(
+    (
+        "auto", "fast", "none", "static", "dynamic", "static-fp32-attention", "static-fp32-embeddings", "blockwise",
+        "static-u8u8", "dynamic-per-tensor",
+    ),
+    {
+        "int8": INT8, "8bit": INT8, "yes": INT8, "true": INT8, "fp32": "use none", "no": "use none",
+        "false": "use none", "fp16": "use --device cuda", "int4": "4-bit weights are not supported",
+    },
+)  # fmt: skip
+TARGET = Choice(
+    ("vnni", "arm64", "avx2", "avx512", "any"),
+    {
+        "avx512_vnni": "use vnni", "aarch64": "use arm64", "arm": "use arm64",
+        **dict.fromkeys(("amd64", "x86", "x86_64"), "use avx2, or vnni for a newer CPU"),
+    },
+)  # fmt: skip
+CUDA = "for an NVIDIA GPU use cuda"
+DEVICE = Choice(
+    ("cpu", "cuda"), {"gpu": CUDA, "nvidia": CUDA, "cuda:0": CUDA, "mps": "an export for Apple CPUs uses cpu"}
+)
+PROBLEM_TYPE = Choice(
+    ("auto", "single_label_classification", "multi_label_classification", "regression"),
+    {
+        **dict.fromkeys(("single", "single_label", "single-label", "binary", "multiclass", "classification"),
+                        "use single_label_classification"),
+        **dict.fromkeys(("multi", "multi_label", "multi-label", "multilabel"), "use multi_label_classification"),
+    },
+)  # fmt: skip
+SCHEDULE = Choice(
+    ("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
+    {"none": "use constant", "poly": "use polynomial"},
+)
+CLASS_WEIGHTS = Choice(("none", "balanced"), {"auto": "use balanced", "balance": "use balanced"})
+F1 = "use f1_macro or f1_micro"
+BEST_METRIC = Choice(
+    ("accuracy", "f1_macro", "f1_micro", "mcc", "map", "mae", "rmse", "pearson", "spearman", "loss"),
+    {"f1": F1, "macro_f1": F1, "acc": "use accuracy", "eval_loss": "use loss", "matthews": "use mcc"},
+)
+PRECISION = Choice(
+    ("auto", "fp32", "fp16", "bf16"),
+    {
+        "float32": "use fp32", "float16": "use fp16", "half": "use fp16", "bfloat16": "use bf16",
+        "int8": "train in another, and quantise with ftx export",
+    },
+)  # fmt: skip

@@ -28,13 +28,20 @@ from ftx.cli.parameters import (
     ABOVE_ZERO,
     AT_LEAST_ONE,
     BATCH,
+    BEST_METRIC,
+    CLASS_WEIGHTS,
     COUNT,
     DATA_SET,
+    DEVICE,
     FILES,
     NAMES,
+    PRECISION,
+    PROBLEM_TYPE,
+    QUANTIZE,
+    SCHEDULE,
     SEED,
     SHARE,
-    TEXT,
+    TARGET,
     Finite,
 )
 
@@ -72,9 +79,7 @@ HEADS = ("single_label_classification", "multi_label_classification", "regressio
 @text_pair_column()
 @label_column(help="Column of the labels, or of lists of them.  [default: the recipe's]")
 @label_columns()
-@click.option(
-    "--problem-type", type=TEXT, help="auto, single_label_classification, multi_label_classification or regression."
-)
+@click.option("--problem-type", type=PROBLEM_TYPE, help="What the labels are; auto: as the data shows.")
 @click.option("--labels", type=NAMES, help="Label names in order, separated by commas; else found in the data.")
 @delimiter()
 @skip_bad_rows(default=None, help="Skip up to this many bad rows, listed in RUN/bad_rows.jsonl.")
@@ -91,8 +96,8 @@ HEADS = ("single_label_classification", "multi_label_classification", "regressio
 @click.option("--learning-rate", type=ABOVE_ZERO, help="Peak learning rate.")
 @click.option("--weight-decay", type=Finite(0), help="Weight decay.")
 @click.option("--warmup-ratio", type=SHARE, help="Share of the steps over which the learning rate warms up.")
-@click.option("--schedule", type=TEXT, help="Its decay: linear, cosine, constant, constant_with_warmup, polynomial.")
-@click.option("--class-weights", type=TEXT, help="none, or balanced: rare classes weigh as much as frequent ones.")
+@click.option("--schedule", type=SCHEDULE, help="How it decays after warmup.")
+@click.option("--class-weights", type=CLASS_WEIGHTS, help="balanced: rare classes weigh as much as frequent ones.")
 @click.option(
     "--label-smoothing", type=Finite(0, 1, max_open=True), help="Share of a row's target spread over all labels."
 )
@@ -100,14 +105,12 @@ HEADS = ("single_label_classification", "multi_label_classification", "regressio
 @click.option("--gradient-accumulation-steps", type=BATCH, help="Batches per optimiser step.")
 @click.option("--gradient-checkpointing/--no-gradient-checkpointing", default=None, help="Less memory, more time.")
 @click.option("--eval-steps", type=COUNT, help="Steps between evaluations; 0: one at the end.")
-@click.option(
-    "--best-metric", type=TEXT, help="Keep the best checkpoint by loss, accuracy, f1_macro, mcc, map, mae, pearson, ..."
-)
+@click.option("--best-metric", type=BEST_METRIC, help="Keep the checkpoint that is best by this metric.")
 @click.option("--early-stopping", type=COUNT, help="Stop after this many evaluations without improvement; 0: never.")
 @click.option("--torch-compile/--no-torch-compile", default=None, help="Compile the model before training.")
 @click.option(
     "--precision",
-    type=TEXT,
+    type=PRECISION,
     help="auto (fp16 on CUDA; on a CPU bf16 where a trial is faster, else fp32), fp32, fp16 or bf16.",
 )
 @click.option("--seed", type=SEED, help="Seed of the split, the new weights and the order of the rows.")
@@ -185,7 +188,7 @@ def share_or_file(validation: str) -> dict[str, Any]:
 @click.option("--max-length", type=AT_LEAST_ONE, help="Tokens to truncate a text to.  [default: the model's limit]")
 @click.option(
     "--quantize",
-    type=TEXT,
+    type=QUANTIZE,
     default="auto",
     show_default=True,
     help="auto: the fastest int8 that passes the gate; fast: the first, not timed; none: fp32; or a scheme's name.",
@@ -200,11 +203,9 @@ def share_or_file(validation: str) -> dict[str, Any]:
 @click.option(
     "--min-agreement", type=Finite(), default=0.995, show_default=True, help="Minimum share of unchanged labels."
 )
+@click.option("--target", type=TARGET, help="The CPU to export for.  [default: like this one]")
 @click.option(
-    "--target", type=TEXT, help="The CPU to export for: vnni, avx2, avx512, arm64 or any.  [default: like this one]"
-)
-@click.option(
-    "--device", type=TEXT, default="cpu", show_default=True, help="cpu, or cuda: fp16 for a GPU instead of int8."
+    "--device", type=DEVICE, default="cpu", show_default=True, help="cpu, or cuda: fp16 for a GPU instead of int8."
 )
 @click.option("--compare", is_flag=True, help="Also time Optimum's presets and OpenVINO (extra: peers).")
 @as_json(help="Print parity.json.")

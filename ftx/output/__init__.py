@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,6 +27,8 @@ from ftx.output.publishing import (
 )
 
 __all__ = ["FinishedError", "KeptError", "Kind", "explained", "staged_folder", "staging_of"]
+
+log = logging.getLogger(__name__)
 
 Resumable = Callable[[Path], int]
 
@@ -102,7 +104,7 @@ def recover(target: Path, kind: Kind, output: Path, *, overwrite: bool) -> bool:
     if overwrite:
         list_replaced(staging, target, kind)
     publish(staging, target)
-    print(f"{output}: finished by an earlier command, which was ended before it could publish it", file=sys.stderr)
+    log.warning(f"{output}: finished by an earlier command, which was ended before it could publish it")
     return True
 
 
@@ -180,9 +182,9 @@ def leave(staging: Path, output: Path, resumable: Resumable, *, told: bool) -> N
     """Remove a staging folder that can't be resumed; report one that is kept."""
     if is_finished(staging):
         if not told:
-            print(f"{output}: finished, and kept in {staging}: run the command again", file=sys.stderr)
+            log.warning(f"{output}: finished, and kept in {staging}: run the command again")
     elif steps := resumable(staging):
         if not told:
-            print(f"{output}: {steps} steps are done and kept: continue with --resume", file=sys.stderr)
+            log.warning(f"{output}: {steps} steps are done and kept: continue with --resume")
     else:
         shutil.rmtree(staging, ignore_errors=True)

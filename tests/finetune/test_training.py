@@ -67,12 +67,13 @@ def test_overwriting_a_run_that_was_exported_keeps_what_is_the_users_own(
 
 
 def test_resuming_a_finished_run_returns_its_report(
-    tiny_run: Path, capsys: pytest.CaptureFixture[str], tiny_model: Callable[[str], Path], reviews: Path
+    tiny_run: Path, caplog: pytest.LogCaptureFixture, tiny_model: Callable[[str], Path], reviews: Path
 ) -> None:
+    caplog.set_level("INFO", "ftx")
     recipe = tiny_recipe(tiny_model("single_label_classification"), reviews, Recipe)
     report = train(recipe, tiny_run, resume=True)
     assert json.loads(json.dumps(report.to_dict())) == json.loads((tiny_run / "metrics.json").read_text())
-    assert "is finished: nothing is left to do" in capsys.readouterr().err
+    assert "is finished: nothing is left to do" in caplog.text
     with pytest.raises(RecipeError, match=r"finished run has epochs = 4\.0"):
         train(replace(recipe, epochs=5.0), tiny_run, resume=True)
 

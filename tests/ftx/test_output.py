@@ -207,7 +207,7 @@ def test_what_is_reached_by_a_link_is_the_users_own(tmp_path: Path) -> None:
 
 
 def test_what_is_changed_while_the_work_goes_on_is_kept_and_so_is_the_work(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run, staging = tmp_path / "run", beside(tmp_path / "run", "partial")
     write(run, "1")
@@ -223,7 +223,7 @@ def test_what_is_changed_while_the_work_goes_on_is_kept_and_so_is_the_work(
     with pytest.raises(OutputError, match="is not empty"):  # by now
         write(run, "3")
     assert contents(run) == {"result": "2"}
-    assert "finished by an earlier command" in capsys.readouterr().err
+    assert "finished by an earlier command" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "saved"]
 
 

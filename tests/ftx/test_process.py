@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from click.testing import CliRunner
 from ftx.advice import advice, refused
 from ftx.cli import ftx
 from ftx.errors import DataError
-from ftx.process import explain
+from ftx.process import explain, logged
 
 FTX = [sys.executable, "-m", "ftx"]
 HANG_SEC = 600
@@ -254,3 +256,18 @@ def test_an_error_of_the_system_in_any_command_is_one_line(monkeypatch: pytest.M
     result = CliRunner().invoke(ftx, ["doctor"])
     assert result.exit_code == 1
     assert os.strerror(number) in one_line(result.stderr)
+
+
+def test_the_command_line_writes_what_the_library_logs_and_a_library_user_hears_warnings_only() -> None:
+    import logging
+
+    log = logging.getLogger("ftx.anything")
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        with logged():
+            log.info("100 % of it")
+            log.warning("not all of it")
+        log.info("nobody asked")
+    assert said.getvalue() == "100 % of it\nnot all of it\n"
+    assert not log.isEnabledFor(logging.INFO)
+    assert logging.getLogger("ftx").handlers == []

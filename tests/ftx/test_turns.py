@@ -6,9 +6,8 @@ from ftx.turns import announced, elapsed_sec, take_turns
 from tests.conftest import Clock
 
 
-def test_everyone_runs_once_a_round_and_another_first_each_time(
-    clock: Clock, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_everyone_runs_once_a_round_and_another_first_each_time(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "ftx")
     order: list[str] = []
 
     def note(name: str, number: int) -> str:
@@ -23,7 +22,7 @@ def test_everyone_runs_once_a_round_and_another_first_each_time(
     }
     assert "".join(order) == "abcbcacab"
     assert clock.now == 9 * 0.5
-    assert capsys.readouterr().err == "Round 1 of 3\nRound 2 of 3\nRound 3 of 3\n"
+    assert caplog.messages == ["Round 1 of 3", "Round 2 of 3", "Round 3 of 3"]
 
 
 def test_elapsed_time_is_that_of_the_action(clock: Clock) -> None:

@@ -149,13 +149,13 @@ def test_the_budget_buys_other_forms_and_a_race(make_searcher: Callable[..., Sea
 
 
 def test_without_other_toolkits_fp32_is_the_baseline_and_said_to_be(
-    make_searcher: Callable[..., Searcher], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make_searcher: Callable[..., Searcher], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("ftx.export.search.peers.PRESETS", ("z80",))
     search = make_searcher(600, 0.0).search("auto")
     assert search.baseline == "fp32"
     assert "timed against fp32" in search.choice
-    said = capsys.readouterr().err
+    said = caplog.text
     assert "Optimum z80 is skipped" in said
     assert "OpenVINO" not in said, "nobody asked for a comparison"
 
@@ -196,7 +196,7 @@ def test_the_search_resumes_without_what_failed_on_other_text(make_searcher: Cal
 
 
 def test_a_form_that_the_architecture_has_no_operators_for_is_skipped(
-    make_searcher: Callable[..., Searcher], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make_searcher: Callable[..., Searcher], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from ftx.errors import ModelError
 
@@ -206,4 +206,4 @@ def test_a_form_that_the_architecture_has_no_operators_for_is_skipped(
     monkeypatch.setattr(Maker, "int8", refuse)
     search = make_searcher(600).search("auto")
     assert (search.chosen, search.forms) == (None, [])
-    assert "static is skipped: this architecture" in capsys.readouterr().err
+    assert "static is skipped: this architecture" in caplog.text

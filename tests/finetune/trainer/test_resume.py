@@ -208,12 +208,12 @@ def test_a_run_killed_after_its_last_step_resumes(
 
 
 def test_a_finished_run_killed_before_its_rename_is_put_into_place(
-    recipe: Recipe, unbroken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe: Recipe, unbroken: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.copytree(unbroken, beside(tmp_path / "run", "partial"))
     report = train(recipe, tmp_path / "run", resume=True)
     assert report.steps == 54
-    assert "finished by an earlier command, which was ended before it could publish it" in capsys.readouterr().err
+    assert "finished by an earlier command, which was ended before it could publish it" in caplog.text
     assert_same_end(tmp_path / "run", unbroken)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -300,19 +300,20 @@ def test_a_checkpoint_whose_best_one_is_damaged_is_not_resumed(tmp_path: Path) -
 @pytest.mark.parametrize(("name", "how"), [("model.safetensors", "flipped"), ("scheduler.pt", "empty")])
 def test_a_run_resumes_from_the_newest_intact_checkpoint(
     recipe: Recipe, unbroken: Path, after_12_steps: Path, tmp_path: Path, name: str, how: str,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     staging = shutil.copytree(after_12_steps, beside(tmp_path / "run", "partial"))
     damage(staging / "trainer/checkpoint-12" / name, how)
+    caplog.set_level("INFO", "ftx")
     train(recipe, tmp_path / "run", resume=True)
-    said = capsys.readouterr().err
+    said = caplog.text
     assert f"checkpoint-12 is discarded, as it is damaged: {name} of checkpoint-12\n" in said
     assert "Resuming after 10 steps\n" in said
     assert_same_end(tmp_path / "run", unbroken)
 
 
 def test_a_run_with_only_damaged_checkpoints_is_refused_and_kept(
-    recipe: Recipe, after_12_steps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe: Recipe, after_12_steps: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     staging = shutil.copytree(after_12_steps, beside(tmp_path / "run", "partial"))
     for checkpoint in (staging / "trainer").glob("checkpoint-*"):
@@ -320,7 +321,7 @@ def test_a_run_with_only_damaged_checkpoints_is_refused_and_kept(
     words = r"every checkpoint is damaged: optimizer\.pt of checkpoint-12; .* of checkpoint-10; start over with --over"
     with pytest.raises(OutputError, match=words):
         train(recipe, tmp_path / "run", resume=True)
-    assert "--resume" not in capsys.readouterr().err
+    assert "--resume" not in caplog.text
     assert unfinished_steps(staging) == 12
 
 

@@ -14,7 +14,9 @@ from tests.ftx.publishing_faults import FAULTS, SCENARIOS
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(one, marks=pytest.mark.slow) if one == "kill" else one for one in FAULTS]
+)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_fault_at_every_call_loses_nothing(scenario: str, fault: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.ftx.publishing_faults", scenario, fault, str(tmp_path)]

@@ -43,6 +43,7 @@ begun.wait()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["latency", "auto", "throughput"])
 @pytest.mark.parametrize("size", SIZES)
 def test_daemon_threads_do_not_abort_the_end(words: Words, mode: str, size: int) -> None:

@@ -38,7 +38,8 @@ def assert_same(found: Path, expected: Path) -> None:
         assert found.read_bytes() == expected.read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "csv.gz", pytest.param("parquet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["jsonl", "csv.gz", "parquet"])
 def test_kills_lose_and_double_nothing(kind: str, tmp_path: Path, source: Path, run_job: Callable[..., Any]) -> None:
     chance = random.Random(f"kills of {kind}")
     whole, target = tmp_path / f"whole.{kind}", tmp_path / f"out.{kind}"
@@ -108,6 +109,7 @@ def test_a_break_between_any_two_steps(
     assert steps > 20
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_rows(tmp_path: Path, run_job: Callable[..., Any]) -> None:
     peaks = []
     for rows in (10_000, 200_000):

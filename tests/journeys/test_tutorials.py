@@ -1,4 +1,4 @@
-"""The tutorials' commands, run in order with a tiny model in place of the default one."""
+"""The commands of README and of the tutorials, run in order with a tiny model in place of the default one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import pytest
 
 from tests.conftest import review_rows, write_jsonl
 
-DOCS = Path(__file__).parents[2] / "docs"
+HOUSE = Path(__file__).parents[2]
+DOCS = HOUSE / "docs"
 TUTORIALS = sorted(path.name for path in (DOCS / "tutorials").glob("*.md"))
 
 
@@ -92,3 +93,23 @@ def test_checkpoint(tmp_path: Path, tiny_run: Path) -> None:
     write_jsonl(tmp_path / "heldout.jsonl", [(text, label) for text, label in review_rows()])
     answers = follow("checkpoint.md", tmp_path, {"export": "--quantize fast"})
     assert answers[2].startswith("positive\t")
+
+
+@pytest.mark.slow
+def test_readme(tmp_path: Path, tiny_run: Path, tiny_model: Callable[[str], Path]) -> None:
+    readme = HOUSE / "README.md"
+    shutil.copytree(tiny_run / "checkpoint", tmp_path / "CHECKPOINT")
+    (tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text, _ in review_rows()), encoding="utf-8")
+    write_csv(tmp_path / "reviews.csv", ("review", "stars"))
+    more = {"train": tiny_training(tiny_model("single_label_classification")), "export": "--quantize none"}
+    commands = re.findall(r"^    (ftx (\w+) .*)$", readme.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [name for _, name in commands] == ["export", "predict", "train", "export", "predict"]
+    for command, name in commands:
+        run(f"{command} {more.get(name, '')}", tmp_path)
+    (program,) = blocks(readme, "python")
+    statements, _, answer = program.rstrip().rpartition("\n")
+    expression, expected = answer.split("  # ")
+    done = subprocess.run(
+        [sys.executable, "-c", f"{statements}\nprint(repr({expression}))"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout == f"{expected}\n", done.stderr

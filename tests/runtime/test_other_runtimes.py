@@ -17,7 +17,7 @@ from ftx import Predictor
 
 PAGE = (Path(__file__).parents[2] / "docs/other_runtimes.md").read_text(encoding="utf-8")
 TEXTS = ["The movie was great!", "The plot was dull!"]
-PACKAGES = ("onnxruntime-web", "@huggingface/tokenizers")
+PACKAGES = ("onnxruntime-web@1.30.0", "@huggingface/tokenizers@0.2.0")
 
 
 def program(language: str) -> str:

@@ -82,16 +82,14 @@ class Observed:
         self._texts, self._sec = metrics.batch_texts.labels(model), metrics.batch_sec.labels(model)
         self._tokens, self._padding = metrics.tokens.labels(model), metrics.padding.labels(model)
 
-    def ran(self, texts: int, tokens: int, padded: int, sec: float) -> None:
+    def ran(self, tokens: list[int], waits: list[float], sec: float) -> None:
         """Take note of a batch."""
-        self._texts.observe(texts)
+        self._texts.observe(len(tokens))
         self._sec.observe(sec)
-        self._tokens.inc(tokens)
-        self._padding.inc(padded - tokens)
-
-    def waited(self, sec: float) -> None:
-        """Take note of a text's wait."""
-        self._wait.observe(sec)
+        self._tokens.inc(sum(tokens))
+        self._padding.inc(len(tokens) * max(tokens) - sum(tokens))
+        for wait in waits:
+            self._wait.observe(wait)
 
 
 def resident_bytes() -> int:

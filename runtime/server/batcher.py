@@ -249,7 +249,9 @@ class Batcher:
             return
         sec = self._clock() - begun
         if self._observer:
-            self._observer.ran([one.encoded.tokens for one in batch], [begun - one.ticket.entered for one in batch], sec)
+            self._observer.ran(
+                [one.encoded.tokens for one in batch], [begun - one.ticket.entered for one in batch], sec
+            )
         self._finish([(one.ticket, one.place, result) for one, result in zip(batch, results, strict=True)])
 
     def _finish(self, results: list[tuple[Ticket, int, Any]]) -> None:

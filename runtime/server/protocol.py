@@ -93,6 +93,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._too_large = True
             self.send_400_response("")
 
+    def on_message_begin(self) -> None:
+        """Wait for the rest of a head, also of one that came with the end of the request before."""
+        super().on_message_begin()
+        if self._late is None:
+            self._wait()
+
     def on_headers_complete(self) -> None:
         """Begin the request: its body has bounds of its own."""
         self._head = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
@@ -133,7 +134,8 @@ class Served:
         return self.said("serving ").split(" on ")[1]
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=WAIT_SEC)
+        # Without TLS, whose certificates take longer to read than a request takes.
+        return httpx.Client(base_url=self.url, timeout=WAIT_SEC, verify=False)
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -521,6 +523,55 @@ def test_too_much_is_refused_and_what_is_accepted_is_right(slow: Path) -> None:
         assert metric(client, "ftx_predicted_wait_seconds") == 0
         assert metric(client, "ftx_shed_total") == found.count(429)
         assert is_of(ask(client), WEAK)
+
+
+async def flood(url: str, each: int, times: int, every_sec: float) -> list[tuple[str, httpx.Response]]:
+    """Send requests, so many at once, whether or not the ones before were answered; give texts and responses."""
+    limits = httpx.Limits(max_connections=256, max_keepalive_connections=256)
+    async with httpx.AsyncClient(base_url=url, timeout=WAIT_SEC, limits=limits, verify=False) as client:
+
+        async def one(text: str) -> tuple[str, httpx.Response]:
+            return text, await client.post("/predict", json={"texts": [text]})
+
+        sent = []
+        for _ in range(times):
+            sent += [asyncio.create_task(one(" ".join(["good"] * (1 + turn % 5)) + " inf")) for turn in range(each)]
+            await asyncio.sleep(every_sec)
+        return await asyncio.gather(*sent)
+
+
+@pytest.mark.slow
+def test_four_times_the_load_that_it_can_carry(slow: Path) -> None:
+    peak_sec, every_sec, flood_sec = 2.0, 0.5, 20.0
+    with serving(slow, "--max-queue-sec", "0.1") as served, served.client() as client, ThreadPoolExecutor(4) as pool:
+        end = time.monotonic() + peak_sec
+
+        def ask_on(_: int) -> int:
+            count = 0
+            while time.monotonic() < end:
+                count += client.post("/predict", json={"texts": ["good inf"]}).status_code == 200
+            return count
+
+        # So many at once that the queue is full, however fast the machine.
+        each = max(20, round(4 * sum(pool.map(ask_on, range(4))) / peak_sec * every_sec))
+        before = metric(client, "ftx_shed_total")
+        found = asyncio.run(flood(served.url, each, round(flood_sec / every_sec), every_sec))
+        for text, response in found:
+            if response.status_code == 200:
+                [answer] = response.json()
+                assert answer["text"] == text and is_of(answer["scores"]["positive"], WEAK, text)
+            else:
+                assert response.status_code == 429, response.text
+                assert int(response.headers["retry-after"]) >= 1 and int(response.headers["retry-after-ms"]) >= 1
+        statuses = [response.status_code for _, response in found]
+        assert set(statuses) == {200, 429}
+        assert metric(client, "ftx_shed_total") - before == statuses.count(429)
+        assert metric(client, "ftx_queued_tokens") == metric(client, "ftx_unfinished_requests") == 0
+        assert client.get("/health/ready").status_code == 200
+        assert is_of(ask(client), WEAK)
+        served.signal(signal.SIGTERM)
+        assert served.ended() == 0
+        assert not any("Traceback" in line or "ERROR" in line for line in served.lines)
 
 
 @pytest.mark.slow

@@ -15,6 +15,10 @@ from ftx.text import Text
 
 __all__ = ["Batcher", "Encoded", "Engine", "ExpiredError", "Observer", "OverloadedError", "Ticket"]
 
+# Beside one worker a core: while some wait for the interpreter's lock, their cores compute for others. With 32 clients
+# one more gave a tenth more answers. It rests while the queue is half full: at four times the load that two cores could
+# carry the event loop, which reads and refuses requests, needs that lock more.
+MORE_WORKERS, MORE_UNTIL = 1, 0.5
 # Of the workers, relative to the threads that answer.
 NICENESS = 5
 
@@ -35,18 +39,15 @@ class Engine(Protocol):
 class Observer(Protocol):
     """Is told what happens, for metrics. Calls come from the workers' threads."""
 
-    def ran(self, texts: int, tokens: int, padded: int, sec: float) -> None:
-        """Take note of a batch: its texts, tokens, tokens with padding, and seconds."""
-
-    def waited(self, sec: float) -> None:
-        """Take note of the seconds that a text waited."""
+    def ran(self, tokens: list[int], waits: list[float], sec: float) -> None:
+        """Take note of a batch: the tokens of each text, the seconds that each waited, and those that all took."""
 
 
 class Batcher:
     """Runs the texts of many requests in batches.
 
-    A single text with nothing beside it gets a batch of all cores. Else each core takes batches of its own: the text
-    that comes next and others of like length.
+    A single text with nothing beside it gets a batch of all cores. Else each worker takes batches of its own, for one
+    core each: the text that comes next and others of like length.
 
     Args:
         engine: Runs batches.
@@ -66,15 +67,13 @@ class Batcher:
         self.engine = engine
         self._observer, self._clock = observer, clock
         self._changed = threading.Condition()
-        self._queue = Queue(
-            workers=engine.cores, max_tokens=engine.max_tokens, max_queue_sec=max_queue_sec, now=clock()
-        )
+        self._queue = Queue(max_tokens=engine.max_tokens, max_queue_sec=max_queue_sec, now=clock())
         self._shared = False  # whether a batch of all cores runs
         self._running: dict[int, float] = {}  # since when, by worker
         self._closing = self._closed = False
         self._workers = [
             threading.Thread(target=self._work, args=(number,), name=f"ftx batch {number}", daemon=True)
-            for number in range(engine.cores)
+            for number in range(engine.cores + MORE_WORKERS)
         ]
         for worker in self._workers:
             worker.start()
@@ -106,9 +105,13 @@ class Batcher:
 
     @property
     def predicted_wait_sec(self) -> float:
-        """Seconds that a short request would wait now."""
-        with self._changed:
-            return self._queue.predicted_sec(1)
+        """Seconds that a short request would wait now. Takes no lock: whoever refuses requests must not wait."""
+        return self._queue.predicted_sec(1)
+
+    @property
+    def full(self) -> bool:
+        """Whether no request would be accepted now, however short."""
+        return self._queue.longer_than(1.0)
 
     @property
     def queued_tokens(self) -> int:
@@ -155,7 +158,7 @@ class Batcher:
         give_way()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or (bool(self._queue) and not self._shared))
+                self._changed.wait_for(lambda: self._closed or self._wanted())
                 if self._closed:
                     return
                 pulled, dropped = self._queue.pull(self._clock())
@@ -165,20 +168,26 @@ class Batcher:
                 end(ticket, error=error)
             batch: list[Ready] = []
             try:
-                self._tokenise(pulled)
-                batch = self._take(alone)
+                batch = self._batch(pulled, self._tokenise(pulled), alone)
                 if batch:
                     self._run(batch, all_cores=alone)
-                    with self._changed:
-                        self._queue.learn(batch, self._clock() - self._running[number], all_cores=alone)
             except BaseException as error:  # of ours: nobody may wait for ever
-                for ticket, place in [*pulled, *((one.ticket, one.place) for one in batch)]:
-                    self._finish(ticket, place, error)
+                places = [*pulled, *((one.ticket, one.place) for one in batch)]
+                self._finish([(ticket, place, error) for ticket, place in places])
             finally:
                 with self._changed:
-                    del self._running[number]
+                    abreast = max(self.engine.cores, len(self._running))
+                    sec = self._clock() - self._running.pop(number)
+                    if batch:
+                        self._queue.learn(batch, sec, abreast=abreast, all_cores=alone)
                     self._shared = self._shared and not alone
                     self._changed.notify_all()
+
+    def _wanted(self) -> bool:
+        """Tell whether there is work for one more worker."""
+        if not self._queue or self._shared:
+            return False
+        return len(self._running) < self.engine.cores or not self._queue.longer_than(MORE_UNTIL)
 
     def _cancel(self, ticket: Ticket) -> None:
         with self._changed:
@@ -193,14 +202,22 @@ class Batcher:
         if not self._queue.open:
             self._changed.notify_all()
 
-    def _tokenise(self, pulled: list[tuple[Ticket, int]]) -> None:
+    def _tokenise(self, pulled: list[tuple[Ticket, int]]) -> list[Any]:
         """Tokenise texts, together; where that fails one by one, so that a text's error stays its own."""
         texts = [ticket.texts[place] for ticket, place in pulled]
-        encoded: list[Any]
         try:
-            encoded = list(self.engine.encode(texts)) if texts else []
+            return list(self.engine.encode(texts)) if texts else []
         except BaseException:
-            encoded = [self._encode_one(text) for text in texts]
+            return [self._encode_one(text) for text in texts]
+
+    def _encode_one(self, text: Text) -> Any:
+        try:
+            return self.engine.encode([text])[0]
+        except BaseException as error:
+            return error
+
+    def _batch(self, pulled: list[tuple[Ticket, int]], encoded: list[Any], alone: bool) -> list[Ready]:
+        """Put what was tokenised where batches are taken from, take one, and tell the others of what is left."""
         failed = []
         with self._changed:
             for (ticket, place), one in zip(pulled, encoded, strict=True):
@@ -209,25 +226,10 @@ class Batcher:
                     failed.append((ticket, place, one))
                 else:
                     self._queue.ready(ticket, place, one)
-        for ticket, place, error in failed:
-            self._finish(ticket, place, error)
-
-    def _encode_one(self, text: Text) -> Any:
-        try:
-            return self.engine.encode([text])[0]
-        except BaseException as error:
-            return error
-
-    def _take(self, alone: bool) -> list[Ready]:
-        """Take a batch, and tell the others of what is left."""
-        with self._changed:
-            batch = self._queue.take(0 if alone else len(self._workers) - len(self._running) + 1)
+            batch = self._queue.take(0 if alone else max(1, self.engine.cores - len(self._running) + 1))
             if self._queue:
                 self._changed.notify_all()
-        if self._observer:
-            now = self._clock()
-            for one in batch:
-                self._observer.waited(now - one.ticket.entered)
+        self._finish(failed)
         return batch
 
     def _run(self, batch: list[Ready], *, all_cores: bool) -> None:
@@ -239,30 +241,33 @@ class Batcher:
                 raise RuntimeError(f"{len(results)} results for {len(batch)} texts")
         except BaseException as error:  # MemoryError, a panic of a library: the worker goes on
             if len(batch) == 1:
-                self._finish(batch[0].ticket, batch[0].place, error)
+                self._finish([(batch[0].ticket, batch[0].place, error)])
                 return
             half = len(batch) // 2
             self._run(batch[:half], all_cores=all_cores)
             self._run(batch[half:], all_cores=all_cores)
             return
         sec = self._clock() - begun
-        tokens = sum(one.encoded.tokens for one in batch)
         if self._observer:
-            self._observer.ran(len(batch), tokens, len(batch) * max(one.encoded.tokens for one in batch), sec)
-        for one, result in zip(batch, results, strict=True):
-            self._finish(one.ticket, one.place, result)
+            self._observer.ran(
+                [one.encoded.tokens for one in batch], [begun - one.ticket.entered for one in batch], sec
+            )
+        self._finish([(one.ticket, one.place, result) for one, result in zip(batch, results, strict=True)])
 
-    def _finish(self, ticket: Ticket, place: int, result: Any) -> None:
-        """Note a text's result, once; with the last one its request ends."""
+    def _finish(self, results: list[tuple[Ticket, int, Any]]) -> None:
+        """Note the results of texts, each once; with the last one its request ends."""
+        ended = []
         with self._changed:
-            if ticket.results[place] is not PENDING:
-                return
-            ticket.results[place] = result
-            ticket.unfinished -= 1
-            if ticket.unfinished or ticket not in self._queue.open:
-                return
-            self._leave(ticket)
-        end(ticket, results=ticket.results)
+            for ticket, place, result in results:
+                if ticket.results[place] is not PENDING:
+                    continue
+                ticket.results[place] = result
+                ticket.unfinished -= 1
+                if not ticket.unfinished and ticket in self._queue.open:
+                    self._leave(ticket)
+                    ended.append(ticket)
+        for ticket in ended:
+            end(ticket, results=ticket.results)
 
 
 def give_way() -> None:

@@ -25,15 +25,12 @@ class EncodedText:
     Attributes:
         windows: Its windows; one, unless long texts are read in several.
         truncated: Whether its end was cut off.
+        tokens: Tokens that it takes in a batch.
     """
 
     windows: list[Encoding]
     truncated: bool
-
-    @property
-    def tokens(self) -> int:
-        """Tokens that it takes in a batch."""
-        return max(map(len, self.windows)) * len(self.windows)
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,11 @@ class PredictorEngine:
             encodings = encode(predictor.tokenizer, texts)
         read = [windows(one) if predictor.windows else [one] for one in encodings]
         return [
-            EncodedText(its, truncated=not predictor.windows and bool(one.overflowing))
+            EncodedText(
+                its,
+                truncated=not predictor.windows and bool(one.overflowing),
+                tokens=max(map(len, its)) * len(its),
+            )
             for one, its in zip(encodings, read, strict=True)
         ]
 
@@ -88,26 +89,29 @@ class PredictorEngine:
         for rows in plan([len(one) for one in encodings], 1 if predictor.alone else len(encodings), MAX_CORE_TOKENS):
             padded = pad([encodings[row] for row in rows], manifest, predictor.input_names)
             logits[rows] = predictor.graphs.logits(session, padded, manifest)
+        finite = np.isfinite(logits).all(axis=1)
+        rows_found = probabilities(np.where(finite[:, None], logits, 0), manifest.problem_type)
         answers: list[Answer | OnnxFileError] = []
         start = 0
         for text in batch:
-            rows_of_text = logits[start : start + len(text.windows)]
-            start += len(text.windows)
-            if not np.isfinite(rows_of_text).all():
+            count = len(text.windows)
+            here = slice(start, start + count)
+            start += count
+            if not finite[here].all():
                 answers.append(OnnxFileError("the model's logits for this text are not finite"))
                 continue
-            found = probabilities(rows_of_text, manifest.problem_type)
-            if len(text.windows) > 1:
+            found = rows_found[here]
+            if count > 1:
                 found = pool(
-                    found, np.array([len(text.windows)]), predictor.settings.pooling,
+                    found, np.array([count]), predictor.settings.pooling,
                     single_label=manifest.problem_type == "single_label_classification",
                 )  # fmt: skip
             answers.append(
                 Answer(
-                    logits=rows_of_text[0] if len(text.windows) == 1 else None,
+                    logits=logits[here.start] if count == 1 else None,
                     probabilities=found[0],
                     tokens=sum(map(len, text.windows)),
-                    windows=len(text.windows),
+                    windows=count,
                     truncated=text.truncated,
                 )
             )

@@ -29,4 +29,6 @@ class RequestError(Exception):
             return {"www-authenticate": "Bearer"}
         if self.retry_after_sec is None:
             return {}
-        return {"retry-after": str(max(1, math.ceil(self.retry_after_sec)))}
+        # HTTP has whole seconds. The milliseconds are for clients that read them, as OpenAI's and Azure's do.
+        sec = self.retry_after_sec
+        return {"retry-after": str(max(1, round(sec))), "retry-after-ms": str(math.ceil(1e3 * sec))}

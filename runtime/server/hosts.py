@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import socket
@@ -21,6 +22,7 @@ def host_allowed(headers: Headers, allowed: Sequence[str]) -> bool:
     return any(matches(host, one.lower()) for one in allowed)
 
 
+@functools.lru_cache(maxsize=64)
 def matches(host: str, allowed: str) -> bool:
     """Tell whether a host, without its port, is what an entry allows."""
     if allowed.startswith("*."):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -39,6 +40,8 @@ class Metrics:
         self.shed = Counter("ftx_shed", "Requests that were not answered, by reason.", ["reason"], registry=add)
         self.truncated = Counter("ftx_truncated_texts", "Texts longer than the model reads.", ["model"], registry=add)
         self.labels = Counter("ftx_predictions", "Predictions by label.", ["model", "label"], registry=add)
+        # Of every request: to look their values up costs more than to count.
+        self.requested, self.predicted = cache(self.requests.labels), cache(self.labels.labels)
 
     def observer(self, model: str) -> Observed:
         """Give what a model's batcher tells of its batches."""
@@ -82,16 +85,14 @@ class Observed:
         self._texts, self._sec = metrics.batch_texts.labels(model), metrics.batch_sec.labels(model)
         self._tokens, self._padding = metrics.tokens.labels(model), metrics.padding.labels(model)
 
-    def ran(self, texts: int, tokens: int, padded: int, sec: float) -> None:
+    def ran(self, tokens: list[int], waits: list[float], sec: float) -> None:
         """Take note of a batch."""
-        self._texts.observe(texts)
+        self._texts.observe(len(tokens))
         self._sec.observe(sec)
-        self._tokens.inc(tokens)
-        self._padding.inc(padded - tokens)
-
-    def waited(self, sec: float) -> None:
-        """Take note of a text's wait."""
-        self._wait.observe(sec)
+        self._tokens.inc(sum(tokens))
+        self._padding.inc(len(tokens) * max(tokens) - sum(tokens))
+        for wait in waits:
+            self._wait.observe(wait)
 
 
 def resident_bytes() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ftx.runtime.server.settings import ServeSettings
 
@@ -13,6 +13,41 @@ __all__ = ["BoundedProtocol", "bounded"]
 
 class HeadTooLargeError(Exception):
     """A request line with its headers has too many bytes."""
+
+
+class WholeResponse:
+    """A transport that sends the head of a response together with what follows: one system call less a request.
+
+    Args:
+        cycle: The request and its response.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle, self._transport = cycle, cycle.transport
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; the head of a response not yet."""
+        if self._cycle.response_started and self._head is None:
+            self._head = data
+            return
+        self._transport.write((self._head or b"") + data)
+        self._head = self._head and b""
+
+    def flush(self) -> None:
+        """Send a head after which nothing came."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+
+    def is_closing(self) -> bool:
+        """Tell whether the connection ends."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """End the connection."""
+        self.flush()
+        self._transport.close()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -58,6 +93,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._too_large = True
             self.send_400_response("")
 
+    def on_message_begin(self) -> None:
+        """Wait for the rest of a head, also of one that came with the end of the request before."""
+        super().on_message_begin()
+        if self._late is None:
+            self._wait()
+
     def on_headers_complete(self) -> None:
         """Begin the request: its body has bounds of its own."""
         self._head = -1
@@ -66,6 +107,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._too_large = True
             raise HeadTooLargeError  # which ends in send_400_response
         super().on_headers_complete()
+        self.cycle.transport = WholeResponse(self.cycle)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         """Await another head."""
@@ -75,6 +117,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the rest of the request, where it is not whole yet."""
+        self.cycle.transport.flush()  # type: ignore[attr-defined]
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
             if self.expect_100_continue:  # a client that was not told to go on need not send the rest

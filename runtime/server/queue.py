@@ -29,7 +29,7 @@ BATCH_TEXTS, BATCH_TOKENS = 16, 256
 # Beyond a few texts a batch gains less from one more than it loses by so much padding.
 FEW_TEXTS, PADDING = 4, 0.1
 # Tokenised ahead, so that a batch finds others of like length. What comes later waits behind it.
-READY_TEXTS, READY_TOKENS = 64, 2 * BATCH_TOKENS
+READY_TEXTS, READY_TOKENS = 64, 4 * BATCH_TOKENS
 # A queue that was not empty for so long is a standing one: then the newest request comes first, so that those which are
 # answered are answered in time (Maurer, "Fail at Scale", ACM Queue 13(8), 2015: adaptive LIFO with CoDel's interval).
 STANDING_SEC = 0.1
@@ -120,7 +120,6 @@ class Queue:
     Requests that were begun and those that were not take turns, by tokens; so do the texts of the former.
 
     Args:
-        workers: How many take batches at once.
         max_tokens: Of a text.
         max_queue_sec: Longest predicted wait with which a request is accepted, and the longest one it waits.
         now: When the queue is made, by the clock.
@@ -130,8 +129,8 @@ class Queue:
         queued_tokens: Tokens, estimated, of the texts that no batch has taken.
     """
 
-    def __init__(self, *, workers: int, max_tokens: int, max_queue_sec: float, now: float) -> None:
-        self.workers, self.max_tokens, self.max_queue_sec = workers, max_tokens, max_queue_sec
+    def __init__(self, *, max_tokens: int, max_queue_sec: float, now: float) -> None:
+        self.max_tokens, self.max_queue_sec = max_tokens, max_queue_sec
         self.open: set[Ticket] = set()
         self.queued_tokens = 0
         self._turn_tokens = 0  # the same, of each request no more than it may put before others at once
@@ -246,12 +245,12 @@ class Queue:
             one.ticket.taken += 1
         return batch
 
-    def learn(self, batch: list[Ready], sec: float, *, all_cores: bool) -> None:
-        """Learn the speed from a batch and all that a worker does for it."""
+    def learn(self, batch: list[Ready], sec: float, *, abreast: int, all_cores: bool) -> None:
+        """Learn the speed from a batch, the seconds of all that a worker does for it, and how many work abreast."""
         if sec <= 0 or (all_cores and self._tokens_per_sec):  # one text says little of what many reach
             return
         tokens = sum(one.encoded.tokens for one in batch)
-        speed = tokens / sec * (1 if all_cores else self.workers)
+        speed = tokens / sec * (1 if all_cores else abreast)
         known = self._tokens_per_sec
         weight = BATCH_WEIGHT * min(1.0, tokens / BATCH_TOKENS)
         self._tokens_per_sec = known + weight * (speed - known) if known else speed
@@ -265,6 +264,10 @@ class Queue:
         if tokens <= TURN_TOKENS:
             before = min(before, 2 * self._turn_tokens)
         return before / self._tokens_per_sec if self._tokens_per_sec else 0.0
+
+    def longer_than(self, share: float) -> bool:
+        """Tell whether a short request would wait longer than a share of the longest wait that is accepted."""
+        return self.predicted_sec(1) > share * self.max_queue_sec
 
     def _count(self, ticket: Ticket, tokens: int) -> None:
         """Keep the counts of queued tokens, when a request's texts enter or leave the queue."""

@@ -89,7 +89,7 @@ def run(onnx: Path, host: str, sockets: list[socket.socket], settings: ServeSett
         service.metrics.registry.register(written.dropped)
         config = uvicorn.Config(
             application(service), log_config=None, access_log=False, server_header=False, lifespan="off",
-            timeout_keep_alive=75, http=bounded(settings), ws="none",
+            proxy_headers=False, timeout_keep_alive=75, http=bounded(settings), ws="none",
             timeout_graceful_shutdown=math.ceil(settings.drain_sec) + REFUSE_SEC,
         )  # fmt: skip
         server = Server(config, service, written)

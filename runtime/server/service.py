@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from ftx.errors import FtxError
 from ftx.runtime.heads import Prediction
 from ftx.runtime.inputs import checked_texts
-from ftx.runtime.server.batcher import ExpiredError, OverloadedError
+from ftx.runtime.server.batcher import ExpiredError, OverloadedError, Ticket
 from ftx.runtime.server.engine import Answer
 from ftx.runtime.server.failures import RequestError
 from ftx.runtime.server.hosts import foreign_page, host_allowed
@@ -29,6 +29,8 @@ __all__ = ["TIMEOUT_HEADER", "Answered", "Service"]
 
 log = logging.getLogger("ftx.server")
 TIMEOUT_HEADER = "x-request-timeout-ms"
+# A client that leaves is noticed after this.
+PATIENT_SEC = 0.1
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,12 @@ class Service:
             raise RequestError(401, "unauthorized", "send the header Authorization: Bearer TOKEN")
 
     async def body(self, request: Request) -> bytes:
-        """Read a request's body.
+        """Read a request's body, unless there is no room for any request.
 
         Raises:
-            RequestError: It is too large, or does not come.
+            RequestError: It is too large, or does not come; or it would be refused whatever it holds.
         """
+        self._check_room()
         most = self.settings.max_body_bytes
         too_large = RequestError(413, "too_large", f"the body has more than {most} bytes")
         length = request.headers.get("content-length", "0")
@@ -158,6 +161,17 @@ class Service:
             raise RequestError(400, "validation", "the client disconnected before the body was complete") from None
         return b"".join(parts)
 
+    def _check_room(self) -> None:
+        """Refuse a request before it is read, where every queue is full: at four times the load most are refused.
+
+        Raises:
+            RequestError: No model would accept it.
+        """
+        batchers = [model.loaded.batcher for model in self.models.values() if model.loaded is not None]
+        if batchers and all(one.full for one in batchers):
+            self.metrics.shed.labels("predicted wait").inc()
+            raise overloaded(OverloadedError(min(one.predicted_wait_sec for one in batchers)))
+
     async def answer(
         self, texts: list[Any], request: Request, *, model: str | None = None, timeout_sec: float | None = None
     ) -> Answered:
@@ -176,29 +190,17 @@ class Service:
         checked = self._checked(texts, self.loaded(which))
         limit = self._timeout(request, timeout_sec)
         ticket, loaded = self._submit(which, checked, time.monotonic() + limit)
-        future = asyncio.wrap_future(ticket.future)
-        left = asyncio.ensure_future(gone(request.receive))
         try:
-            await asyncio.wait((future, left), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-            if not future.done():
-                ticket.cancel()
-                if left.done():
-                    self.metrics.shed.labels("client left").inc()
-                    raise RequestError(499, "timeout", "the client disconnected")
-                raise ExpiredError
-            found = future.result()
+            found = await self._ended(ticket, request, limit)
         except OverloadedError as error:
             self.metrics.shed.labels("waited too long").inc()
             raise overloaded(error) from None
-        except ExpiredError:
-            if self.draining and future.done():
+        except (ExpiredError, TimeoutError) as error:
+            if self.draining and isinstance(error, ExpiredError):
                 self.metrics.shed.labels("shut down").inc()
                 raise RequestError(503, "unavailable", "the server is shutting down", retry_after_sec=1.0) from None
             self.metrics.shed.labels("deadline").inc()
             raise RequestError(504, "timeout", f"no answer within {limit:g} s") from None
-        finally:
-            left.cancel()
-            future.cancel()  # else asyncio would log what it ends with later
         for place, one in enumerate(found):
             if not isinstance(one, Answer):
                 text = f": {checked[place]!r:.500}" if self.settings.log_texts else ""
@@ -206,6 +208,35 @@ class Service:
                 raise RequestError(500, "backend", f"the model failed on text {place}: {reason(one)}")
         self._count(which.name, loaded, found)
         return Answered(checked, found, loaded)
+
+    async def _ended(self, ticket: Ticket, request: Request, limit: float) -> list[Any]:
+        """Wait for the end of a request in the queue, as long as its client does.
+
+        Raises:
+            OverloadedError: It waited too long.
+            ExpiredError: Its deadline passed in the queue, or the server ends.
+            TimeoutError: The time is over.
+            RequestError: The client has left.
+        """
+        future = asyncio.wrap_future(ticket.future)
+        left = None
+        try:
+            # Most are answered so soon that it is not worth a task to see whether their clients leave.
+            await asyncio.wait((future,), timeout=min(limit, PATIENT_SEC))
+            if not future.done() and limit > PATIENT_SEC:
+                left = asyncio.ensure_future(gone(request.receive))
+                await asyncio.wait((future, left), timeout=limit - PATIENT_SEC, return_when=asyncio.FIRST_COMPLETED)
+            if future.done():
+                return future.result()
+            ticket.cancel()
+            if left is not None and left.done():
+                self.metrics.shed.labels("client left").inc()
+                raise RequestError(499, "timeout", "the client disconnected")
+            raise TimeoutError
+        finally:
+            if left is not None:
+                left.cancel()
+            future.cancel()  # else asyncio would log what it ends with later
 
     def _checked(self, texts: list[Any], loaded: Loaded) -> list[Text]:
         """Check how many texts there are, how long they are, and that the model reads their kind."""
@@ -238,7 +269,7 @@ class Service:
             raise RequestError(422, "validation", "a timeout must be greater than 0")
         return min(named)
 
-    def _submit(self, model: Model, texts: list[Text], deadline: float) -> tuple[Any, Loaded]:
+    def _submit(self, model: Model, texts: list[Text], deadline: float) -> tuple[Ticket, Loaded]:
         """Queue texts with the model as it is now; it may just be replaced."""
         while True:
             loaded = model.loaded
@@ -258,7 +289,7 @@ class Service:
             self.metrics.truncated.labels(name).inc(long)
         if loaded.manifest.problem_type == "single_label_classification":
             for one in answers:
-                self.metrics.labels.labels(name, loaded.manifest.labels[int(one.probabilities.argmax())]).inc()
+                self.metrics.predicted(name, loaded.manifest.labels[int(one.probabilities.argmax())]).inc()
 
 
 async def gone(receive: Callable[[], Awaitable[Any]]) -> None:

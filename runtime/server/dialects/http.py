@@ -155,7 +155,7 @@ def route(service: Service, endpoint: Endpoint) -> Route:
         except Exception:
             log.exception("a request failed: %s %s", request.method, endpoint.path)
             response = failure(INTERNAL)
-        service.metrics.requests.labels(dialect.name, str(response.status_code)).inc()
+        service.metrics.requested(dialect.name, str(response.status_code)).inc()
         latency.observe(time.perf_counter() - begun)
         return response
 

@@ -359,7 +359,7 @@ RAW_CASES = [
     Raw(name="10,000 headers", statuses=[431],
         pieces=[b"GET /health HTTP/1.1\r\n" + b"".join(b"H%d: a\r\n" % number for number in range(10_000)) + b"\r\n"]),
     Raw(name="a head without end", pieces=[b"GET /health HTTP/1.1\r\nA: ", *[b"a" * 8192] * 20], statuses=[431]),
-    Raw(name="an absolute URL", pieces=[message(line="POST http://other/predict HTTP/1.1")[:-19] + BODY],
+    Raw(name="an absolute URL", pieces=[message(BODY, CLOSE, line="POST http://other/predict HTTP/1.1")],
         statuses=[200], half_close=False),
     Raw(name="an asterisk", pieces=[b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"], statuses=[404]),
     Raw(name="CONNECT", pieces=[b"CONNECT other:443 HTTP/1.1\r\nHost: x\r\n\r\n"], statuses=[400]),

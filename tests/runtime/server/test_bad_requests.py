@@ -267,7 +267,7 @@ ALL = [
 @pytest.mark.parametrize(
     ("failure", "status", "retry_after", "error_type"),
     [
-        (OverloadedError(2.3), 429, "3", "Overloaded"),
+        (OverloadedError(2.3), 429, "2", "Overloaded"),
         (RuntimeError("closed"), 503, "1", "Unhealthy"),
         (ValueError("secret"), 500, None, "Backend"),
     ],

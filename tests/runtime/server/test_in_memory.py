@@ -81,7 +81,6 @@ def test_errors_below_a_path_are_of_their_dialect(ask: Ask) -> None:
     assert ask("PUT", "/").headers["allow"] == "GET, HEAD, POST"
 
 
-@pytest.mark.parametrize("kind", BODIES, ids=lambda kind: kind.__name__)
 @settings(max_examples=200)
 @given(
     raw=st.binary()
@@ -97,11 +96,12 @@ def test_errors_below_a_path_are_of_their_dialect(ask: Ask) -> None:
         ),
     ).map(lambda value: json.dumps(value).encode())
 )  # fmt: skip
-def test_bytes_are_a_body_or_an_error(kind: Any, raw: bytes) -> None:
-    try:
-        assert isinstance(decode(raw, kind), kind)
-    except RequestError as error:
-        assert error.status in (400, 422) and error.kind == "validation"
+def test_bytes_are_a_body_or_an_error(raw: bytes) -> None:
+    for kind in BODIES:
+        try:
+            assert isinstance(decode(raw, kind), kind)
+        except RequestError as error:
+            assert error.status in (400, 422) and error.kind == "validation"
 
 
 TEXT = st.text(st.characters(codec="utf-8"))

@@ -211,6 +211,7 @@ def test_server_and_health(head: Callable[[str], Running]) -> None:
             assert client.get(path).json() == {"live": True, "ready": True}
         for path in ("/health/live", "/v2/health/live"):
             assert client.get(path).json() == {"live": True}
+        assert client.get("/").json() == {"status": "alive"}  # what no browser asks, as KServe's first protocol has it
         assert client.get("/v1/models").json() == {"models": [server.name]}
         assert client.get(f"/v1/models/{server.name}").json() == {"name": server.name, "ready": True}
         assert client.head("/health").status_code == 200

@@ -108,7 +108,7 @@ class Outline(HTMLParser):
 @pytest.mark.parametrize("path", ["/", "/docs"])
 def test_pages_are_whole_labelled_and_load_nothing_from_elsewhere(head: Callable[[str], Running], path: str) -> None:
     with head("single").client() as client:
-        response = client.get(path)
+        response = client.get(path, headers={"accept": "text/html,*/*;q=0.8"})
     outline = Outline()
     outline.feed(response.text)
     assert outline.language == "en" and "main" in outline.tags and outline.tags.count("h1") == 1

@@ -277,6 +277,42 @@ def test_after_sigkill_another_one_takes_its_place(model: Path, tmp_path: Path) 
     assert not path.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_under_load_loses_no_accepted_request_and_another_server_goes_on(model: Path, number: int) -> None:
+    begun = threading.Barrier(9)
+
+    def ask_until_it_ends(url: str) -> int:
+        count = 0
+        with httpx.Client(base_url=url, timeout=WAIT_SEC) as client:
+            while True:
+                text = " ".join(["good"] * (1 + count % 5))
+                try:
+                    found = ask(client, text)
+                except httpx.TransportError as error:
+                    # What was begun to be answered is answered whole; a request that came too late was not accepted.
+                    assert (
+                        number == signal.SIGKILL
+                        or isinstance(error, httpx.NetworkError)
+                        or ("without sending a response" in str(error))
+                    ), error
+                    return count
+                assert is_of(found, WEAK, text)
+                count += 1
+                if count == 10:
+                    begun.wait(WAIT_SEC)
+
+    with ThreadPoolExecutor(8) as pool, serving(model) as served:
+        url = httpx.URL(served.url)
+        asked = [pool.submit(ask_until_it_ends, served.url) for _ in range(8)]
+        begun.wait(WAIT_SEC)
+        served.signal(number)
+        assert served.ended() == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+        assert all(one.result(WAIT_SEC) >= 10 for one in asked)
+        assert not any("could not be finished" in line or "Traceback" in line for line in served.lines)
+        with serving(model, "--port", str(url.port)) as second, second.client() as client:
+            assert is_of(ask(client), WEAK)
+
+
 # Starts
 
 

@@ -613,6 +613,32 @@ def test_few_descriptors(model: Path) -> None:
         assert served.ended() == 0
 
 
+def test_a_log_in_json_is_nothing_else(tmp_path: Path) -> None:
+    broken = [  # for each "inf" it looks for another row, of which there are three
+        helper.make_node("Constant", [], ["inf"], value=numpy_helper.from_array(np.array(WORDS.index("inf")))),
+        helper.make_node("Constant", [], ["three"], value=numpy_helper.from_array(np.zeros(3, dtype=np.float32))),
+        helper.make_node("Equal", ["input_ids", "inf"], ["are_inf"]),
+        helper.make_node("Cast", ["are_inf"], ["ones"], to=TensorProto.INT64),
+        helper.make_node("ReduceSum", ["ones"], ["row"], keepdims=0),
+        helper.make_node("Gather", ["three", "row"], ["zero"]),
+        helper.make_node("Add", ["sum", "zero"], ["logits"]),
+    ]
+    model = save(tmp_path / "model", nodes=broken).parent
+    with serving(model, "--log-format", "json") as served:
+        with httpx.Client(base_url=json.loads(served.said("serving "))["message"].split(" on ")[1]) as client:
+            failed = client.post("/predict", json={"texts": ["good", "inf " * 4]}, timeout=WAIT_SEC)
+            assert failed.status_code == 500 and "Gather" not in failed.text
+            (model / "model.onnx").write_bytes(b"none")
+            served.signal(signal.SIGHUP)
+            served.said("the new file is not served")
+            served.signal(signal.SIGTERM)
+            assert served.ended() == 0
+        lines = [json.loads(line) for line in served.lines if line]
+    assert [line["level"] for line in lines] == ["INFO", "ERROR", "ERROR", "INFO"]
+    assert all(set(line) == {"time", "level", "message"} for line in lines)
+    assert "text 1 of a request failed" in lines[1]["message"] and "Gather" in lines[1]["message"]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("stderr", ["full", "closed", "reader gone", "never read"])
 def test_it_serves_whatever_becomes_of_its_log(model: Path, stderr: str, tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ class Predictor:
         intra_op_num_threads: Total threads, up to `ftx.machine.MAX_THREADS`; default: the cores this process may use.
         batch_size: Maximum texts in a batch; batches are formed by length. Dynamic int8 scales activations over the
             whole batch, so a text's probabilities can vary slightly with batch composition.
-        invariant: Rule that out: where batch composition may matter, or the file does not say, each text runs alone.
+        invariant: Rule that out: where batch composition may matter, or the file does not say, each text runs alone;
+            elsewhere only texts of the same length share a batch, since padding can change how a sum is rounded.
         mode: `latency`: all threads share one batch; `throughput`: each thread runs a batch of its own, which yields
             more texts a second and a longer wait for each; `auto`: one or the other, by the size of the call (the graph
             is held in memory twice once both were needed).
@@ -268,11 +269,12 @@ class Predictor:
         """Run the graph in batches of texts of similar length. *Shape:* `(len(encodings), num_labels)`."""
         result = np.empty((len(encodings), len(self.manifest.id2label)), dtype=np.float32)
         lengths = [len(encoding) for encoding in encodings]
-        batches = plan(lengths, batch_size, MAX_BATCH_TOKENS)
+        same_length = self.settings.invariant
+        batches = plan(lengths, batch_size, MAX_BATCH_TOKENS, same_length=same_length)
         many = len(batches) >= MIN_BATCHES_PER_CORE * self.threads
         apart = self._mode == "throughput" or (self._mode == "auto" and many)
         if apart:
-            batches = plan(lengths, batch_size, MAX_CORE_TOKENS)
+            batches = plan(lengths, batch_size, MAX_CORE_TOKENS, same_length=same_length)
         session = self.graphs.session(1 if apart else self.threads)
 
         def run(rows: list[int]) -> None:
@@ -292,20 +294,23 @@ class Predictor:
         return pool(rows, outputs.counts, self.settings.pooling, single_label=single_label)
 
 
-def plan(lengths: list[int], batch_size: int, max_tokens: int) -> list[list[int]]:
+def plan(lengths: list[int], batch_size: int, max_tokens: int, *, same_length: bool = False) -> list[list[int]]:
     """Group rows of similar length into batches, longest first, so that no thread is left with a long one at the end.
 
     Args:
         lengths: Tokens in each row.
         batch_size: Maximum rows in a batch.
         max_tokens: Maximum tokens in a batch, padding included; a longer row is a batch of its own.
+        same_length: Whether all rows of a batch have the same length, so that none is padded.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     batches, start = [], 0
     while start < len(order):
-        count = max(1, min(batch_size, max_tokens // max(1, lengths[order[start]])))
-        batches.append(order[start : start + count])
-        start += count
+        longest = lengths[order[start]]
+        count = max(1, min(batch_size, max_tokens // max(1, longest)))
+        batch = [row for row in order[start : start + count] if not same_length or lengths[row] == longest]
+        batches.append(batch)
+        start += len(batch)
     return batches
 
 

@@ -125,7 +125,7 @@ def predict_texts(predictor: Predictor, texts: tuple[str, ...], *, as_json: bool
 def cost_of_invariance(predictor: Predictor) -> str:
     """Say what batch invariance costs, if that was measured at export."""
     if not predictor.alone:
-        return "--invariant: this file's predictions do not depend on batch composition; it costs nothing"
+        return "--invariant: only texts of the same length share a batch"
     measured = predictor.manifest.parity.get("batch_invariance")
     speedup = measured.get("batched_speedup") if isinstance(measured, dict) else None
     cost = (

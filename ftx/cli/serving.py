@@ -77,13 +77,8 @@ def serve(
     from ftx.runtime.server import ServeSettings
     from ftx.runtime.server import serve as run
 
-    unfinished = run(
-        onnx,
-        host=host,
-        port=port,
-        uds=uds,
-        log_format=log_format,
-        settings=ServeSettings(
+    try:
+        settings = ServeSettings(
             threads=threads,
             max_queue_sec=max_queue_sec,
             max_body_bytes=max_body,
@@ -97,8 +92,10 @@ def serve(
             invariant=invariant,
             allow_label_change=allow_label_change,
             log_texts=log_texts,
-        ),
-    )
+        )
+    except ValueError as error:  # of a host; the other values are checked as they are read
+        raise click.UsageError(str(error)) from error
+    unfinished = run(onnx, host=host, port=port, uds=uds, log_format=log_format, settings=settings)
     if unfinished:
         # Of a batch that still runs, whose end the end of the interpreter would wait for.
         with suppress(OSError, ValueError):

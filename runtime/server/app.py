@@ -33,6 +33,7 @@ BY_PATH = (
 )  # fmt: skip
 # The page and its scripts are ours, and nothing else may run on it.
 HEADERS = {
+    "vary": "accept",
     "content-security-policy": (
         "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
     ),
@@ -143,8 +144,15 @@ def application(service: Service) -> Starlette:
     async def openapi(service: Service, request: Request) -> Response:
         return json_response(document)
 
+    index = page("index.html")
+
+    async def root(service: Service, request: Request) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            return await index(service, request)
+        return json_response({"status": "alive"}, headers={"vary": "accept"})  # liveness in KServe's V1 protocol
+
     # A page needs no token: it asks for one.
-    for path, handle in (("/openapi.json", openapi), ("/docs", page("docs.html")), ("/", page("index.html"))):
+    for path, handle in (("/openapi.json", openapi), ("/docs", page("docs.html")), ("/", root)):
         endpoints.append(
             Endpoint(dialect=OURS, path=path, handle=handle, guard="host", summary="A page", described=False)
         )

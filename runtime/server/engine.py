@@ -86,7 +86,8 @@ class PredictorEngine:
         logits = np.empty((len(encodings), len(manifest.id2label)), dtype=np.float32)
         session = predictor.graphs.session(self.cores if all_cores else 1)
         # More than a batch's tokens only where a long text is read in windows.
-        for rows in plan([len(one) for one in encodings], 1 if predictor.alone else len(encodings), MAX_CORE_TOKENS):
+        lengths, size = [len(one) for one in encodings], 1 if predictor.alone else len(encodings)
+        for rows in plan(lengths, size, MAX_CORE_TOKENS, same_length=predictor.settings.invariant):
             padded = pad([encodings[row] for row in rows], manifest, predictor.input_names)
             logits[rows] = predictor.graphs.logits(session, padded, manifest)
         finite = np.isfinite(logits).all(axis=1)

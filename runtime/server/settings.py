@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ftx.machine import check_threads
+from ftx.runtime.inputs import SWITCH, check_choice, whole_number
+from ftx.runtime.server.hosts import check_allowed
+from ftx.runtime.settings import LONG_TEXTS
+
 __all__ = ["ServeSettings"]
 
 
@@ -31,6 +36,9 @@ class ServeSettings:
         invariant: As for `Predictor`.
         allow_label_change: Whether a file with other labels may replace one that is served.
         log_texts: Whether logs may hold texts.
+
+    Raises:
+        ValueError: A value is not one of those that are described.
     """
 
     threads: int | None = None
@@ -52,3 +60,21 @@ class ServeSettings:
     invariant: bool = False
     allow_label_change: bool = False
     log_texts: bool = False
+
+    def __post_init__(self) -> None:
+        check_threads(self.threads, "threads")
+        for name in ("max_body_bytes", "max_text_chars", "max_texts", "max_head_bytes"):
+            whole_number(getattr(self, name), name, least=1)
+        for name, value in vars(self).items():
+            if name.endswith("_sec") and not (isinstance(value, (int, float)) and value >= 0):
+                raise ValueError(f"{name} {value!r:.60}, expected seconds, 0 or more")
+        choices = {
+            "long_text": LONG_TEXTS, "invariant": SWITCH, "own_pages_only": SWITCH, "allow_label_change": SWITCH,
+            "log_texts": SWITCH,
+        }  # fmt: skip
+        for name, known in choices.items():
+            check_choice(getattr(self, name), name, known)
+        if isinstance(self.allowed_hosts, str):
+            raise ValueError(f"allowed_hosts {self.allowed_hosts!r}, expected a tuple of hosts")
+        for host in self.allowed_hosts:
+            check_allowed(host)

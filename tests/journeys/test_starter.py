@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -18,7 +20,10 @@ from ftx.finetune.data.labelled_text import sentence_key
 from ftx.finetune.recipe import load_recipe
 from ftx.finetune.starter import starter_model, starter_rows
 from ftx.heldout import read_held_out
+from ftx.runtime.predictor import depends_on_batch
 from ftx.runtime.tokenization import encode, load_tokenizer
+from tests.runtime.server.serving import serve
+from tests.runtime.server.speaking import DIALECTS
 
 # A whole run that is there already, as after `make train export`; a short one takes minutes to make.
 MADE = os.environ.get("FTX_STARTER_RUN")
@@ -156,6 +161,59 @@ def test_the_file_alone_predicts_in_an_empty_folder(starter_export: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert [json.loads(line)["label"] for line in done.stdout.splitlines()] == ["positive", "negative"]
+
+
+@pytest.fixture(scope="module")
+def predicted(starter_run: Path, starter_export: Path) -> tuple[list[str], list[dict[str, float]]]:
+    """The held-out texts, and the probabilities that `ftx predict --invariant` prints for them."""
+    texts = read_held_out(starter_run / "eval.jsonl").texts
+    lines = [text for text in texts if text.splitlines() == [text]]
+    assert len(lines) >= 1000
+    done = ftx("predict", "--onnx", starter_export, "--json", "--invariant", stdin="\n".join(lines))
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["text"] for row in rows] == lines
+    return lines, [row["scores"] for row in rows]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_dialect_answers_as_predict_does_alone_and_under_32_clients(
+    starter_export: Path, predicted: tuple[list[str], list[dict[str, float]]], dialect: str
+) -> None:
+    texts, wanted = predicted
+    labels = list(wanted[0])
+    with serve(starter_export, invariant=True) as server, server.client() as alone:
+
+        def ask(client: httpx.Client, rows: range) -> None:
+            found = DIALECTS[dialect](client, server.name, [texts[row] for row in rows], labels)
+            for row, (label, scores) in zip(rows, found, strict=True):
+                assert label in (None, max(wanted[row], key=wanted[row].__getitem__))
+                assert {name: np.float32(scores[name]) for name in scores} == {
+                    name: np.float32(wanted[row][name]) for name in labels
+                }, texts[row]
+
+        def one(number: int) -> None:
+            with server.client() as client:
+                ask(client, range(number, len(texts), 32))
+
+        for row in range(20):
+            ask(alone, range(row, row + 1))
+        with ThreadPoolExecutor(32) as pool:
+            list(pool.map(one, range(32)))
+        assert server.log == []
+
+
+def test_padding_moves_an_answer_of_the_server_by_a_rounding_at_most(
+    starter_export: Path, predicted: tuple[list[str], list[dict[str, float]]]
+) -> None:
+    texts, wanted = predicted
+    labels = list(wanted[0])
+    with serve(starter_export, max_texts=len(texts)) as server, server.client() as client:
+        found = DIALECTS["ours"](client, server.name, texts, labels)
+    moved = np.array([[scores[name] for name in labels] for _, scores in found], dtype=np.float32)
+    exact = np.array([[scores[name] for name in labels] for scores in wanted], dtype=np.float32)
+    dynamic = depends_on_batch(server.predictor.manifest)
+    np.testing.assert_allclose(moved, exact, atol=0.05 if dynamic else 2e-3, rtol=0)
 
 
 def test_transformers_and_optimum_read_the_real_folders(starter_run: Path, starter_export: Path) -> None:

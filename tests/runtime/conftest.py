@@ -86,6 +86,16 @@ def foreign(tmp_path_factory: pytest.TempPathFactory, tiny_export: Path) -> Path
     return folder
 
 
+@pytest.fixture(scope="session")
+def dynamic(tmp_path_factory: pytest.TempPathFactory, foreign: Path) -> Path:
+    """A tiny classifier with dynamically quantised activations, as any other toolkit makes it: without a manifest."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    folder = shutil.copytree(foreign, tmp_path_factory.mktemp("dynamic") / "model")
+    quantize_dynamic(folder / "model.onnx", folder / "model_quantized.onnx", weight_type=QuantType.QInt8)
+    return folder / "model_quantized.onnx"
+
+
 @pytest.fixture
 def words(tmp_path: Path) -> Callable[..., Path]:
     """Make such a classifier in a folder of its own."""

@@ -22,18 +22,8 @@ DYNAMIC = {"scheme": "dynamic int8: weights s8 per channel, activations u8 per t
 STATIC = {"scheme": "static int8", "activations": "static"}
 BLOCKS = {"scheme": "static int8", "activations": "static", "rescue": "blockwise"}
 FP32 = {"scheme": "none: fp32"}
-FREE = "--invariant: this file's predictions do not depend on batch composition; it costs nothing\n"
+FREE = "--invariant: only texts of the same length share a batch\n"
 ALONE = "--invariant: each text runs alone"
-
-
-@pytest.fixture(scope="module")
-def dynamic(tmp_path_factory: pytest.TempPathFactory, foreign: Path) -> Path:
-    """A tiny classifier with dynamically quantised activations, as any other toolkit makes it: without a manifest."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    folder = shutil.copytree(foreign, tmp_path_factory.mktemp("dynamic") / "model")
-    quantize_dynamic(folder / "model.onnx", folder / "model_quantized.onnx", weight_type=QuantType.QInt8)
-    return folder / "model_quantized.onnx"
 
 
 def told(source: Path, folder: Path, quantization: dict[str, Any], parity: dict[str, Any] | None = None) -> Path:

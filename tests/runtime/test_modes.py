@@ -70,15 +70,21 @@ def test_another_provider_is_opened_once(path: Path, monkeypatch: pytest.MonkeyP
     assert opened == [("cuda", 4)]
 
 
-@given(lengths=st.lists(st.integers(0, 6000), max_size=200), batch_size=st.integers(1, 40), most=st.integers(1, 5000))
-def test_every_row_is_in_one_batch_and_no_batch_is_too_large(lengths: list[int], batch_size: int, most: int) -> None:
-    batches = plan(lengths, batch_size, most)
+@given(
+    lengths=st.lists(st.integers(0, 6000) | st.integers(1, 9), max_size=200), batch_size=st.integers(1, 40),
+    most=st.integers(1, 5000), same_length=st.booleans(),
+)  # fmt: skip
+def test_every_row_is_in_one_batch_and_no_batch_is_too_large(
+    lengths: list[int], batch_size: int, most: int, same_length: bool
+) -> None:
+    batches = plan(lengths, batch_size, most, same_length=same_length)
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
     longest = [max(lengths[row] for row in batch) for batch in batches]
     assert longest == sorted(longest, reverse=True)
     for batch, tokens in zip(batches, longest, strict=True):
         assert len(batch) <= batch_size
         assert len(batch) == 1 or len(batch) * tokens <= most
+        assert not same_length or {lengths[row] for row in batch} == {tokens}
 
 
 def test_more_texts_than_are_sorted_together_keep_their_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

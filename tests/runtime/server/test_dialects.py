@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -63,6 +64,27 @@ def test_alone_and_by_32_clients_at_once(tiny_export: Path, dialect: str, file: 
             list(pool.map(one, range(32)))
         assert server.log == []
     predictor.close()
+
+
+def test_with_invariant_no_answer_of_a_dynamic_file_depends_on_its_batch(dynamic: Path) -> None:
+    texts = [text + " and dull" * (place % 5) for place, text in enumerate(TEXTS)]
+    with Predictor(dynamic, batch_size=1) as predictor:
+        wanted = expected(predictor, texts)
+        labels = predictor.manifest.labels
+    rest = list(range(len(texts)))
+    with serve(dynamic, invariant=True) as server, server.client() as client:
+        assert server.predictor.alone
+
+        def one(number: int) -> None:
+            chosen = random.Random(number).sample(rest, 1 + number % len(rest))
+            check(DIALECTS["ours"](client, server.name, [texts[row] for row in chosen], labels),
+                  [wanted[row] for row in chosen], exact=True)  # fmt: skip
+
+        with ThreadPoolExecutor(32) as pool:
+            list(pool.map(one, range(128)))
+    # Without it they do, or nothing was shown.
+    with serve(dynamic) as server, server.client() as client, pytest.raises(AssertionError):
+        check(DIALECTS["ours"](client, server.name, texts, labels), wanted, exact=True)
 
 
 @pytest.mark.parametrize(
@@ -189,6 +211,7 @@ def test_server_and_health(head: Callable[[str], Running]) -> None:
             assert client.get(path).json() == {"live": True, "ready": True}
         for path in ("/health/live", "/v2/health/live"):
             assert client.get(path).json() == {"live": True}
+        assert client.get("/").json() == {"status": "alive"}  # what no browser asks, as KServe's first protocol has it
         assert client.get("/v1/models").json() == {"models": [server.name]}
         assert client.get(f"/v1/models/{server.name}").json() == {"name": server.name, "ready": True}
         assert client.head("/health").status_code == 200

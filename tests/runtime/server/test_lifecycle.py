@@ -287,6 +287,42 @@ def test_after_sigkill_another_one_takes_its_place(model: Path, tmp_path: Path) 
     assert not path.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_under_load_loses_no_accepted_request_and_another_server_goes_on(model: Path, number: int) -> None:
+    begun = threading.Barrier(9)
+
+    def ask_until_it_ends(url: str) -> int:
+        count = 0
+        with httpx.Client(base_url=url, timeout=WAIT_SEC) as client:
+            while True:
+                text = " ".join(["good"] * (1 + count % 5))
+                try:
+                    found = ask(client, text)
+                except httpx.TransportError as error:
+                    # What was begun to be answered is answered whole; a request that came too late was not accepted.
+                    assert (
+                        number == signal.SIGKILL
+                        or isinstance(error, httpx.NetworkError)
+                        or ("without sending a response" in str(error))
+                    ), error
+                    return count
+                assert is_of(found, WEAK, text)
+                count += 1
+                if count == 10:
+                    begun.wait(WAIT_SEC)
+
+    with ThreadPoolExecutor(8) as pool, serving(model) as served:
+        url = httpx.URL(served.url)
+        asked = [pool.submit(ask_until_it_ends, served.url) for _ in range(8)]
+        begun.wait(WAIT_SEC)
+        served.signal(number)
+        assert served.ended() == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+        assert all(one.result(WAIT_SEC) >= 10 for one in asked)
+        assert not any("could not be finished" in line or "Traceback" in line for line in served.lines)
+        with serving(model, "--port", str(url.port)) as second, second.client() as client:
+            assert is_of(ask(client), WEAK)
+
+
 # Starts
 
 
@@ -635,6 +671,32 @@ def test_few_descriptors(model: Path) -> None:
             assert is_of(ask(client), WEAK)
         served.signal(signal.SIGTERM)
         assert served.ended() == 0
+
+
+def test_a_log_in_json_is_nothing_else(tmp_path: Path) -> None:
+    broken = [  # for each "inf" it looks for another row, of which there are three
+        helper.make_node("Constant", [], ["inf"], value=numpy_helper.from_array(np.array(WORDS.index("inf")))),
+        helper.make_node("Constant", [], ["three"], value=numpy_helper.from_array(np.zeros(3, dtype=np.float32))),
+        helper.make_node("Equal", ["input_ids", "inf"], ["are_inf"]),
+        helper.make_node("Cast", ["are_inf"], ["ones"], to=TensorProto.INT64),
+        helper.make_node("ReduceSum", ["ones"], ["row"], keepdims=0),
+        helper.make_node("Gather", ["three", "row"], ["zero"]),
+        helper.make_node("Add", ["sum", "zero"], ["logits"]),
+    ]
+    model = save(tmp_path / "model", nodes=broken).parent
+    with serving(model, "--log-format", "json") as served:
+        with httpx.Client(base_url=json.loads(served.said("serving "))["message"].split(" on ")[1]) as client:
+            failed = client.post("/predict", json={"texts": ["good", "inf " * 4]}, timeout=WAIT_SEC)
+            assert failed.status_code == 500 and "Gather" not in failed.text
+            (model / "model.onnx").write_bytes(b"none")
+            served.signal(signal.SIGHUP)
+            served.said("the new file is not served")
+            served.signal(signal.SIGTERM)
+            assert served.ended() == 0
+        lines = [json.loads(line) for line in served.lines if line]
+    assert [line["level"] for line in lines] == ["INFO", "ERROR", "ERROR", "INFO"]
+    assert all(set(line) == {"time", "level", "message"} for line in lines)
+    assert "text 1 of a request failed" in lines[1]["message"] and "Gather" in lines[1]["message"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

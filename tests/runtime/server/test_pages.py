@@ -50,7 +50,11 @@ def test_a_prediction_with_its_words(head: Callable[[str], Running], page: Page)
     document = page(f"{head('single').url}/#text={quote('good bad <b>good</b> good')}&explain")
     assert "ms round trip" in visible(document, "time")
     assert "positive 98.2 % negative 1.8 %" in visible(document, "bars")
-    assert document.count("<mark") == 4 and "&lt;b&gt;good&lt;/b&gt;" in document
+    assert (
+        document.count("<mark") == 4
+        and document.count('<mark class="against"') == 1
+        and "&lt;b&gt;good&lt;/b&gt;" in document
+    )
     assert "bad −" in visible(document, "legend") and "good +" in visible(document, "legend")
     assert visible(document, "error").strip() == ""
 
@@ -108,7 +112,7 @@ class Outline(HTMLParser):
 @pytest.mark.parametrize("path", ["/", "/docs"])
 def test_pages_are_whole_labelled_and_load_nothing_from_elsewhere(head: Callable[[str], Running], path: str) -> None:
     with head("single").client() as client:
-        response = client.get(path)
+        response = client.get(path, headers={"accept": "text/html,*/*;q=0.8"})
     outline = Outline()
     outline.feed(response.text)
     assert outline.language == "en" and "main" in outline.tags and outline.tags.count("h1") == 1

@@ -112,9 +112,9 @@ def verify(onnx: Path, against: Path | None, data: Path | None, columns: Any, as
     comparison = None
     if against:
         with working():
-            import ftx.export
+            from ftx.export import compare
 
-            comparison = ftx.export.compare(onnx, against, data=data, columns=columns)
+            comparison = compare(onnx, against, data=data, columns=columns)
     passed = probes.passed and (comparison is None or comparison.passed)
     if as_json:
         report = {"passed": passed, "probes": asdict(probes), "against": comparison and comparison.to_dict()}

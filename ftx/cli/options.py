@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ftx.cli.parameters import BATCH, CHARACTER, COUNT, FILES, NAMES, PATH, TEXT, THREADS
+from ftx.cli.parameters import BATCH, CHARACTER, COUNT, FILES, NAMES, PATH, PROVIDER, TEXT, THREADS
 
 __all__ = [
     "COLUMN_FIELDS", "DATA_COLUMNS", "against", "as_json", "data_columns_options", "delimiter", "given", "label_column",
@@ -114,7 +114,7 @@ SETTINGS: dict[str, Option] = {
         help="How the windows' probabilities are pooled.",
     ),
     "provider": choice(
-        "--provider", type=click.Choice(["cpu", "cuda", "openvino", "coreml", "xnnpack"]), default="cpu",
+        "--provider", type=PROVIDER, default="cpu",
         help="Where to run, if its package is installed.",
     ),
 }  # fmt: skip

@@ -33,6 +33,7 @@ from ftx.cli.parameters import (
     DATA_SET,
     DEVICE,
     FILES,
+    HEAD,
     NAMES,
     PRECISION,
     PROBLEM_TYPE,
@@ -45,8 +46,6 @@ from ftx.cli.parameters import (
 )
 
 __all__ = ["export", "train"]
-
-HEADS = ("single_label_classification", "multi_label_classification", "regression")
 
 
 @click.command(epilog="Example: ftx train --dataset reviews.csv --text-column review --output runs/reviews")
@@ -170,7 +169,7 @@ def train(
 @DATA_COLUMNS["label_column"]
 @click.option("--few", is_flag=True, help="Accept fewer than 20 held-out texts.")
 @click.option("--labels", type=NAMES, help="Names of the model's labels, by commas.  [default: its own]")
-@click.option("--problem-type", type=click.Choice(HEADS), help="Its head.  [default: as its config.json says]")
+@click.option("--problem-type", type=HEAD, help="Its head.  [default: as its config.json says]")
 @click.option("--max-length", type=AT_LEAST_ONE, help="Tokens to truncate a text to.  [default: the model's limit]")
 @click.option(
     "--quantize",

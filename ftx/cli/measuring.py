@@ -132,6 +132,10 @@ def verify(onnx: Path, against: Path | None, data: Path | None, columns: Any, as
             answer(f"{verdict}  {comparison.proof.batch_invariance.to_text()}")
             near = " (narrowly missed)" if comparison.verdict == "near" else ""
             answer(f"required: {comparison.gate}{near}")
+        answer(f"next    ftx {'serve' if passed else 'inspect'} --onnx {onnx}")
+        page = Path(probes.path).with_name("parity.html")
+        if page.is_file():
+            answer(f"page    {page}")
     if not passed:
         raise click.exceptions.Exit(1)
 

@@ -153,6 +153,7 @@ def train(
     for line in metric_lines(report.metrics, report.scores):
         answer(line)
     answer(f"next       ftx export {report.run}")
+    answer(f"page       {Path(report.run) / 'training.svg'}")
 
 
 @click.command(epilog="Example: ftx export runs/starter")
@@ -251,5 +252,6 @@ def export(
         answer(json.dumps(report.to_dict()))
     else:
         answer(report.to_text())
+        answer(f"page       {Path(report.folder) / 'parity.html'}")
     if report.failed:
         raise click.exceptions.Exit(1)

@@ -17,7 +17,7 @@ from ftx.runtime.settings import LONG_TEXTS
 from ftx.runtime.stream.formats import OUTPUT_FORMATS
 from ftx.tables.formats import INPUT_FORMATS
 
-# A help that begins with a value (`auto: ...`, `cpu, or cuda`, `text or json`), or explains one after a semicolon. Where
+# A help that begins with a value (`auto: ...`, `cpu, or cuda`, `text or json`), or explains one after a semicolon. If
 # other text is meant, too, it begins with a quoted one ('starter', a hub id ...).
 ALTERNATIVES = re.compile(r"^[a-z0-9_]+(?::|,| or| \() ?|; [a-z0-9_]+: ")
 

@@ -48,15 +48,12 @@ def test_every_command_and_option_has_help_and_an_example(command: str) -> None:
         assert parameter.param_type_name == "argument" or getattr(parameter, "help", None), parameter.name
 
 
-def test_the_help_of_all_commands_shows_three_examples_a_line_each() -> None:
+def test_the_help_of_all_commands_shows_examples_a_line_each() -> None:
     said = run("--help").stdout
     assert "\\b" not in said
     assert "\b" not in said
-    assert [line.split()[1] for line in said.splitlines() if line.startswith("  ftx ")] == [
-        "train",
-        "export",
-        "predict",
-    ]
+    examples = [line.split()[1] for line in said.splitlines() if line.startswith("    ftx ")]
+    assert examples == ["export", "train", "export", "predict"]
     assert said.splitlines()[-1].strip().startswith("Example: ftx ")
 
 

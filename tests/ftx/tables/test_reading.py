@@ -66,7 +66,8 @@ def test_json_lines_and_parquet(tmp_path: Path, read: Read) -> None:
         ("a.jsonl", b'{"text": null, "label": 1}\n', "a.jsonl:1: the text is missing"),
         ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": "y"}\n', "a.jsonl:2: the label is missing"),
         ("a.parquet", b"no parquet", "a.parquet can't be read as Parquet"),
-        ("a.xlsx", b"", "unknown kind"),
+        ("a.xlsx", b"", "is a spreadsheet: save it as CSV"),
+        ("a.docx", b"", "unknown kind"),
     ],
 )
 def test_bad_rows_name_file_line_and_reason(tmp_path: Path, name: str, content: bytes, reason: str, read: Read) -> None:

@@ -40,6 +40,11 @@ def bench(
 ) -> BenchReport:
     """Measure an ONNX file, the fp32 `model.onnx` beside it, and PyTorch.
 
+    Example:
+        >>> report = ftx.bench("runs/reviews/onnx", "runs/reviews", texts=8, rounds=1)
+        >>> [engine.name for engine in report.engines]
+        ['ftx int8', 'ftx fp32 (model.onnx)', 'PyTorch eager']
+
     Args:
         onnx: The file, or an export folder.
         against: The run or checkpoint it was made from.

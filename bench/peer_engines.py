@@ -67,7 +67,7 @@ def make_peers(connection: Any, checkpoint: Path, work: Path, texts: list[str], 
 
 def load_ftx(spec: EngineSpec) -> Infer:
     """Open the file as a program does: one call with all texts, in the default mode."""
-    from ftx import Predictor
+    from ftx.runtime import Predictor
 
     predictor = Predictor(spec.path, intra_op_num_threads=spec.threads)
     return lambda texts, batch_size: predictor.predict_proba(texts)

@@ -1,13 +1,34 @@
 """Export a checkpoint to ONNX files that are verified against PyTorch, with a report."""
 
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
 from ftx.errors import require
+from ftx.rooms import CallableRoom
 
-# First, so that a missing package is one clear line and not an ImportError.
-require("cpu,export", "onnxruntime", "torch", "transformers", "optimum", "onnx", "jinja2", "matplotlib")
+if TYPE_CHECKING:
+    from ftx.export.against import Comparison, compare
+    from ftx.export.choices import ChoiceError
+    from ftx.export.exporting import export
+    from ftx.export.report import ExportReport
 
-from ftx.export.against import compare  # noqa: E402
-from ftx.export.choices import ChoiceError  # noqa: E402
-from ftx.export.exporting import export  # noqa: E402
-from ftx.export.report import ExportReport  # noqa: E402
+__all__ = ["ChoiceError", "Comparison", "ExportReport", "compare", "export"]
 
-__all__ = ["ChoiceError", "ExportReport", "compare", "export"]
+MODULES = {
+    **dict.fromkeys(("Comparison", "compare"), "against"),
+    "ChoiceError": "choices",
+    "export": "exporting",
+    "ExportReport": "report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: the package is there without its extra, so that `ftx.export` can be named anywhere.
+    if name not in MODULES:
+        raise AttributeError(f"module 'ftx.export' has no attribute {name!r}")
+    require("cpu,export", "onnxruntime", "torch", "transformers", "optimum", "onnx", "jinja2", "matplotlib")
+    return getattr(importlib.import_module(f"ftx.export.{MODULES[name]}"), name)
+
+
+sys.modules[__name__].__class__ = CallableRoom

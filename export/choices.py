@@ -7,6 +7,7 @@ from ftx.machine import instruction_sets, int8_can_saturate
 
 __all__ = ["ChoiceError", "check_choices", "target_here"]
 
+DEVICES = ("cpu", "cuda")
 QUANTIZE = ("auto", "fast", "none", *SCHEMES)
 
 
@@ -23,7 +24,7 @@ def check_choices(quantize: str, target: str | None, min_agreement: float, devic
     for name, value, known in (
         ("--quantize", quantize, QUANTIZE),
         ("--target", target or "any", tuple(TARGETS)),
-        ("--device", device, ("cpu", "cuda")),
+        ("--device", device, DEVICES),
     ):
         if value not in known:
             raise ChoiceError(f"{name} {value}: expected one of {', '.join(known)}")

@@ -29,7 +29,6 @@ from ftx.export.source import check_enough, config_head, default_output, find_so
 from ftx.heldout import data_columns, find_held_out, read_held_out
 from ftx.label_matching import match_labels
 from ftx.output import Kind, staged_folder
-from ftx.tables.columns import Columns
 
 __all__ = ["export"]
 
@@ -45,44 +44,53 @@ KIND = Kind(what="export", owned=frozenset(OWNED), mark="parity.json")
 
 
 def export(
-    run: str | Path,
+    source: str | Path,
     output: str | Path | None = None,
     *,
-    data: str | Path | None = None,
     overwrite: bool = False,
-    quantize: str = "auto",
-    search_budget_sec: float = 120.0,
-    target: str | None = None,
-    min_agreement: float = Gate.min_agreement,
-    device: str = "cpu",
-    compare: bool = False,
-    columns: Columns | None = None,
-    labels: Sequence[str] = (),
+    data: str | Path | None = None,
+    text_column: str | None = None,
+    text_pair_column: str | None = None,
+    label_column: str | None = None,
+    few: bool = False,
+    labels: Sequence[str] | None = None,
     problem_type: str | None = None,
     max_length: int | None = None,
-    few: bool = False,
+    quantize: str = "auto",
+    search_budget: float = 120,
+    min_agreement: float = Gate.min_agreement,
+    target: str | None = None,
+    device: str = "cpu",
+    compare: bool = False,
 ) -> ExportReport:
     """Export a checkpoint to fp32 ONNX, find its fastest faithful int8 form, and verify both against PyTorch.
 
+    Example:
+        >>> report = ftx.export("runs/reviews", quantize="fast")
+        >>> sorted(report.size_bytes)
+        ['model.onnx', 'model_quantized.onnx']
+
     Args:
-        run: A run folder, a checkpoint folder, or a hub id, `ORG/NAME@REVISION`.
+        source: A run folder, a checkpoint folder, or a hub id, `ORG/NAME@REVISION`.
         output: The export folder; default: `RUN/onnx`, or `exports/NAME` for a hub id.
+        overwrite: Whether an existing export may be replaced.
         data: Held-out texts, a table or one a line, labelled or not; default: the run's `eval.jsonl`. One half of them
             chooses among int8 forms, the other reports on the chosen one.
-        overwrite: Whether an existing export may be replaced.
-        quantize: `auto`: search; `fast`: the first form that passes, untimed and always the same one; `none`: fp32
-            only; or one of `SCHEMES`.
-        search_budget_sec: Seconds to spend on finding a faster form. They do not decide whether one passes: until one
-            does the search continues, and it fails only after all forms were tried.
-        target: The kind of CPU the file is for, one of `TARGETS`; default: this one's.
-        min_agreement: Share of the texts that must get PyTorch's label.
-        device: `cpu`, or `cuda`: fp16 for a GPU instead of int8.
-        compare: Whether the search also measures other toolkits' models.
-        columns: Which columns hold text and label; default: `text`, and `label` if there is one.
+        text_column: The column of the texts in `data`; default: `text`.
+        text_pair_column: The column of the second texts, for a model that reads pairs.
+        label_column: The column of the labels in `data`; default: `label`, if there is one.
+        few: Whether fewer than 20 texts are accepted.
         labels: Names of the model's labels, in place of those in its configuration.
         problem_type: Its head, likewise.
         max_length: Tokens to truncate a text to, likewise.
-        few: Whether fewer than 20 texts are accepted.
+        quantize: `auto`: search; `fast`: the first form that passes, untimed and always the same one; `none`: fp32
+            only; or one of `SCHEMES`.
+        search_budget: Seconds to spend on finding a faster form. They do not decide whether one passes: until one
+            does the search continues, and it fails only after all forms were tried.
+        min_agreement: Share of the texts that must get PyTorch's label.
+        target: The kind of CPU the file is for, one of `TARGETS`; default: this one's.
+        device: `cpu`, or `cuda`: fp16 for a GPU instead of int8.
+        compare: Whether the search also measures other toolkits' models.
 
     Returns:
         What was measured. Its `failed` says why a smaller file is missing: then only the fp32 file is there.
@@ -93,18 +101,19 @@ def export(
         ModelError, DataError, OutputError: See there.
     """
     check_choices(quantize, target, min_agreement, device)
-    checkpoint = find_source(str(run))
-    folder = Path(output) if output else default_output(str(run))
+    checkpoint = find_source(str(source))
+    folder = Path(output) if output else default_output(str(source))
     held_out_file = Path(data) if data else find_held_out(checkpoint)
-    held_out = read_held_out(held_out_file, columns or data_columns())
+    held_out = read_held_out(held_out_file, data_columns(text_column, label_column, text_pair_column))
     check_enough(held_out, held_out_file, few=few)
+    named = tuple(labels or ())
     own_labels, own_type = config_head(checkpoint)
-    held_out = match_labels(held_out, dict(enumerate(labels)) or own_labels, problem_type or own_type, held_out_file)
+    held_out = match_labels(held_out, dict(enumerate(named)) or own_labels, problem_type or own_type, held_out_file)
     gate = Gate(min_agreement=min_agreement)
 
     with staged_folder(folder, kind=KIND, overwrite=overwrite) as staging:
         log.info(f"Loading {checkpoint}")
-        reference = Reference(checkpoint, labels=labels, problem_type=problem_type, max_length=max_length)
+        reference = Reference(checkpoint, labels=named, problem_type=problem_type, max_length=max_length)
         manifest = describe_fp32(reference, checkpoint)
         log.info(f"Running PyTorch on {len(held_out)} held-out texts")
         every = ReferenceSet(held_out=held_out, logits=reference.logits(held_out.texts), manifest=manifest)
@@ -119,7 +128,7 @@ def export(
                 reduced = verify(path, write_half(graphs.optimised, path))
             elif quantize != "none":
                 maker = Maker(graphs, Path(work), choosing, target or target_here())
-                searcher = Searcher(maker, choosing, gate, Budget(search_budget_sec))
+                searcher = Searcher(maker, choosing, gate, Budget(search_budget))
                 path = staging / "model_quantized.onnx"
                 search, reduced = find_int8(searcher, path, quantize, verify, compare=compare)
         if reduced and reduced.verdict == "fails":

@@ -4,30 +4,54 @@ The rooms: `ftx.finetune` (text and labels to a checkpoint), `ftx.export` (check
 `ftx.runtime` (ONNX to predictions, without PyTorch).
 """
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
 from ftx.errors import FtxError
 
 if TYPE_CHECKING:
+    from ftx.api import evaluate, serve, train, verify
+    from ftx.bench.measure import bench
+    from ftx.export.exporting import export
     from ftx.runtime import Prediction, Predictor
-    from ftx.runtime.server import serve
+    from ftx.runtime.stream import predict_file
 
-__all__ = ["FtxError", "Prediction", "Predictor", "__version__", "serve"]
-__version__ = "0.1.0"
+__all__ = [
+    "FtxError",
+    "Prediction",
+    "Predictor",
+    "__version__",
+    "bench",
+    "evaluate",
+    "export",
+    "predict_file",
+    "serve",
+    "train",
+    "verify",
+]
+__version__ = "0.2.0"
 
 # onnxruntime sends usage data as soon as it is imported, unless it was told not to. A value of the user's is kept.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+MODULES = {
+    **dict.fromkeys(("evaluate", "serve", "train", "verify"), "ftx.api"),
+    **dict.fromkeys(("Prediction", "Predictor"), "ftx.runtime"),
+    "predict_file": "ftx.runtime.stream",
+}
+# Packages that can be called; see `ftx.rooms`.
+ROOMS = ("bench", "export")
+
 
 def __getattr__(name: str) -> Any:
     # Imported on first use, so that `ftx --help` does not wait for it.
-    if name in ("Predictor", "Prediction"):
-        import ftx.runtime
-
-        return getattr(ftx.runtime, name)
-    if name == "serve":
-        from ftx.runtime.server import serve
-
-        return serve
+    if name in ROOMS:
+        return importlib.import_module(f"ftx.{name}")
+    if name in MODULES:
+        return getattr(importlib.import_module(MODULES[name]), name)
     raise AttributeError(f"module 'ftx' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

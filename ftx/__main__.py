@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
+# Until `watch_signals`, Ctrl-C ends the process without a traceback.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 from ftx.process import explain, leave, open_streams, watch_signals
 
 

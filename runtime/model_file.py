@@ -13,6 +13,7 @@ from ftx import typed
 from ftx.errors import OnnxFileError
 from ftx.lengths import longest_input, token_limit
 from ftx.manifest import LONGEST, Manifest, carried, read_id2label
+from ftx.runtime.instead import what_instead
 from ftx.snapshot import Snapshot, read_small, shortened
 
 __all__ = ["ModelFile", "describe", "find_onnx", "open_model"]
@@ -52,15 +53,19 @@ def find_onnx(path: str | Path) -> Path:
         for name in ("model_quantized.onnx", "model_fp16.onnx", "model.onnx"):
             if os.path.isfile(path / name):  # noqa: PTH113
                 return path / name
-        raise OnnxFileError(f"{path} holds no model_quantized.onnx and no model.onnx; name the .onnx file itself")
+        hint = what_instead(path) or "name the .onnx file itself"
+        raise OnnxFileError(f"{path} holds no model_quantized.onnx and no model.onnx; {hint}")
     try:
         path.stat()
     except FileNotFoundError as error:
+        hint = f"; {said}" if (said := what_instead(path)) else ""
         raise OnnxFileError(
-            f"{shortened(path)} does not exist; expected an .onnx file, or a folder with one"
+            f"{shortened(path)} does not exist; expected an .onnx file, or a folder with one{hint}"
         ) from error
     except (OSError, ValueError):
         pass  # opening it raises a better error
+    if path.suffix == ".safetensors":
+        raise OnnxFileError(f"{shortened(path)} is no ONNX file; {what_instead(path)}")
     return path
 
 

@@ -61,8 +61,8 @@ class Predictor:
     must be the same file). As a context manager it closes itself.
 
     Example:
-        >>> with Predictor("model.onnx") as predictor:  # doctest: +SKIP
-        ...     predictor(["This movie was great!"])[0].label
+        >>> with ftx.Predictor("model.onnx") as predictor:
+        ...     predictor(["The movie was great!"])[0].label
         'positive'
 
     Args:

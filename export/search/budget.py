@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from typing import Any
 from tqdm import tqdm
 
 __all__ = ["TRY_UNTIL", "Budget"]
+
+log = logging.getLogger(__name__)
 
 # The share of the budget after which no further form is tried; the rest is for the race.
 TRY_UNTIL = 0.6
@@ -40,9 +43,10 @@ class Budget:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show a progress bar over the budget until the block ends, on a terminal only."""
+        """Show a progress bar over the budget until the block ends, on a terminal only, where notes are wanted."""
+        hidden = None if log.isEnabledFor(logging.INFO) else True  # None: hidden unless on a terminal
         with tqdm(
-            total=round(self.sec), desc="Searching", unit=" s", disable=None, leave=False, file=sys.stderr
+            total=round(self.sec), desc="Searching", unit=" s", disable=hidden, leave=False, file=sys.stderr
         ) as self._bar:
             yield
         self._bar = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 from pathlib import Path
@@ -17,6 +18,9 @@ from ftx.finetune.trainer.divergence import stop_if_diverged
 __all__ = ["Progress"]
 
 
+log = logging.getLogger(__name__)
+
+
 class Progress(transformers.TrainerCallback):  # type: ignore[misc]
     """A progress bar and a history."""
 
@@ -25,8 +29,8 @@ class Progress(transformers.TrainerCallback):  # type: ignore[misc]
         self.bar: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Open the bar."""
-        if not state.is_world_process_zero:
+        """Open the bar, where notes are wanted."""
+        if not state.is_world_process_zero or not log.isEnabledFor(logging.INFO):
             return
         seconds = 0.5 if sys.stderr.isatty() else 15  # a log file keeps every update
         self.bar = tqdm(total=state.max_steps, desc="train", unit="step", mininterval=seconds, dynamic_ncols=True)

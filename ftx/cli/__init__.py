@@ -5,6 +5,8 @@ Nothing heavy is imported here: each command imports its room when it runs.
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from ftx import __version__
@@ -21,10 +23,30 @@ __all__ = ["ftx"]
 HELP = """Fine-tune BERT text classifiers, export and quantise them, and verify the result against PyTorch.
 
 \b
-ftx train                           labelled text -> runs/starter/checkpoint
-ftx export runs/starter             checkpoint -> runs/starter/onnx/model_quantized.onnx, verified
-ftx predict --onnx model.onnx TEXT  one file, no PyTorch
+I have a checkpoint, a folder or a hub id, and text to verify on:
+  ftx export CHECKPOINT --data texts.txt
+I have a table of labelled text:
+  ftx train --dataset reviews.csv --output runs/reviews
+  ftx export runs/reviews
+I have a model.onnx:
+  ftx predict --onnx model.onnx "a text"
 """
+
+
+def show_version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    """Print the version, as JSON with those of Python and of the packages in use."""
+    if not asked or ctx.resilient_parsing:
+        return
+    if not ctx.params.get("as_json"):
+        click.echo(f"ftx, version {__version__}")
+    else:
+        from ftx.environment import DISTRIBUTION, versions
+
+        packages = {name: version for name, version in versions().items() if version}
+        python = packages.pop("python")
+        packages.pop(DISTRIBUTION, None)
+        click.echo(json.dumps({"name": "ftx", "version": __version__, "python": python, "packages": packages}))
+    ctx.exit()
 
 
 @click.group(
@@ -33,9 +55,12 @@ ftx predict --onnx model.onnx TEXT  one file, no PyTorch
     epilog="Example: ftx predict --help",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, prog_name="ftx")
-def ftx() -> None:
+@click.option("--version", is_flag=True, expose_value=False, callback=show_version, help="Print the version and exit.")
+@click.option("--json", "as_json", is_flag=True, is_eager=True, help="With --version: as JSON.")
+def ftx(as_json: bool) -> None:
     """Group the commands; `HELP` is what the user reads."""
+    if as_json:
+        raise click.UsageError("--json before a command goes with --version only; a command's own follows its name")
 
 
 for command in (train, evaluate, export, verify, predict, serve, bench, inspect, doctor):

@@ -25,6 +25,9 @@ class ExplainingGroup(click.Group):
         """Run a command; turn an exception into a line and a status."""
         try:
             result = super().main(*args, **{**extra, "standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:  # its message is the help
+            error.show()
+            sys.exit(error.exit_code)
         except click.ClickException as error:
             error.message = one_line(error.message)  # type: ignore[misc]  # click quotes values in full, however long
             error.show()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,20 +28,34 @@ def inspect(onnx: Path, as_json: bool) -> None:
     if as_json:
         answer(manifest.to_json())
         return
-    answer(f"file            {path}, {path.stat().st_size / 2**20:.1f} MiB")
+    answer(f"file              {path}, {path.stat().st_size / 2**20:.1f} MiB")
     for field in dataclasses.fields(manifest):
         value = getattr(manifest, field.name)
-        if field.name == "quantization":
-            value = json.dumps(value.to_dict(), ensure_ascii=False)
-        elif field.name == "probes":
+        if field.name == "probes":
             value = f"{len(value)} golden probes, replayed by ftx verify"
-        elif field.name == "id2label":
-            value = ", ".join(f"{number} {label}" for number, label in value.items())
-        elif isinstance(value, tuple):
-            value = ", ".join(value)
-        elif isinstance(value, dict):
-            value = json.dumps(value, ensure_ascii=False) if value else "-"
-        answer(f"{field.name:<15} {value}")
+        elif field.name == "quantization":
+            value = value.to_dict()
+        if isinstance(value, dict) and field.name != "id2label":
+            answer(f"{field.name:<17} {'' if value else '-'}".rstrip())
+            for name, one in value.items():
+                answer(f"  {name:<15} {readable(one, name)}")
+        else:
+            answer(f"{field.name:<17} {readable(value)}")
+
+
+def readable(value: Any, name: str = "") -> str:
+    """Write a value of JSON on a line for a person."""
+    if value is None or value == () or value == [] or value == {}:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {readable(one, key)}" for key, one in value.items())
+    if isinstance(value, (list, tuple)):
+        return (" to " if name.endswith("_interval") else ", ").join(map(readable, value))
+    return str(value)
 
 
 @click.command(epilog="Example: ftx doctor --json")
@@ -57,5 +72,4 @@ def doctor(as_json: bool) -> None:
     for topic, facts in report.items():
         answer(topic)
         for name, value in facts.items():
-            said = {True: "yes", False: "no", None: "-"}[value] if value is None or isinstance(value, bool) else value
-            answer(f"  {name:<20} {', '.join(said) if isinstance(said, list) else said}")
+            answer(f"  {name:<20} {readable(value)}")

@@ -112,9 +112,9 @@ def verify(onnx: Path, against: Path | None, data: Path | None, columns: Any, as
     comparison = None
     if against:
         with working():
-            import ftx.export
+            from ftx.export import compare
 
-            comparison = ftx.export.compare(onnx, against, data=data, columns=columns)
+            comparison = compare(onnx, against, data=data, columns=columns)
     passed = probes.passed and (comparison is None or comparison.passed)
     if as_json:
         report = {"passed": passed, "probes": asdict(probes), "against": comparison and comparison.to_dict()}
@@ -132,6 +132,10 @@ def verify(onnx: Path, against: Path | None, data: Path | None, columns: Any, as
             answer(f"{verdict}  {comparison.proof.batch_invariance.to_text()}")
             near = " (narrowly missed)" if comparison.verdict == "near" else ""
             answer(f"required: {comparison.gate}{near}")
+        answer(f"next    ftx {'serve' if passed else 'inspect'} --onnx {onnx}")
+        page = Path(probes.path).with_name("parity.html")
+        if page.is_file():
+            answer(f"page    {page}")
     if not passed:
         raise click.exceptions.Exit(1)
 

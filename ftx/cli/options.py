@@ -9,10 +9,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from ftx.cli.parameters import BATCH, CHARACTER, COUNT, FILES, NAMES, PATH, TEXT, THREADS
+from ftx.cli.parameters import BATCH, CHARACTER, COUNT, FILES, NAMES, PATH, PROVIDER, TEXT, THREADS
 
 __all__ = [
-    "COLUMN_FIELDS", "against", "as_json", "data_columns_options", "delimiter", "given", "label_column",
+    "COLUMN_FIELDS", "DATA_COLUMNS", "against", "as_json", "data_columns_options", "delimiter", "given", "label_column",
     "label_columns", "onnx", "output", "overwrite", "resume", "settings_options", "skip_bad_rows", "text_column",
     "text_pair_column", "together",
 ]  # fmt: skip
@@ -79,16 +79,13 @@ def make_columns(values: dict[str, Any]) -> Any:
     return data_columns(values["text_column"], values["label_column"], values["text_pair_column"])
 
 
-# Of `--data` in export, verify and bench, as the argument `columns`.
-data_columns_options = together(
-    "columns",
-    {
-        "text_column": text_column(help="Column of the texts in --data.  [default: text]"),
-        "text_pair_column": text_pair_column(),
-        "label_column": label_column(help="Column of the labels in --data.  [default: label, if there is one]"),
-    },
-    make_columns,
-)
+# Of `--data` in export and verify, there as the argument `columns`.
+DATA_COLUMNS: dict[str, Option] = {
+    "text_column": text_column(help="Column of the texts in --data.  [default: text]"),
+    "text_pair_column": text_pair_column(),
+    "label_column": label_column(help="Column of the labels in --data.  [default: label, if there is one]"),
+}
+data_columns_options = together("columns", DATA_COLUMNS, make_columns)
 
 
 def make_settings(values: dict[str, Any]) -> Any:
@@ -117,7 +114,7 @@ SETTINGS: dict[str, Option] = {
         help="How the windows' probabilities are pooled.",
     ),
     "provider": choice(
-        "--provider", type=click.Choice(["cpu", "cuda", "openvino", "coreml", "xnnpack"]), default="cpu",
+        "--provider", type=PROVIDER, default="cpu",
         help="Where to run, if its package is installed.",
     ),
 }  # fmt: skip

@@ -13,9 +13,9 @@ import click
 from ftx.machine import MAX_THREADS
 
 __all__ = [
-    "ABOVE_ZERO", "ANY_TEXT", "AT_LEAST_ONE", "BATCH", "BEST_METRIC", "CHARACTER", "CLASS_WEIGHTS", "COUNT", "DATA_SET",
-    "DEVICE", "FILES", "NAMES", "PATH", "PRECISION", "PROBLEM_TYPE", "QUANTIZE", "SCHEDULE", "SEED", "SHARE", "TARGET",
-    "TEXT", "THREADS", "Choice", "Finite",
+    "ABOVE_ZERO", "ANY_TEXT", "AT_LEAST_ONE", "BATCH", "BEST_METRIC", "CHARACTER", "CLASS_WEIGHTS", "COUNT",
+    "DATA_SET", "DEVICE", "FILES", "HEAD", "NAMES", "PATH", "PRECISION", "PROBLEM_TYPE", "PROVIDER", "QUANTIZE",
+    "SCHEDULE", "SEED", "SHARE", "TARGET", "TEXT", "THREADS", "Choice", "Finite",
 ]  # fmt: skip
 
 MOST = 2**31 - 1  # the largest int32: onnxruntime, PyTorch and Arrow count with it
@@ -142,7 +142,7 @@ SEED = click.IntRange(0, 2**32 - 1)
 SHARE = Finite(0, 1)
 ABOVE_ZERO = Finite(0, min_open=True)
 
-# The names are those of `ftx.export.choices` and `ftx.finetune.recipe`, which are too heavy to import for --help.
+# The names are those of the library, which is too heavy to import for --help: a test compares them.
 INT8 = "omit --quantize for the fastest int8 that passes, or name a scheme"
 QUANTIZE = Choice(
     (
@@ -165,14 +165,21 @@ CUDA = "for an NVIDIA GPU use cuda"
 DEVICE = Choice(
     ("cpu", "cuda"), {"gpu": CUDA, "nvidia": CUDA, "cuda:0": CUDA, "mps": "an export for Apple CPUs uses cpu"}
 )
-PROBLEM_TYPE = Choice(
-    ("auto", "single_label_classification", "multi_label_classification", "regression"),
+PROVIDER = Choice(
+    ("cpu", "cuda", "openvino", "coreml", "xnnpack"),
     {
-        **dict.fromkeys(("single", "single_label", "single-label", "binary", "multiclass", "classification"),
-                        "use single_label_classification"),
-        **dict.fromkeys(("multi", "multi_label", "multi-label", "multilabel"), "use multi_label_classification"),
+        "gpu": CUDA, "nvidia": CUDA, "mps": "for Apple's accelerators use coreml", "intel": "use openvino",
+        "cpuexecutionprovider": "use cpu", "cudaexecutionprovider": "use cuda",
     },
 )  # fmt: skip
+HEADS = ("single_label_classification", "multi_label_classification", "regression")
+HEAD_HINTS = {
+    **dict.fromkeys(("single", "single_label", "single-label", "binary", "multiclass", "classification"),
+                    "use single_label_classification"),
+    **dict.fromkeys(("multi", "multi_label", "multi-label", "multilabel"), "use multi_label_classification"),
+}  # fmt: skip
+HEAD = Choice(HEADS, {**HEAD_HINTS, "auto": "omit it, and config.json decides"})
+PROBLEM_TYPE = Choice(("auto", *HEADS), HEAD_HINTS)
 SCHEDULE = Choice(
     ("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
     {"none": "use constant", "poly": "use polynomial"},

@@ -11,10 +11,9 @@ import click
 from ftx.cli.answering import answer, working
 from ftx.cli.measuring import metric_lines
 from ftx.cli.options import (
+    DATA_COLUMNS,
     as_json,
-    data_columns_options,
     delimiter,
-    given,
     label_column,
     label_columns,
     output,
@@ -34,6 +33,7 @@ from ftx.cli.parameters import (
     DATA_SET,
     DEVICE,
     FILES,
+    HEAD,
     NAMES,
     PRECISION,
     PROBLEM_TYPE,
@@ -47,13 +47,10 @@ from ftx.cli.parameters import (
 
 __all__ = ["export", "train"]
 
-HEADS = ("single_label_classification", "multi_label_classification", "regression")
-
 
 @click.command(epilog="Example: ftx train --dataset reviews.csv --text-column review --output runs/reviews")
 @click.option(
     "--recipe",
-    "recipe_name",
     type=DATA_SET,
     default="starter",
     show_default=True,
@@ -92,7 +89,7 @@ HEADS = ("single_label_classification", "multi_label_classification", "regressio
 @click.option("--epochs", type=Finite(0, 10**6, min_open=True), help="Passes over the training rows.")
 @click.option("--max-steps", type=COUNT, help="Stop after this many steps; 0: as many as the epochs take.")
 @click.option("--save-steps", type=COUNT, help="Steps between checkpoints to resume from; 0: none.")
-@click.option("--batch-size", "train_batch_size", type=BATCH, help="Texts per training step.")
+@click.option("--batch-size", type=BATCH, help="Texts per training step.")
 @click.option("--learning-rate", type=ABOVE_ZERO, help="Peak learning rate.")
 @click.option("--weight-decay", type=Finite(0), help="Weight decay.")
 @click.option("--warmup-ratio", type=SHARE, help="Share of the steps over which the learning rate warms up.")
@@ -116,14 +113,12 @@ HEADS = ("single_label_classification", "multi_label_classification", "regressio
 @click.option("--seed", type=SEED, help="Seed of the split, the new weights and the order of the rows.")
 @as_json(help="Print the metrics as JSON.")
 def train(
-    recipe_name: str,
+    recipe: str,
     listing: bool,
     show: str | None,
-    quick: bool,
     output: Path | None,
     overwrite: bool,
     resume: bool,
-    validation: str | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -143,13 +138,9 @@ def train(
         answer(finetune.recipe_path(show).read_text(encoding="utf-8"), nl=False)
         return
     with working():
-        overrides = {name: values[name] for name in given(values)}
-        if validation is not None:
-            overrides |= share_or_file(validation)
-        recipe = finetune.load_recipe(recipe_name, quick=quick, starter=values["model"] == "starter")
-        recipe = recipe.override(overrides)
-        output = output or Path("runs") / Path(recipe_name).stem
-        report = finetune.train(recipe, output, overwrite=overwrite, resume=resume)
+        from ftx import api
+
+        report = api.train(recipe=recipe, output=output, overwrite=overwrite, resume=resume, **values)
     if not finetune.is_first_process():
         return
     if as_json:
@@ -162,14 +153,7 @@ def train(
     for line in metric_lines(report.metrics, report.scores):
         answer(line)
     answer(f"next       ftx export {report.run}")
-
-
-def share_or_file(validation: str) -> dict[str, Any]:
-    """Parse `--validation`: a number is a share, anything else a file or folder."""
-    try:
-        return {"validation": float(validation), "validation_file": ""}
-    except ValueError:
-        return {"validation_file": validation}
+    answer(f"page       {Path(report.run) / 'training.svg'}")
 
 
 @click.command(epilog="Example: ftx export runs/starter")
@@ -181,10 +165,12 @@ def share_or_file(validation: str) -> dict[str, Any]:
     type=FILES,
     help="Held-out text to verify on: a table, or one a line; labels are optional.  [default: RUN/eval.jsonl]",
 )
-@data_columns_options
+@DATA_COLUMNS["text_column"]
+@DATA_COLUMNS["text_pair_column"]
+@DATA_COLUMNS["label_column"]
 @click.option("--few", is_flag=True, help="Accept fewer than 20 held-out texts.")
 @click.option("--labels", type=NAMES, help="Names of the model's labels, by commas.  [default: its own]")
-@click.option("--problem-type", type=click.Choice(HEADS), help="Its head.  [default: as its config.json says]")
+@click.option("--problem-type", type=HEAD, help="Its head.  [default: as its config.json says]")
 @click.option("--max-length", type=AT_LEAST_ONE, help="Tokens to truncate a text to.  [default: the model's limit]")
 @click.option(
     "--quantize",
@@ -214,7 +200,9 @@ def export(
     output: Path | None,
     overwrite: bool,
     data: Path | None,
-    columns: Any,
+    text_column: str | None,
+    text_pair_column: str | None,
+    label_column: str | None,
     few: bool,
     labels: tuple[str, ...] | None,
     problem_type: str | None,
@@ -235,31 +223,35 @@ def export(
     only int8 fails, the verified fp32 file is kept.
     """
     with working():
-        import ftx.export
+        from ftx.export import ChoiceError
+        from ftx.export import export as run
 
         try:
-            report = ftx.export.export(
+            report = run(
                 source,
                 output,
                 data=data,
-                columns=columns,
+                text_column=text_column,
+                text_pair_column=text_pair_column,
+                label_column=label_column,
                 few=few,
-                labels=labels or (),
+                labels=labels,
                 problem_type=problem_type,
                 max_length=max_length,
                 overwrite=overwrite,
                 quantize=quantize,
-                search_budget_sec=search_budget,
+                search_budget=search_budget,
                 min_agreement=min_agreement,
                 target=target,
                 device=device,
                 compare=compare,
             )
-        except ftx.export.ChoiceError as error:
+        except ChoiceError as error:
             raise click.UsageError(str(error)) from error
     if as_json:
         answer(json.dumps(report.to_dict()))
     else:
         answer(report.to_text())
+        answer(f"page       {Path(report.folder) / 'parity.html'}")
     if report.failed:
         raise click.exceptions.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ class Columns:
             return ""
         hint = "; it looks like UTF-16: convert it to UTF-8" if any("\0" in name for name in names) else ""
         return (
-            f"there is no column {missing!r:.80}; the columns are {listed(names)}: "
+            f"there is no column {missing!r:.80}; the columns are {listed(names)}: {likely(missing, names)}"
             f"name yours with {self.option(missing)}{hint}"
         )
 
@@ -99,6 +100,13 @@ class Columns:
         if column in self.texts:
             return "--text-pair-column" if column == self.text_pair else "--text-column"
         return "--label-columns" if self.indicators else "--label-column"
+
+
+def likely(missing: str, names: list[str]) -> str:
+    """Ask for the column whose name is nearest; empty: none is near."""
+    by_lower = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(missing.lower(), by_lower, n=1, cutoff=0.7)
+    return f"did you mean {by_lower[near[0]]!r:.80}? " if near else ""
 
 
 def check_once(where: str, names: list[str]) -> None:

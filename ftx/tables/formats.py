@@ -12,6 +12,7 @@ from ftx.tables.lines import STDIO, unreadable
 __all__ = ["INPUT_FORMATS", "Format", "find_format", "input_format", "is_stream", "is_table", "table_files"]
 
 SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".json": "jsonl", ".txt": "txt", ".parquet": "parquet"}
+SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 INPUT_FORMATS = ("csv", "csv.gz", "tsv", "tsv.gz", "jsonl", "jsonl.gz", "txt", "txt.gz", "parquet")
 
 
@@ -57,6 +58,8 @@ def find_format(path: Path, named: str | None, known: tuple[str, ...], option: s
     if named is None:
         named = "jsonl" if str(path) == STDIO else named_by_suffix(path)
         if named not in known:
+            if path.suffix.lower() in SPREADSHEETS:
+                raise error(f"{path} is a spreadsheet: save it as CSV in the program that wrote it, and give that file")
             hint = f", or give {option}" if option else ""
             raise error(f"{path} is of an unknown kind; expected a name in .{', .'.join(known)}{hint}")
     if named not in known:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ftx.tables.cells import Number
 from ftx.tables.columns import Columns, repeated
-from ftx.tables.lines import NOT_UTF_8, Lines
+from ftx.tables.lines import NOT_UTF_8, STANDARD_INPUT, Lines
 from ftx.tables.table import Record, Table
 
 __all__ = ["read_json_lines"]
@@ -41,7 +41,9 @@ def read_json_lines(lines: Lines, columns: Columns) -> Table:
                     table.asked = columns.find(f"{lines.name}:{lines.number}", [*record, *optional])
                     table.names = list(record)
             except ValueError as error:
-                yield Record(lines.number, size=size - before, reason=str(error))
+                named = lines.name == STANDARD_INPUT and lines.number == 1 and bare[0] not in "{["
+                hint = "; for CSV or plain text give --input-format csv or txt" if named else ""
+                yield Record(lines.number, size=size - before, reason=f"{error}{hint}")
                 continue
             cells = [record.get(name) for name in table.asked]
             yield Record(lines.number, cells, record, bare, size - before)

@@ -20,6 +20,7 @@ __all__ = [
     "BUFFER_BYTES",
     "LONGEST_LINE_BYTES",
     "NOT_UTF_8",
+    "STANDARD_INPUT",
     "STDIO",
     "Lines",
     "check_file",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 STDIO = "-"
+STANDARD_INPUT = "standard input"  # its name in messages
 # Longer lines mean an unclosed quote, or a file that is not text. The bound limits memory.
 LONGEST_LINE_BYTES = 2**27
 BUFFER_BYTES = 2**20
@@ -163,7 +165,7 @@ def open_lines(path: Path, *, gz: bool = False, longest: int | None = None) -> I
     if str(path) == STDIO:
         if sys.stdin is None:
             raise DataError("standard input is closed; expected rows from it, or a file as --input")
-        yield Lines("standard input", sys.stdin.buffer, unpacked(sys.stdin.buffer, gz), size=0, longest=longest)
+        yield Lines(STANDARD_INPUT, sys.stdin.buffer, unpacked(sys.stdin.buffer, gz), size=0, longest=longest)
         return
     try:
         raw = path.open("rb", buffering=BUFFER_BYTES)

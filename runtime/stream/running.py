@@ -101,6 +101,11 @@ def predict_file(
     byte for byte that of an uninterrupted job (Parquet: the same table). Empty lines of tables and of JSON lines are
     skipped.
 
+    Example:
+        >>> report = ftx.predict_file(ftx.Predictor("model.onnx"), "reviews.csv", "predicted.jsonl")
+        >>> report.rows
+        96
+
     Args:
         predictor: The model.
         input_path: A .csv, .tsv, .jsonl, .json (JSON lines) or .txt file (one text a line), each also with .gz; a

@@ -236,7 +236,7 @@ def test_a_form_that_fails_on_the_other_texts_gives_way_to_the_next(
         return plain(path, quantization, **options)
 
     monkeypatch.setattr(exporting, "verify_reduced", spoilt)
-    report = export(tiny_run, tmp_path / "onnx", search_budget_sec=0)
+    report = export(tiny_run, tmp_path / "onnx", search_budget=0)
     assert report.search and report.int8
     assert report.search.rejected == ["static"]
     assert report.search.chosen == report.int8.quantization.name == "static-outliers-x1"
@@ -249,7 +249,7 @@ def test_the_search_times_what_passes_and_takes_the_fastest(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timing, "MAX_ROUNDS", 3)
-    report = export(tiny_run, tmp_path / "onnx", search_budget_sec=10**6)
+    report = export(tiny_run, tmp_path / "onnx", search_budget=10**6)
     assert report.search
     by_name = {one.name: one for one in report.search.candidates}
     assert {"Optimum avx512_vnni", "fp32", "fp32, optimised graph", "static"} <= set(by_name)
@@ -269,7 +269,7 @@ def test_the_search_times_what_passes_and_takes_the_fastest(
 def test_without_a_budget_the_first_form_that_passes_is_taken_and_the_page_says_that_nothing_was_timed(
     tiny_run: Path, tmp_path: Path
 ) -> None:
-    report = export(tiny_run, tmp_path / "onnx", search_budget_sec=0)
+    report = export(tiny_run, tmp_path / "onnx", search_budget=0)
     assert report.search and report.int8
     assert [one.name for one in report.search.candidates] == ["static"]
     assert report.int8.verdict == "passes"

@@ -28,7 +28,7 @@ def test_round_trip(tmp_path: Path, rows: list[tuple[str, str | list[str] | floa
     ("name", "content"),
     [
         ("a.csv", b"id,text,label\n1,good,x\n2,1.50,y\n"),
-        ("a.txt.gz", gzip.compress(b"text|label\ngood|x\n1.50|y\n")),
+        ("a.txt.gz", gzip.compress(b"text|label\ngood|x\n1.50|y\n", mtime=0)),
         ("a.json", b'{"text": "good", "label": "x"}\n{"text": 1.50, "label": "y"}\n'),
     ],
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import email
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -62,20 +64,88 @@ def test_every_room_is_in_the_package() -> None:
         assert link.is_symlink() and link.readlink() == Path("..", room), f"make it: ln -s ../{room} {link}"
 
 
-def test_a_wheel_holds_every_file(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of the package as git has them in `clone`, and what is built of them beside it."""
     if find_spec("setuptools") is None:  # not imported here, where distutils warns that it is deprecated
         pytest.skip("setuptools is not installed")
-    clone = tmp_path / "clone"
+    clone = tmp_path_factory.mktemp("built") / "clone"
     clone.mkdir()
-    for name in ("ftx", *(path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name != "ftx")):
+    for name in (
+        "ftx",
+        "tests",
+        *(path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name != "ftx"),
+    ):
         shutil.copytree(ROOT / name, clone / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, clone)
-    done = python("-c", "from setuptools import build_meta; print(build_meta.build_wheel('..'))", folder=clone)
+    build(clone, "sdist")
+    build(clone, "wheel")
+    return clone.parent
+
+
+def build(folder: Path, kind: str) -> None:
+    """Build a folder's sdist or wheel into the folder above it."""
+    done = python("-c", f"from setuptools import build_meta; build_meta.build_{kind}('..')", folder=folder)
     assert done.returncode == 0, done.stderr
-    with zipfile.ZipFile(tmp_path / done.stdout.splitlines()[-1]) as wheel:
-        packed = {name for name in wheel.namelist() if name.startswith("ftx/")}
-    assert packed == set(files(clone / "ftx", "ftx"))
+
+
+def packed(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as opened:
+        return {name for name in opened.namelist() if ".dist-info/" not in name}
+
+
+def test_a_wheel_holds_every_file_and_no_tests(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    found = packed(wheel)
+    assert found == set(files(built / "clone/ftx", "ftx"))
+    assert "ftx/py.typed" in found
+    for suffix in (".jinja", ".toml", ".html"):
+        assert any(name.endswith(suffix) for name in found), suffix
+
+
+def test_a_wheel_of_the_sdist_is_the_same(built: Path, tmp_path: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as opened:
+        opened.extractall(tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == f"ftx_toolkit-{__version__}"
+    build(folder, "wheel")
+    (wheel,) = tmp_path.glob("*.whl")
+    (first,) = built.glob("*.whl")
+    assert packed(wheel) == packed(first)
+
+
+def test_the_metadata_is_complete(built: Path, pyproject: dict[str, Any]) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = (name for name in opened.namelist() if name.endswith("/METADATA"))
+        assert any(one.endswith("licenses/LICENSE") for one in opened.namelist())
+        found = email.message_from_string(opened.read(name).decode())
+    assert (found["Name"], found["Version"]) == ("ftx-toolkit", __version__)
+    for field in ("Summary", "Author", "License-Expression", "Keywords", "Classifier", "Requires-Python"):
+        assert found[field], field
+    assert found["Description-Content-Type"] == "text/markdown"
+    assert found.get_payload() == (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(found.get_all("Provides-Extra", [])) == set(pyproject["project"]["optional-dependencies"])
+
+
+def test_the_version_is_the_same_everywhere(pyproject: dict[str, Any]) -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert pyproject["project"]["version"] == __version__
+    assert f"\nversion: {__version__}\n" in citation
+
+
+def test_the_wheel_works(built: Path, tmp_path: Path, tiny_export: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        opened.extractall(tmp_path / "site")
+    model = str(tiny_export / "model_quantized.onnx")
+    code = f"import ftx; print(ftx.__file__); print(ftx.Predictor({model!r})(['The movie was great!'])[0].label)"
+    done = python("-c", code, folder=tmp_path, PYTHONPATH=str(tmp_path / "site"))
+    assert (done.stderr, done.stdout) == ("", f"{tmp_path}/site/ftx/__init__.py\npositive\n")
+    done = python("-m", "ftx", "--version", folder=tmp_path, PYTHONPATH=str(tmp_path / "site"))
+    assert done.stdout == f"ftx, version {__version__}\n"
 
 
 def files(folder: Path, name: str) -> Iterator[str]:

@@ -41,7 +41,7 @@ def test_json_lines_and_parquet(tmp_path: Path, read: Read) -> None:
         ("a.csv", "text,label\na,1\n".encode("utf-16-le"), "it looks like UTF-16"),
         ("a.csv", b"\x1f\x8babc\n", "a.csv is gzip: name it .gz"),
         ("a.csv.gz", b"\x1f\x8babc", "a.csv.gz:1: the gzip data ends too early"),
-        ("a.csv.gz", gzip.compress(b"text,label\ngood,\n"), "a.csv.gz:2: the label is missing"),
+        ("a.csv.gz", gzip.compress(b"text,label\ngood,\n", mtime=0), "a.csv.gz:2: the label is missing"),
         ("a.csv", b"PK\x03\x04abc", "a.csv is a zip archive"),
         ("a.csv", b"PAR1abc", "a.csv is Parquet: name it .parquet"),
         ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": "\xff", "label": 1}\n', "a.jsonl:2: not UTF-8"),
@@ -66,7 +66,8 @@ def test_json_lines_and_parquet(tmp_path: Path, read: Read) -> None:
         ("a.jsonl", b'{"text": null, "label": 1}\n', "a.jsonl:1: the text is missing"),
         ("a.jsonl", b'{"text": "x", "label": 1}\n{"text": "y"}\n', "a.jsonl:2: the label is missing"),
         ("a.parquet", b"no parquet", "a.parquet can't be read as Parquet"),
-        ("a.xlsx", b"", "unknown kind"),
+        ("a.xlsx", b"", "is a spreadsheet: save it as CSV"),
+        ("a.docx", b"", "unknown kind"),
     ],
 )
 def test_bad_rows_name_file_line_and_reason(tmp_path: Path, name: str, content: bytes, reason: str, read: Read) -> None:

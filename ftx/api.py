@@ -1,0 +1,369 @@
+"""The commands as functions: `ftx.train`, `ftx.evaluate`, `ftx.verify` and `ftx.serve`, with the options as arguments.
+
+Each imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftx.errors import require
+
+if TYPE_CHECKING:
+    from ftx.export import Comparison
+    from ftx.finetune import Evaluation, TrainingReport
+    from ftx.runtime import ProbeReport
+
+__all__ = ["Verification", "evaluate", "serve", "train", "verify"]
+
+
+def train(
+    *,
+    recipe: str | Path = "starter",
+    quick: bool = False,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    model: str | Path | None = None,
+    dataset: str | Path | None = None,
+    text_column: str | None = None,
+    text_pair_column: str | None = None,
+    label_column: str | None = None,
+    label_columns: Sequence[str] | None = None,
+    problem_type: str | None = None,
+    labels: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    skip_bad_rows: int | None = None,
+    validation: float | str | Path | None = None,
+    train_rows: int | None = None,
+    eval_rows: int | None = None,
+    max_length: int | None = None,
+    epochs: float | None = None,
+    max_steps: int | None = None,
+    save_steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    warmup_ratio: float | None = None,
+    schedule: str | None = None,
+    class_weights: str | None = None,
+    label_smoothing: float | None = None,
+    freeze_layers: int | None = None,
+    gradient_accumulation_steps: int | None = None,
+    gradient_checkpointing: bool | None = None,
+    eval_steps: int | None = None,
+    best_metric: str | None = None,
+    early_stopping: int | None = None,
+    torch_compile: bool | None = None,
+    precision: str | None = None,
+    seed: int | None = None,
+) -> TrainingReport:
+    """Fine-tune BERT on labelled text, as `ftx train` does.
+
+    Example:
+        >>> report = ftx.train(model="my-bert", dataset="reviews.csv", max_length=32, max_steps=4, output="runs/new")
+        >>> report.metrics["accuracy"] > 0.3
+        True
+
+    Args:
+        recipe: The name of a recipe, or a TOML file. It gives the values of the arguments below that are None.
+        quick: Whether to use the recipe's values for a quick look.
+        output: The run folder; default: `runs/RECIPE`.
+        overwrite: Whether an existing run may be replaced.
+        resume: Whether to resume an unfinished run.
+        model: `starter`, a hub id, `NAME@REVISION`, or a folder.
+        dataset: `starter`, a table (CSV, TSV, JSON lines, Parquet), a folder of tables, or a hub id.
+        text_column: The column of the texts.
+        text_pair_column: The column of the second texts, for a model that reads pairs.
+        label_column: The column of the labels, or of lists of them.
+        label_columns: For multi-label, instead: a 1-or-0 column for each label.
+        problem_type: `auto` (as the data shows), `single_label_classification`, `multi_label_classification` or
+            `regression`.
+        labels: Names of the labels in the order of their ids.
+        delimiter: The delimiter of the cells; empty: detected.
+        skip_bad_rows: How many bad rows may be skipped; they are listed in `RUN/bad_rows.jsonl`.
+        validation: What is held out: a share of the sentences of each label, or a file.
+        train_rows: Training rows, sampled at random; 0: all.
+        eval_rows: Held-out rows, sampled at random; 0: all.
+        max_length: Tokens to truncate a text to.
+        epochs: Passes over the training rows.
+        max_steps: Steps to stop after; 0: as many as the epochs take.
+        save_steps: Steps between checkpoints to resume from; 0: none.
+        batch_size: Texts per training step.
+        learning_rate: Peak learning rate.
+        weight_decay: Weight decay.
+        warmup_ratio: Share of the steps over which the learning rate warms up.
+        schedule: How it decays after that: `linear`, `cosine`, `constant`, `constant_with_warmup` or `polynomial`.
+        class_weights: `none`, or `balanced`: rare classes weigh as much as frequent ones.
+        label_smoothing: Share of a row's target spread over all labels.
+        freeze_layers: Encoder layers to freeze, with the embeddings; 0: none.
+        gradient_accumulation_steps: Batches per optimiser step.
+        gradient_checkpointing: Whether to recompute activations: less memory, more time.
+        eval_steps: Steps between evaluations; 0: one at the end.
+        best_metric: The metric by which the best checkpoint is kept.
+        early_stopping: Evaluations without improvement to stop after; 0: never.
+        torch_compile: Whether to compile the model before training.
+        precision: `auto`, `fp32`, `fp16` or `bf16`.
+        seed: Seed of the split, the new weights and the order of the rows.
+
+    Returns:
+        The metrics on the held-out rows, and what training took.
+
+    Raises:
+        RecipeError, DataError, ModelError, FetchError, OutputError: See there.
+        MissingExtraError: A package of training is not installed.
+    """
+    from ftx import finetune
+
+    values: dict[str, Any] = {
+        "model": model if model is None else str(model),
+        "dataset": dataset if dataset is None else str(dataset),
+        "text_column": text_column,
+        "text_pair_column": text_pair_column,
+        "label_column": label_column,
+        "label_columns": label_columns if label_columns is None else tuple(label_columns),
+        "problem_type": problem_type,
+        "labels": labels if labels is None else tuple(labels),
+        "delimiter": delimiter,
+        "skip_bad_rows": skip_bad_rows,
+        "train_rows": train_rows,
+        "eval_rows": eval_rows,
+        "max_length": max_length,
+        "epochs": epochs,
+        "max_steps": max_steps,
+        "save_steps": save_steps,
+        "train_batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "warmup_ratio": warmup_ratio,
+        "schedule": schedule,
+        "class_weights": class_weights,
+        "label_smoothing": label_smoothing,
+        "freeze_layers": freeze_layers,
+        "gradient_accumulation_steps": gradient_accumulation_steps,
+        "gradient_checkpointing": gradient_checkpointing,
+        "eval_steps": eval_steps,
+        "best_metric": best_metric,
+        "early_stopping": early_stopping,
+        "torch_compile": torch_compile,
+        "precision": precision,
+        "seed": seed,
+    }
+    overrides = {name: value for name, value in values.items() if value is not None}
+    if validation is not None:
+        overrides |= share_or_file(str(validation))
+    loaded = finetune.load_recipe(str(recipe), quick=quick, starter=values["model"] == "starter").override(overrides)
+    return finetune.train(loaded, output or Path("runs") / Path(recipe).stem, overwrite=overwrite, resume=resume)
+
+
+def share_or_file(validation: str) -> dict[str, Any]:
+    """Parse what is held out: a number is a share, anything else a file or folder."""
+    try:
+        return {"validation": float(validation), "validation_file": ""}
+    except ValueError:
+        return {"validation_file": validation}
+
+
+def evaluate(
+    *,
+    run: str | Path | None = None,
+    onnx: str | Path | None = None,
+    data: str | Path | None = None,
+    text_column: str | None = None,
+    text_pair_column: str | None = None,
+    label_column: str | None = None,
+    label_columns: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    skip_bad_rows: int = 0,
+) -> Evaluation:
+    """Score a checkpoint or an ONNX file on labelled rows, as training scores its held-out ones.
+
+    Example:
+        >>> evaluation = ftx.evaluate(onnx="model.onnx", data="reviews.csv")
+        >>> sorted(evaluation.metrics)
+        ['accuracy', 'f1_macro', 'mcc']
+
+    Args:
+        run: A run or checkpoint folder.
+        onnx: Or an .onnx file, or a folder with one, for which PyTorch is not needed.
+        data: Labelled rows: a table, or a folder of tables; default: the run's held-out ones.
+        text_column: The column of the texts; default: the run's, else `text`.
+        text_pair_column: The column of the second texts, for a model that reads pairs.
+        label_column: The column of the labels, or of lists of them; default: the run's, else `label`.
+        label_columns: For multi-label, instead: a 1-or-0 column for each label.
+        delimiter: The delimiter of the cells; default: a tab in .tsv, else detected.
+        skip_bad_rows: How many bad rows may be skipped.
+
+    Raises:
+        ModelError, DataError, OnnxFileError: See there.
+        MissingExtraError: scikit-learn is not installed, or for a checkpoint another package of training.
+        ValueError: Not exactly one of `run` and `onnx` is given.
+    """
+    if (run is None) == (onnx is None):
+        raise ValueError("give either run or onnx")
+    from ftx import finetune
+    from ftx.runtime import Predictor
+
+    columns: dict[str, Any] = {
+        "text": text_column,
+        "text_pair": text_pair_column,
+        "label": label_column,
+        "indicators": label_columns if label_columns is None else tuple(label_columns),
+        "delimiter": delimiter,
+    }
+    given = {name: value for name, value in columns.items() if value is not None}
+    if run is not None:
+        return finetune.evaluate(run, data, columns=given, skip_bad_rows=skip_bad_rows)
+    with Predictor(str(onnx)) as predictor:
+        return finetune.evaluate(predictor, data, columns=given, skip_bad_rows=skip_bad_rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """Whether an ONNX file still gives the logits that it gave where it was exported.
+
+    Attributes:
+        probes: The result of replaying its golden probes.
+        against: The comparison with a checkpoint, if one was given.
+    """
+
+    probes: ProbeReport
+    against: Comparison | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return self.probes.passed and (self.against is None or self.against.passed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as JSON values, as `ftx verify --json` prints them."""
+        return {
+            "passed": self.passed,
+            "probes": asdict(self.probes),
+            "against": self.against and self.against.to_dict(),
+        }
+
+
+def verify(
+    onnx: str | Path,
+    *,
+    against: str | Path | None = None,
+    data: str | Path | None = None,
+    text_column: str | None = None,
+    text_pair_column: str | None = None,
+    label_column: str | None = None,
+) -> Verification:
+    """Check that an ONNX file gives the same logits here as where it was exported.
+
+    Example:
+        >>> ftx.verify("model.onnx").passed
+        True
+
+    Args:
+        onnx: The file, or a folder with one.
+        against: A run or checkpoint: compare full logits with PyTorch, too.
+        data: Texts for that, a table or one a line, labelled or not; default: the run's held-out ones.
+        text_column: The column of the texts in `data`; default: `text`.
+        text_pair_column: The column of the second texts, for a model that reads pairs.
+        label_column: The column of the labels; default: `label`, if there is one.
+
+    Raises:
+        OnnxFileError: The file can't be used, was changed after export, or has no probes.
+        ParityError: It does not have the checkpoint's labels in the same order.
+        ModelError, DataError: See there.
+        MissingExtraError: A package of export is not installed, which `against` needs.
+        ValueError: There is `data`, and nothing to compare with.
+    """
+    if data is not None and against is None:
+        raise ValueError("data goes with against")
+    from ftx import runtime
+
+    probes = runtime.verify(onnx)
+    if against is None:
+        return Verification(probes=probes)
+    from ftx.export import compare
+    from ftx.heldout import data_columns
+
+    columns = data_columns(text_column, label_column, text_pair_column)
+    return Verification(probes=probes, against=compare(onnx, against, data=data, columns=columns))
+
+
+def serve(
+    onnx: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    uds: str | Path | None = None,
+    threads: int | None = None,
+    max_queue_sec: float = 1.0,
+    max_body: int = 2**22,
+    max_text_chars: int = 100_000,
+    max_texts: int = 1024,
+    drain_grace_sec: float = 0.0,
+    drain_sec: float = 30.0,
+    token: str | None = None,
+    allowed_host: Sequence[str] = (),
+    long_text: str = "truncate",
+    invariant: bool = False,
+    allow_label_change: bool = False,
+    log_format: str = "text",
+    log_texts: bool = False,
+) -> int:
+    """Serve a model over HTTP until SIGTERM or SIGINT.
+
+    Example:
+        >>> ftx.serve("model.onnx", port=0)  # doctest: +SKIP
+        0
+
+    Args:
+        onnx: An .onnx file, a folder with one, or a folder of several such.
+        host: Address to listen on.
+        port: Port; 0: any free one.
+        uds: A Unix socket to listen on instead.
+        threads: Cores for each model's batches; default: those of this process.
+        max_queue_sec: Requests whose predicted wait is longer are refused (429).
+        max_body: Bytes of a request.
+        max_text_chars: Characters of a text.
+        max_texts: Texts of a request.
+        drain_grace_sec: Seconds after SIGTERM in which requests are still accepted, until load balancers know.
+        drain_sec: Seconds after that within which what was accepted is finished.
+        token: What clients must send as `Authorization: Bearer TOKEN`; default: the environment's `FTX_TOKEN`, if set.
+        allowed_host: Hosts that the header `Host` may name: names, `*.NAME`, addresses, networks; default: any, or on
+            the loopback without a token its own names.
+        long_text: `truncate` or `window`, as for `Predictor`.
+        invariant: As for `Predictor`.
+        allow_label_change: Whether a file with other labels may replace the one that is served.
+        log_format: `text` or `json`, a line each on stderr.
+        log_texts: Whether texts that fail are logged.
+
+    Returns:
+        How many accepted requests could not be finished.
+
+    Raises:
+        FtxError: A model can't be served, or the address can't be listened on.
+        MissingExtraError: A package of serving is not installed.
+    """
+    require("serve", "starlette", "uvicorn", "httptools", "prometheus_client", "msgspec")
+    from ftx.runtime import server
+
+    settings = server.ServeSettings(
+        threads=threads,
+        max_queue_sec=max_queue_sec,
+        max_body_bytes=max_body,
+        max_text_chars=max_text_chars,
+        max_texts=max_texts,
+        drain_grace_sec=drain_grace_sec,
+        drain_sec=drain_sec,
+        token=token or os.environ.get("FTX_TOKEN") or None,
+        allowed_hosts=tuple(allowed_host),
+        long_text=long_text,
+        invariant=invariant,
+        allow_label_change=allow_label_change,
+        log_texts=log_texts,
+    )
+    place = None if uds is None else Path(uds)
+    return server.serve(onnx, host=host, port=port, uds=place, log_format=log_format, settings=settings)

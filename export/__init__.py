@@ -3,7 +3,7 @@
 from ftx.errors import require
 
 # First, so that a missing package is one clear line and not an ImportError.
-require("cpu,export", "onnxruntime", "torch", "transformers", "optimum", "onnx", "jinja2", "matplotlib")
+require("cpu,export", "onnxruntime", "torch", "transformers", "optimum", "onnx", "jinja2", "matplotlib", "scipy")
 
 from ftx.export.against import compare  # noqa: E402
 from ftx.export.choices import ChoiceError  # noqa: E402

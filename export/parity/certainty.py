@@ -61,9 +61,10 @@ class Certainty:
         if self.accuracy is None or self.accuracy_loss_interval is None:
             return ""
         low, high = (100 * side for side in self.accuracy_loss_interval)
+        shown = {"non-inferior": "shown", "inferior": "refuted", "undecided": "undecided"}[self.accuracy]
         return (
-            f"non-inferiority of accuracy, margin {100 * self.max_accuracy_loss:g} points, paired 95 % interval of the "
-            f"loss {low:+.2f} to {high:+.2f}: {'shown' if self.accuracy == 'non-inferior' else self.accuracy}"
+            f"non-inferiority with a margin of {100 * self.max_accuracy_loss:g} points is {shown}: the paired 95 % "
+            f"interval of the loss is {low:+.2f} to {high:+.2f} points"
         )
 
 

@@ -88,11 +88,17 @@ def missed(
     """Say why a candidate does not pass `verdict`; empty where it does."""
     if verdict(parity, alone, estimated, batch_flips, gate) in ("passes", NOT_ENOUGH):
         return ()
-    far = [result for result in (parity, alone) if result and not result.is_near(gate)]
-    found = [why for result in far for why in result.missed(gate)] + parity.missed(gate, agreement=estimated)
+    both = (parity, alone or parity)
+    worst = min(both, key=lambda result: result.label_agreement)
+    found = max(both, key=lambda result: result.accuracy_loss).missed(gate, agreement=estimated)
+    if worst.label_agreement < gate.floor:
+        found.append(f"counted agreement {worst.label_agreement:.4f}, required {gate.floor:g}")
     if (batch_flips or 0) / parity.texts > gate.max_batch_flips:
-        found.append(f"{batch_flips} predictions depend on batch composition, allowed {gate.max_batch_flips:.1%}")
-    return tuple(dict.fromkeys(found))
+        found.append(
+            f"{batch_flips} of {parity.texts} predictions depend on batch composition, "
+            f"allowed {gate.max_batch_flips:.1%}"
+        )
+    return tuple(found)
 
 
 def mark_front(candidates: list[Candidate]) -> list[Candidate]:

@@ -201,8 +201,8 @@ def explain(chosen: Candidate | None, eligible: list[Candidate], tried: int, bas
     if passing == 1:
         return "the first candidate that keeps the limits; the budget left no time to look for a faster one"
     return (
-        f"the highest estimated agreement of {passing} candidates that keep the limits; the budget left no time to time "
-        "them"
+        f"the highest estimated agreement of {passing} candidates that keep the limits; the budget left no time "
+        "to time them"
     )
 
 

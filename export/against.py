@@ -121,7 +121,7 @@ def compare(
     return Comparison(
         path=str(path),
         checkpoint=str(folder),
-        gate=f"max |Δlogit| at most {FP32_ATOL:g}",
+        gate=f"max |{'Δvalue' if proof.worst.values else 'Δlogit'}| at most {FP32_ATOL:g}",
         proof=proof,
         verdict="passes" if proof.passes_fp32() else "fails",
     )

@@ -47,7 +47,8 @@ class Certainty:
         seen = f"{self.label_agreement:.4f} on {self.texts} texts, 95 % interval {low:.4f} to {high:.4f}"
         if self.agreement != "undecided":
             return f"{seen}: {self.agreement} {self.min_agreement:g} with 95 % confidence"
-        return f"{seen}: whether it is at least {self.min_agreement:g} on more such text is undecided; {self.needed_text()}"
+        asked = f"whether it is at least {self.min_agreement:g} on more such text is undecided"
+        return f"{seen}: {asked}; {self.needed_text()}"
 
     def needed_text(self) -> str:
         """Say how many held-out texts would decide on which side of the limit the agreement is."""

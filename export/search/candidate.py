@@ -90,8 +90,10 @@ def missed(
         return ()
     both = (parity, alone or parity)
     worst = min(both, key=lambda result: result.label_agreement)
-    found = max(both, key=lambda result: result.accuracy_loss).missed(gate, agreement=estimated)
-    if worst.label_agreement < gate.floor:
+    found = max(both, key=lambda result: result.accuracy_loss).missed(
+        gate, agreement=None if parity.values else estimated
+    )
+    if worst.label_agreement < gate.floor and not parity.values:
         found.append(f"counted agreement {worst.label_agreement:.4f}, required {gate.floor:g}")
     if (batch_flips or 0) / parity.texts > gate.max_batch_flips:
         found.append(

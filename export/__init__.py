@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
     # Imported on first use: the package is there without its extra, so that `ftx.export` can be named anywhere.
     if name not in MODULES:
         raise AttributeError(f"module 'ftx.export' has no attribute {name!r}")
-    require("cpu,export", "onnxruntime", "torch", "transformers", "optimum", "onnx", "jinja2", "matplotlib")
+    require("cpu,export", "onnxruntime", "torch", "transformers", "optimum", "onnx", "jinja2", "matplotlib", "scipy")
     return getattr(importlib.import_module(f"ftx.export.{MODULES[name]}"), name)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import ParityError
-from ftx.export.parity.gate import FP32_ATOL, Gate
+from ftx.export.parity.certainty import Certainty, certainty_of
+from ftx.export.parity.gate import ENOUGH_TEXTS, FP32_ATOL, NOT_ENOUGH, Gate
 from ftx.export.parity.measure import Proof, measure
 from ftx.export.parity.reference import Reference
 from ftx.export.parity.reference_set import ReferenceSet
@@ -29,7 +30,11 @@ class Comparison:
         checkpoint: The checkpoint.
         gate: The limits: for the logits (fp32), or for the predictions (int8, fp16).
         proof: What was measured.
-        verdict: `passes`, `near` (a reduced file with up to twice the flips of its gate) or `fails`.
+        verdict: `passes`, `near` (a reduced file with up to twice the flips of its gate) or `fails`; `not enough text`
+            for a reduced file that keeps its limits on fewer than 100 texts. fp32 passes on any number: it is not
+            judged by a share of texts, but by the logits of each.
+        missed: Which limits of its gate a reduced file misses.
+        certainty: How sure the verdict on a reduced file is; None for fp32.
     """
 
     path: str
@@ -37,11 +42,33 @@ class Comparison:
     gate: str
     proof: Proof
     verdict: str
+    missed: tuple[str, ...] = ()
+    certainty: Certainty | None = None
 
     @property
     def passed(self) -> bool:
         """Whether the file does not fail."""
         return self.verdict != "fails"
+
+    def lines(self, *, held_out_needed: bool = False) -> list[str]:
+        """Write the comparison for a person, and if requested how many texts would make the verdict sure."""
+        values = self.proof.worst.values is not None
+        verdict = {"passes": "passed", "near": "near  ", "fails": "FAILED", NOT_ENOUGH: "too few"}[self.verdict]
+        found = [f"{verdict}  PyTorch, {result.to_text()}" for result in self.proof.parity]
+        found.append(f"{verdict}  {self.proof.batch_invariance.to_text(values=values)}")
+        if self.certainty:
+            found.append(f"agreement {self.certainty.agreement_text()}")
+            if self.certainty.accuracy:
+                found.append(f"accuracy  {self.certainty.accuracy_text()}")
+        if held_out_needed:
+            fp32 = "one text: fp32 is judged by the logits of each, not by a share of them"
+            found.append(f"needed    {self.certainty.needed_text() if self.certainty else fp32}")
+        if self.verdict == NOT_ENOUGH:
+            texts = self.proof.worst.texts
+            found.append(f"{NOT_ENOUGH}: the limits are kept on {texts} texts, {ENOUGH_TEXTS} are needed to pass")
+        why = f" (narrowly missed: {'; '.join(self.missed)})" if self.verdict == "near" else ""
+        found.append(f"required: {self.gate}{why}")
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as JSON values."""
@@ -82,7 +109,19 @@ def compare(
     if manifest.quantization.is_reduced:
         written = manifest.quantization.gate
         limits = Gate(**{field.name: written[field.name] for field in fields(Gate) if field.name in written})
-        gate, verdict = limits.to_text(), proof.verdict(limits)
-    else:
-        gate, verdict = f"max |Δlogit| at most {FP32_ATOL:g}", "passes" if proof.passes_fp32() else "fails"
-    return Comparison(path=str(path), checkpoint=str(folder), gate=gate, proof=proof, verdict=verdict)
+        return Comparison(
+            path=str(path),
+            checkpoint=str(folder),
+            gate=limits.to_text(values=proof.worst.values is not None),
+            proof=proof,
+            verdict=proof.verdict(limits),
+            missed=tuple(proof.missed(limits)),
+            certainty=certainty_of(proof.worst, limits),
+        )
+    return Comparison(
+        path=str(path),
+        checkpoint=str(folder),
+        gate=f"max |{'Δvalue' if proof.worst.values else 'Δlogit'}| at most {FP32_ATOL:g}",
+        proof=proof,
+        verdict="passes" if proof.passes_fp32() else "fails",
+    )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ftx.baseline import weakness, weakness_of_values
 from ftx.environment import environment
 from ftx.export.choices import check_choices, target_here
 from ftx.export.graph.convert import convert
 from ftx.export.graph.half_precision import write_half
 from ftx.export.pages.card import write_card
 from ftx.export.pages.page import write_page
-from ftx.export.parity.gate import Gate
+from ftx.export.parity.gate import Gate, predictions
 from ftx.export.parity.measure import verify_fp32
 from ftx.export.parity.reduced import verify_reduced
 from ftx.export.parity.reference import Reference
@@ -79,7 +81,7 @@ def export(
         text_column: The column of the texts in `data`; default: `text`.
         text_pair_column: The column of the second texts, for a model that reads pairs.
         label_column: The column of the labels in `data`; default: `label`, if there is one.
-        few: Whether fewer than 20 texts are accepted.
+        few: Whether fewer than 20 texts are accepted. On fewer than 200 no smaller file passes: 100 must report.
         labels: Names of the model's labels, in place of those in its configuration.
         problem_type: Its head, likewise.
         max_length: Tokens to truncate a text to, likewise.
@@ -121,7 +123,7 @@ def export(
         search, reduced = None, None
         with TemporaryDirectory(dir=staging, suffix=".search") as work:
             graphs = convert(reference, staging, Path(work), choosing)
-            fp32 = verify_fp32(graphs.plain, every)
+            fp32, fp32_on_reporting = verify_fp32(graphs.plain, every)
             verify = partial(verify_reduced, reporting=reporting, gate=gate)
             if device == "cuda":
                 path = staging / "model_fp16.onnx"
@@ -155,8 +157,22 @@ def export(
             size_bytes={path.name: path.stat().st_size for path in sorted(staging.glob("*.onnx"))},
             environment=environment(),
             labelled=held_out.labels is not None,
+            fp32_on_reporting=fp32_on_reporting if reduced else None,
+            weakness=name_weakness(every),
         )
         report.write(staging / "parity.json")
         write_page(staging / "parity.html", report)
         write_card(staging / "README.md", report, manifest)
     return report
+
+
+def name_weakness(every: ReferenceSet) -> str:
+    """Say how PyTorch's predictions are no better than a constant; empty where they are better."""
+    labels = every.held_out.labels
+    if every.manifest.problem_type == "regression":
+        true = None if labels is None else [float(one) for one in labels if isinstance(one, int | float)]
+        return weakness_of_values(true, every.logits.reshape(-1).tolist())
+    known = (
+        [None] * len(every) if labels is None else [frozenset(one) if isinstance(one, list) else one for one in labels]
+    )
+    return weakness(Counter(zip(known, predictions(every.logits, every.manifest), strict=True)))

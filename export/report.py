@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ftx.export.graph.fusion import Fusion
-from ftx.export.parity.gate import FP32_ATOL, Gate
+from ftx.export.parity.gate import ENOUGH_TEXTS, FP32_ATOL, NOT_ENOUGH, Gate, Parity
 from ftx.export.parity.measure import Proof
 from ftx.export.parity.reduced import Reduced
 from ftx.export.search.candidate import Candidate
@@ -36,6 +36,9 @@ class ExportReport:
         size_bytes: Size by file.
         environment: Where it was measured, and with which versions.
         labelled: Whether the held-out texts have labels; without them accuracy is not measured.
+        fp32_on_reporting: The fp32 file on the texts that the smaller file is reported on, in batches; None where there
+            is no smaller one. Accuracies can be compared on the same texts only.
+        weakness: How the PyTorch model is no better than a constant on the held-out texts; empty where it is better.
     """
 
     folder: str
@@ -51,6 +54,18 @@ class ExportReport:
     size_bytes: dict[str, int]
     environment: dict[str, Any]
     labelled: bool = True
+    fp32_on_reporting: Parity | None = None
+    weakness: str = ""
+
+    @property
+    def values(self) -> bool:
+        """Whether the model gives values (regression), not labels."""
+        return self.fp32.worst.values is not None
+
+    @property
+    def required(self) -> str:
+        """The gate's limits."""
+        return self.gate.to_text(values=self.values)
 
     @property
     def reduced(self) -> Reduced | None:
@@ -66,7 +81,10 @@ class ExportReport:
             tried = ", ".join(self.said(form) for form in self.search.forms)
             if not tried:
                 return "this architecture has no operators that int8 could replace: use model.onnx (fp32)"
-            return f"none of the {len(self.search.forms)} int8 candidates passes ({tried}): use model.onnx (fp32)"
+            return (
+                f"none of the {len(self.search.forms)} int8 candidates is near the gate on {self.search.texts} texts "
+                f"(estimated agreement: {tried}): use model.onnx (fp32)"
+            )
         if made and made.verdict == "fails":
             where = "the other half of the held-out texts"
             return f"{made.file} failed on {where} ({made.proof.worst.to_text()}): use model.onnx (fp32)"
@@ -80,6 +98,21 @@ class ExportReport:
             else ""
         )
         return f"{form.name} {form.expected_agreement:.4f}{failed}"
+
+    def verdict_text(self, made: Reduced) -> str:
+        """Write the verdict on the smaller file, with on how many texts."""
+        texts = made.proof.worst.texts
+        if made.verdict == NOT_ENOUGH:
+            return (
+                f"WARNING    {NOT_ENOUGH}: {made.file} keeps the limits on {texts} texts, at least {ENOUGH_TEXTS} are "
+                f"needed to pass, half of {2 * ENOUGH_TEXTS} held-out ones; required: {self.required}"
+            )
+        if made.verdict == "near":
+            return (
+                f"WARNING    near the gate on {texts} texts, but does not pass it ({'; '.join(made.missed)}); "
+                f"required: {self.required}"
+            )
+        return f"verdict    passes on {texts} texts; required: {self.required}"
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as JSON values."""
@@ -101,6 +134,8 @@ class ExportReport:
         for name, proof in proofs.items():
             for result in proof.parity:
                 lines.append(f"{name:<20} {self.size_bytes[name] / 2**20:6.1f} MiB, {result.to_text()}")
+        if self.weakness:
+            lines.append(f"WARNING    {self.weakness}: agreement with it says little")
         if not self.labelled:
             lines.append("accuracy   not measured: the held-out texts have no labels")
         if self.reduced:
@@ -111,12 +146,15 @@ class ExportReport:
                 lines.append(
                     f"rejected   failed on the other half of the held-out texts: {', '.join(self.search.rejected)}"
                 )
-            lines.append(f"batches    {self.reduced.batch_invariance.to_text()}")
+            lines.append(f"batches    {self.reduced.batch_invariance.to_text(values=self.values)}")
             lines.append(f"safe on    {', '.join(self.reduced.quantization.safe_on or ())}")
-            if self.reduced.verdict == "near":
-                lines.append(f"WARNING    near the gate, but does not pass it; required: {self.gate.to_text()}")
+            certainty = self.reduced.certainty
+            lines.append(f"agreement  {certainty.agreement_text()}")
+            if certainty.accuracy:
+                lines.append(f"accuracy   {certainty.accuracy_text()}")
+            lines.append(self.verdict_text(self.reduced))
         elif self.failed:
-            lines.append(f"FAILED     {self.failed}; required: {self.gate.to_text()}")
+            lines.append(f"FAILED     {self.failed}; required: {self.required}")
         elif self.search:
             lines.append("int8       fp32 is as fast here as any faithful int8 candidate: use model.onnx")
         lines.append(f'next       ftx predict --onnx {self.folder} "your text"')

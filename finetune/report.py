@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ftx.baseline import weakness, weakness_of_values
 from ftx.finetune.data.profile import DataProfile
-from ftx.finetune.scoring.scores import Scores, scores_from
+from ftx.finetune.scoring.scores import MultiLabelScores, RegressionScores, Scores, scores_from
 
 __all__ = ["TrainingReport"]
 
@@ -55,10 +56,25 @@ class TrainingReport:
     thresholds: dict[str, float]
     data: DataProfile
 
+    @property
+    def weakness(self) -> str:
+        """How the model is no better than a constant on the held-out rows; empty where it is better."""
+        scores = self.scores
+        if isinstance(scores, RegressionScores):
+            true, predicted = zip(*scores.points, strict=True)
+            return weakness_of_values(true, predicted)
+        if isinstance(scores, MultiLabelScores):
+            right = any(one.recall for one in scores.classes.values())
+            return "" if right else f"the model gives none of {self.eval_rows} held-out texts any label that it has"
+        cells = enumerate(scores.confusion_matrix)
+        return weakness(
+            {(self.labels[true], self.labels[given]): n for true, row in cells for given, n in enumerate(row)}
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values, with the metrics as top-level fields."""
         values = asdict(self)
-        return {**values, **values.pop("metrics")}
+        return {**values, "weakness": self.weakness, **values.pop("metrics")}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainingReport:
@@ -68,7 +84,7 @@ class TrainingReport:
         return cls(
             **{
                 **given,
-                "metrics": {name: value for name, value in values.items() if name not in names},
+                "metrics": {name: value for name, value in values.items() if name not in names | {"weakness"}},
                 "scores": scores_from(values["scores"], values["problem_type"]),
                 "data": DataProfile(**values["data"]),
             }

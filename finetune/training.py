@@ -119,6 +119,8 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
         thresholds=held_out.thresholds,
         data=look,
     )
+    if report.weakness:
+        say(f"WARNING: {report.weakness}")
     if is_first_process():
         trainer.save_model(str(staging / "checkpoint"))  # with the tokenizer
         write_run(staging, report, data)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
+from ftx.export.parity.gate import ENOUGH_TEXTS
 from ftx.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -20,5 +21,5 @@ def write_card(path: Path, report: ExportReport, manifest: Manifest) -> None:
     """Write the export folder's README.md."""
     template = resources.files("ftx.export.pages").joinpath("model_card.md.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    text = environment.from_string(template).render(report=report, manifest=manifest)
+    text = environment.from_string(template).render(report=report, manifest=manifest, enough=ENOUGH_TEXTS)
     path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from ftx.errors import ParityError
 from ftx.export.parity.batches import BATCH_SIZE, Batches
-from ftx.export.parity.gate import FP32_ATOL, SLACK, Gate, Parity, compare_logits
+from ftx.export.parity.gate import (
+    ENOUGH_TEXTS,
+    FP32_ATOL,
+    NOT_ENOUGH,
+    SLACK,
+    Gate,
+    Parity,
+    compare_logits,
+)
 from ftx.export.parity.reference_set import ReferenceSet
 from ftx.heldout import HeldOut
 from ftx.manifest import Manifest
@@ -53,11 +61,12 @@ class BatchInvariance:
         """Share of labels that depend on the batch composition."""
         return self.flips / self.texts
 
-    def to_text(self) -> str:
-        """Write the figures on a line."""
+    def to_text(self, *, values: bool = False) -> str:
+        """Write the figures on a line, for labels or for values (regression)."""
+        what, largest = ("values", "max |Δvalue|") if values else ("labels", "max |Δp|")
         return (
-            f"alone against batched: {self.flips} of {self.texts} labels, max |Δp| {self.max_abs_prob_diff:.2g}; "
-            f"against padded: {self.padded_flips} of {self.padded_texts}, max |Δp| {self.padded_max_abs_prob_diff:.2g}"
+            f"alone against batched: {self.flips} of {self.texts} {what}, {largest} {self.max_abs_prob_diff:.2g}; "
+            f"against padded: {self.padded_flips} of {self.padded_texts}, {largest} {self.padded_max_abs_prob_diff:.2g}"
         )
 
 
@@ -83,24 +92,38 @@ class Proof:
         return all(result.passes_fp32() for result in self.parity)
 
     def verdict(self, gate: Gate) -> str:
-        """Judge by a gate: `passes`, `near` (kept, with a warning) or `fails`."""
-        if all(result.passes(gate) for result in self.parity) and self.steady(gate.max_batch_flips):
-            return "passes"
+        """Judge by a gate: `passes`, or on too few texts `NOT_ENOUGH`; `near` (kept, with a warning) or `fails`."""
+        if not self.missed(gate):
+            return "passes" if self.worst.texts >= ENOUGH_TEXTS else NOT_ENOUGH
         near = all(result.is_near(gate) for result in self.parity)
         return "near" if near and self.steady(2 * gate.max_batch_flips) else "fails"
+
+    def missed(self, gate: Gate) -> list[str]:
+        """Say which limits of a gate it misses."""
+        found = [missed for result in self.parity for missed in result.missed(gate)]
+        if not self.steady(gate.max_batch_flips):
+            batches = self.batch_invariance
+            found.append(
+                f"{batches.flips} of {batches.texts} predictions depend on batch composition, "
+                f"allowed {gate.max_batch_flips:.1%}"
+            )
+        return list(dict.fromkeys(found))
 
     def steady(self, max_batch_flips: float) -> bool:
         """Tell whether no more than this share of labels depends on the batch composition."""
         return self.batch_invariance.share <= max_batch_flips + SLACK
 
 
-def verify_fp32(path: Path, reference: ReferenceSet) -> Proof:
+def verify_fp32(path: Path, reference: ReferenceSet) -> tuple[Proof, Parity]:
     """Verify that an fp32 graph has PyTorch's logits.
+
+    Returns:
+        The proof on all texts, and the parity in batches on those to report on, beside which a smaller file stands.
 
     Raises:
         ParityError: A logit differs by more than `FP32_ATOL`.
     """
-    proof, _ = measure(path, reference)
+    proof, logits = measure(path, reference)
     worst = max(proof.parity, key=lambda result: result.max_abs_logit_diff)
     if not proof.passes_fp32():
         raise ParityError(
@@ -108,7 +131,9 @@ def verify_fp32(path: Path, reference: ReferenceSet) -> Proof:
             f"{worst.texts} held-out texts, expected at most {FP32_ATOL:g}; nothing was exported"
         )
     log.info(f"fp32: max |Δlogit| {worst.max_abs_logit_diff:.2g} on {worst.texts} held-out texts: passes")
-    return proof
+    _, own = replace(reference, logits=logits).split()
+    _, reporting = reference.split()
+    return proof, compare_logits(own.logits, reporting.logits, reporting.held_out, reference.manifest, BATCH_SIZE)
 
 
 def measure(path: Path, reference: ReferenceSet) -> tuple[Proof, NDArray[np.float32]]:

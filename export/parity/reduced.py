@@ -6,6 +6,7 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ftx.export.parity.certainty import Certainty, certainty_of
 from ftx.export.parity.flips import Flip, find_flips
 from ftx.export.parity.gate import Gate, Parity, largest_prob_diff
 from ftx.export.parity.measure import BatchInvariance, Proof, measure
@@ -13,6 +14,8 @@ from ftx.export.parity.reference_set import ReferenceSet
 from ftx.quantization import Quantization
 
 __all__ = ["Reduced", "verify_reduced"]
+
+USED_SHARE = 0.5  # of the held-out texts; the others choose
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +29,11 @@ class Reduced:
         quantization: How it was made, on which CPUs it is exact, and the gate that it was held to.
         parity: Against PyTorch, at each batch size.
         batch_invariance: Alone, batched, and padded.
-        verdict: By the gate: `passes`, `near` or `fails`.
-        flips: The texts whose label changes.
-        prob_diffs: Each text's largest |Δp|, ascending.
+        verdict: By the gate: `passes`, `near` or `fails`; `not enough text` where too few would have to pass it.
+        missed: Which limits of the gate it misses.
+        certainty: How sure the verdict is.
+        flips: The texts whose prediction changes.
+        prob_diffs: Each text's largest |Δp| (of its value, for regression), ascending.
     """
 
     file: str
@@ -36,6 +41,8 @@ class Reduced:
     parity: list[Parity]
     batch_invariance: BatchInvariance
     verdict: str
+    missed: list[str]
+    certainty: Certainty
     flips: list[Flip]
     prob_diffs: list[float]
 
@@ -63,6 +70,8 @@ def verify_reduced(path: Path, quantization: Quantization, reporting: ReferenceS
         parity=proof.parity,
         batch_invariance=proof.batch_invariance,
         verdict=verdict,
+        missed=proof.missed(gate),
+        certainty=certainty_of(proof.worst, gate, used_share=USED_SHARE),
         flips=find_flips(logits, reporting),
         prob_diffs=sorted(map(float, largest_prob_diff(logits, reporting.logits, reporting.manifest))),
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ftx.export.parity.gate import Gate, Parity
+from ftx.export.parity.gate import ENOUGH_TEXTS, NOT_ENOUGH, Gate, Parity
 from ftx.export.search.timing import Speed
 
-__all__ = ["Candidate", "choose", "mark_front", "verdict"]
+__all__ = ["Candidate", "choose", "mark_front", "missed", "verdict"]
 
 # The share of the fastest one's speed, and of its throughput alone, that one of higher estimated agreement must have.
 KEPT_SPEED = 0.9
@@ -26,7 +26,8 @@ class Candidate:
         parity: Against PyTorch, in batches of 32.
         expected_agreement: The estimated label agreement on much more text like this, from the margins.
         batch_flips: Labels that differ between alone and batched; None where activations have fixed scales.
-        verdict: By the gate: `passes`, `near` or `fails`.
+        verdict: By the gate: `passes`, `near` or `fails`; `not enough text` where too few would have to pass it.
+        missed: Which limits of the gate it misses.
         speed: Where it was timed.
         on_front: Whether it is on the Pareto front: no other is better in one respect and worse in none.
     """
@@ -39,8 +40,14 @@ class Candidate:
     expected_agreement: float
     batch_flips: int | None
     verdict: str
+    missed: tuple[str, ...] = ()
     speed: Speed | None = None
     on_front: bool = False
+
+    @property
+    def keeps_limits(self) -> bool:
+        """Whether it may be chosen: it keeps the gate's limits, on however few texts."""
+        return self.verdict in ("passes", NOT_ENOUGH)
 
     @property
     def goals(self) -> tuple[float, ...]:
@@ -48,16 +55,18 @@ class Candidate:
         if self.speed is None:
             return ()
         parity, speed = self.parity, self.speed
-        faithful = (parity.label_agreement, -parity.max_abs_prob_diff, -parity.p99_abs_prob_diff)
+        faithful = (self.expected_agreement, -parity.max_abs_prob_diff, -parity.p99_abs_prob_diff)
         return (*faithful, -speed.latency_ratio, speed.throughput_ratio, -self.size_bytes)
 
     def to_text(self) -> str:
         """Write the figures on a line."""
-        flips = "" if self.batch_flips is None else f", {self.batch_flips} labels depend on batch composition"
+        what, largest = ("values that agree", "|Δvalue|") if self.parity.values else ("label agreement", "|Δp|")
+        flips = "" if self.batch_flips is None else f", {self.batch_flips} predictions depend on batch composition"
+        why = f" ({'; '.join(self.missed)})" if self.missed else ""
         return (
-            f"{self.name}: label agreement {self.parity.label_agreement:.4f} "
-            f"(estimated {self.expected_agreement:.4f}), "
-            f"p99 |Δp| {self.parity.p99_abs_prob_diff:.3f}{flips}, {self.size_bytes / 2**20:.1f} MiB: {self.verdict}"
+            f"{self.name}: {what} {self.parity.label_agreement:.4f} (estimated {self.expected_agreement:.4f}), "
+            f"p99 {largest} {self.parity.p99_abs_prob_diff:.3f}{flips}, {self.size_bytes / 2**20:.1f} MiB: "
+            f"{self.verdict}{why}"
         )
 
 
@@ -69,8 +78,29 @@ def verdict(parity: Parity, alone: Parity | None, estimated: float, batch_flips:
     share = (batch_flips or 0) / parity.texts
     near = all(result.is_near(gate) for result in ([parity] if alone is None else [parity, alone]))
     if near and estimated >= gate.min_agreement and share <= gate.max_batch_flips:
-        return "passes"
+        return "passes" if parity.texts >= ENOUGH_TEXTS else NOT_ENOUGH
     return "near" if near and estimated >= gate.floor and share <= 2 * gate.max_batch_flips else "fails"
+
+
+def missed(
+    parity: Parity, alone: Parity | None, estimated: float, batch_flips: int | None, gate: Gate
+) -> tuple[str, ...]:
+    """Say why a candidate does not pass `verdict`; empty where it does."""
+    if verdict(parity, alone, estimated, batch_flips, gate) in ("passes", NOT_ENOUGH):
+        return ()
+    both = (parity, alone or parity)
+    worst = min(both, key=lambda result: result.label_agreement)
+    found = max(both, key=lambda result: result.accuracy_loss).missed(
+        gate, agreement=None if parity.values else estimated
+    )
+    if worst.label_agreement < gate.floor and not parity.values:
+        found.append(f"counted agreement {worst.label_agreement:.4f}, required {gate.floor:g}")
+    if (batch_flips or 0) / parity.texts > gate.max_batch_flips:
+        found.append(
+            f"{batch_flips} of {parity.texts} predictions depend on batch composition, "
+            f"allowed {gate.max_batch_flips:.1%}"
+        )
+    return tuple(found)
 
 
 def mark_front(candidates: list[Candidate]) -> list[Candidate]:
@@ -96,7 +126,7 @@ def choose(candidates: list[Candidate]) -> Candidate | None:
         The choice, or None where no int8 form is near the gate.
     """
     ours = [one for one in candidates if one.kind == "int8"]
-    passing = [one for one in ours if one.verdict == "passes"]
+    passing = [one for one in ours if one.keeps_limits]
     timed = [one for one in passing if one.speed]
     if not timed:
         return surest(passing or [one for one in ours if one.verdict == "near"])

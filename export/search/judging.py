@@ -9,7 +9,7 @@ from ftx.export.parity.agreement import estimate_agreement
 from ftx.export.parity.batches import BATCH_SIZE, Batches
 from ftx.export.parity.gate import Gate, Parity, compare_logits
 from ftx.export.parity.reference_set import ReferenceSet
-from ftx.export.search.candidate import Candidate, verdict
+from ftx.export.search.candidate import Candidate, missed, verdict
 from ftx.export.search.forms import Form
 
 __all__ = ["judge", "logits_of"]
@@ -41,6 +41,7 @@ def judge(
     parity_alone = None if alone is None else compared(alone, reference.logits)
     batch_flips = None if alone is None else compared(batched, alone).flips
     estimated = estimate_agreement(batched, reference.logits, reference.manifest)
+    figures = (parity, parity_alone, estimated, batch_flips, gate)
     return Candidate(
         name=form.name,
         kind=form.kind,
@@ -49,5 +50,6 @@ def judge(
         parity=parity,
         expected_agreement=estimated,
         batch_flips=batch_flips,
-        verdict=verdict(parity, parity_alone, estimated, batch_flips, gate),
+        verdict=verdict(*figures),
+        missed=missed(*figures),
     )

@@ -98,7 +98,7 @@ class Searcher:
                 return self.result("requested by name")
             self.find()
             if quantize == "fast":
-                return self.result("the first candidate that passes")
+                return self.result("the first candidate that keeps the limits")
             if self.one_passes() and (compare or self.budget.left()):
                 self.improve(compare=compare)
         return self.result()
@@ -159,7 +159,7 @@ class Searcher:
 
     def race(self) -> None:
         """Time what passes, fp32 and other toolkits' models, in pairs with the baseline."""
-        timed = [one for one in self.candidates if one.kind != "int8" or one.verdict == "passes"]
+        timed = [one for one in self.candidates if one.kind != "int8" or one.keeps_limits]
         self.baseline = next((one.name for one in timed if one.kind == "peer"), "fp32")
         names = [self.baseline, *(one.name for one in timed if one.name != self.baseline)]
         speeds = race({name: self.runs[name] for name in names}, self.maker.batches, self.budget)
@@ -186,21 +186,24 @@ class Searcher:
 
     def one_passes(self) -> bool:
         """Tell whether one of the forms passes the gate."""
-        return any(one.kind == "int8" and one.verdict == "passes" for one in self.eligible())
+        return any(one.kind == "int8" and one.keeps_limits for one in self.eligible())
 
 
 def explain(chosen: Candidate | None, eligible: list[Candidate], tried: int, baseline: str | None) -> str:
     """Say why a candidate is the choice."""
     if chosen is None:
         return "no candidate is near the gate"
-    if chosen.verdict != "passes":
-        return f"none of {tried} candidates passes; this one has the highest estimated agreement"
+    if not chosen.keeps_limits:
+        return f"none of {tried} candidates keeps the limits; this one has the highest estimated agreement"
     if chosen.speed:
         return f"timed against {baseline}; trades up to 10 % of speed for estimated agreement"
-    passing = sum(one.kind == "int8" and one.verdict == "passes" for one in eligible)
+    passing = sum(one.kind == "int8" and one.keeps_limits for one in eligible)
     if passing == 1:
-        return "the first candidate that passes; the budget left no time to look for a faster one"
-    return f"the highest estimated agreement of {passing} candidates that pass; the budget left no time to time them"
+        return "the first candidate that keeps the limits; the budget left no time to look for a faster one"
+    return (
+        f"the highest estimated agreement of {passing} candidates that keep the limits; the budget left no time "
+        "to time them"
+    )
 
 
 def find_int8(

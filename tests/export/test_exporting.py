@@ -220,7 +220,8 @@ def test_an_operator_that_int8_spoils_falls_back(
     assert report.search
     assert report.search.ranking[0].node == victim
     assert report.search.ranking[0].rms_logit_error > 5 * report.search.ranking[1].rms_logit_error
-    assert [one.verdict for one in report.search.candidates] == ["fails", "passes"]
+    assert [one.verdict for one in report.search.candidates] == ["fails", "not enough text"]
+    assert "required 0.995" in report.search.candidates[0].missed[0]
     assert report.int8.quantization.fallback_nodes == (victim,)
     assert report.search.chosen == "static-outliers-x1"
 
@@ -272,10 +273,10 @@ def test_without_a_budget_the_first_form_that_passes_is_taken_and_the_page_says_
     report = export(tiny_run, tmp_path / "onnx", search_budget=0)
     assert report.search and report.int8
     assert [one.name for one in report.search.candidates] == ["static"]
-    assert report.int8.verdict == "passes"
+    assert report.int8.verdict == "not enough text"
     page = (tmp_path / "onnx/parity.html").read_text()
     assert "Nothing was timed" in page
-    assert "the first candidate that passes" in page
+    assert "the first candidate that keeps the limits" in page
 
 
 def test_none_makes_fp32_alone_and_is_no_failure(tiny_run: Path, tmp_path: Path) -> None:
@@ -297,7 +298,8 @@ def test_a_target_decides_where_weights_are_safe(tiny_run: Path, tmp_path: Path,
 def test_half_precision_for_a_gpu_passes_the_same_gate(tiny_run: Path, tmp_path: Path) -> None:
     report = export(tiny_run, tmp_path / "onnx", device="cuda")
     assert report.fp16
-    assert report.fp16.verdict == "passes"
+    assert report.fp16.verdict == "not enough text"
+    assert report.fp16.missed == []
     model = onnx.load(str(tmp_path / "onnx/model_fp16.onnx"))
     kinds = {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 2}
     assert kinds == {onnx.TensorProto.FLOAT16}
@@ -357,14 +359,22 @@ def test_other_heads_export_and_pass(tiny_model: Callable[[str], Path], tmp_path
         float(row[0]) if problem_type == "regression" else [reference.id2label[c] for c in np.flatnonzero(row > 0)]
         for row in reference.logits(texts)
     ]
-    write_held_out(tmp_path / "data.jsonl", zip(texts, labels, strict=True))
-    report = export(
-        tiny_model(problem_type), tmp_path / "onnx", data=tmp_path / "data.jsonl", quantize="fast", few=True
-    )
+    data = tmp_path / "data.jsonl"
+    write_held_out(data, zip(texts, labels, strict=True))
+    report = export(tiny_model(problem_type), tmp_path / "onnx", data=data, quantize="fast", few=True)
     assert report.fp32.parity[0].label_agreement == 1
     assert report.fp32.parity[0].accuracy == (None if problem_type == "regression" else 1)
     predictor = Predictor(tmp_path / "onnx/model.onnx")
     np.testing.assert_allclose(predictor.logits(texts), reference.logits(texts), atol=1e-4)
+    pages = [(tmp_path / "onnx" / name).read_text() for name in ("parity.html", "README.md")]
+    for said in (*pages, report.to_text(), *compare(tmp_path / "onnx", tiny_model(problem_type), data=data).lines()):
+        labels_spoken_of = [word for word in ("label agreement", "flips", "|Δp|", "Δlogit", "ccuracy") if word in said]
+        assert not labels_spoken_of or problem_type != "regression", (labels_spoken_of, said)
+    if problem_type == "regression":
+        values = report.fp32.parity[0].values
+        assert values and values.correlation == pytest.approx(1)
+        assert values.mae is not None and values.mae <= 1e-5
+        assert all("correlation" in page and "MAE" in page for page in pages)
 
 
 def test_held_out_text_with_other_labels_is_refused(tiny_run: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_plain_checkpoint_and_unlabelled_texts_make_a_verified_file(tmp_path: 
 
     report = export(str(checkpoint), data=data, quantize="fast", labels=["no", "yes"], max_length=16)
     assert report.folder == str(checkpoint / "onnx")
-    assert report.int8 and report.int8.verdict in ("passes", "near")
+    assert report.int8 and report.int8.verdict == "not enough text"
     assert not report.labelled and report.fp32.worst.accuracy is None
     for page in ("README.md", "parity.html"):
         assert "Accuracy was not measured" in (checkpoint / "onnx" / page).read_text()

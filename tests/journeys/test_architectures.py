@@ -72,11 +72,11 @@ def held_out(folder: Path, checkpoint: Path) -> Path:
     """Sentences, labelled by the model itself, that it is not in two minds about."""
     draw = random.Random(2)
     words = [*POSITIVE, *NEGATIVE, *NOUNS, "the", "was", "and", "not"]
-    texts = [" ".join(draw.choices(words, k=draw.randint(2, 20))) for _ in range(150)]
+    texts = [" ".join(draw.choices(words, k=draw.randint(2, 20))) for _ in range(300)]
     reference = Reference(checkpoint)
     logits = reference.logits(texts)
     margin = np.abs(logits[:, 0] - logits[:, 1])
-    rows = np.argsort(-margin)[:100]
+    rows = np.argsort(-margin)[:200]
     labels = [reference.id2label[int(column)] for column in logits.argmax(axis=1)]
     write_held_out(folder / "data.jsonl", [(texts[row], labels[row]) for row in sorted(rows)])
     return folder / "data.jsonl"
@@ -120,7 +120,7 @@ def test_an_architecture_the_optimiser_breaks_still_exports(
     report = export(tiny_run, tmp_path / "onnx", quantize="fast")
     assert report.fusion.problem == "no such layout"
     assert report.int8
-    assert report.int8.verdict == "passes"
+    assert report.int8.verdict == "not enough text"
     assert "NOT optimised, slower than it could be: no such layout" in caplog.text
     kinds = {node.op_type for node in onnx.load(str(tmp_path / "onnx/model_quantized.onnx")).graph.node}
     assert "MatMulIntegerToFloat" in kinds

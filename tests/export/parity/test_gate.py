@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ftx.export.parity.gate import Gate, Parity, compare_logits, paired_interval
+from ftx.export.parity.gate import Gate, Parity, compare_logits
+from ftx.export.parity.intervals import paired_interval
 from ftx.heldout import HeldOut
 from ftx.manifest import Manifest
 

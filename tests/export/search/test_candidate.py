@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ftx.export.parity.gate import Gate, Parity
-from ftx.export.search.candidate import Candidate, choose, mark_front, verdict
+from ftx.export.search.candidate import Candidate, choose, mark_front, missed, verdict
 from ftx.export.search.timing import Speed
 
 PARITY = Parity(
@@ -114,3 +114,27 @@ def test_labels_that_depend_on_batch_composition_count(flips: int | None, expect
 )
 def test_estimated_agreement_counts_more_than_flips(counted: float, estimated: float, expected: str) -> None:
     assert verdict(replace(PARITY, label_agreement=counted), None, estimated, None, Gate()) == expected
+
+
+@pytest.mark.parametrize(
+    ("counted", "estimated", "flips", "said"),
+    [
+        (0.998, 0.999, 5, ()),
+        (0.998, 0.994, None, ("estimated agreement 0.9940, required 0.995",)),
+        (0.98, 0.999, None, ("counted agreement 0.9800, required 0.99",)),
+        (0.998, 0.999, 6, ("6 of 1000 predictions depend on batch composition, allowed 0.5%",)),
+    ],
+)
+def test_a_candidate_says_which_limits_it_misses(
+    counted: float, estimated: float, flips: int | None, said: tuple[str, ...]
+) -> None:
+    figures = (replace(PARITY, label_agreement=counted), None, estimated, flips, Gate())
+    assert missed(*figures) == said
+    assert (verdict(*figures) == "passes") is not bool(said)
+
+
+def test_a_candidate_passes_on_enough_text_only() -> None:
+    for texts, expected in ((99, "not enough text"), (100, "passes")):
+        parity = replace(PARITY, texts=texts, label_agreement=1.0, flips=0)
+        assert verdict(parity, None, 1.0, None, Gate()) == expected
+        assert replace(candidate("one", 1), verdict=expected).keeps_limits

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 from ftx.environment import environment
 from ftx.export.choices import check_choices, target_here
+from ftx.export.data import read_data
 from ftx.export.graph.convert import convert
 from ftx.export.graph.half_precision import write_half
 from ftx.export.pages.card import write_card
@@ -25,9 +26,7 @@ from ftx.export.sealing import describe_fp32, figures, seal
 from ftx.export.search.budget import Budget
 from ftx.export.search.making import Maker
 from ftx.export.search.search import Searcher, find_int8
-from ftx.export.source import check_enough, config_head, default_output, find_source
-from ftx.heldout import data_columns, find_held_out, read_held_out
-from ftx.label_matching import match_labels
+from ftx.export.source import check_enough, check_files, config_head, default_output, find_source
 from ftx.output import Kind, staged_folder
 from ftx.tables.columns import Columns
 
@@ -67,8 +66,8 @@ def export(
     Args:
         run: A run folder, a checkpoint folder, or a hub id, `ORG/NAME@REVISION`.
         output: The export folder; default: `RUN/onnx`, or `exports/NAME` for a hub id.
-        data: Held-out texts, a table or one a line, labelled or not; default: the run's `eval.jsonl`. One half of them
-            chooses among int8 forms, the other reports on the chosen one.
+        data: Held-out texts, a table, one a line or a hub data set (`NAME[:CONFIG][:SPLIT]`), labelled or not; default:
+            the run's `eval.jsonl`. One half of them chooses among int8 forms, the other reports on the chosen one.
         overwrite: Whether an existing export may be replaced.
         quantize: `auto`: search; `fast`: the first form that passes, untimed and always the same one; `none`: fp32
             only; or one of `SCHEMES`.
@@ -95,11 +94,11 @@ def export(
     check_choices(quantize, target, min_agreement, device)
     checkpoint = find_source(str(run))
     folder = Path(output) if output else default_output(str(run))
-    held_out_file = Path(data) if data else find_held_out(checkpoint)
-    held_out = read_held_out(held_out_file, columns or data_columns())
-    check_enough(held_out, held_out_file, few=few)
     own_labels, own_type = config_head(checkpoint)
-    held_out = match_labels(held_out, dict(enumerate(labels)) or own_labels, problem_type or own_type, held_out_file)
+    check_files(checkpoint)
+    names = dict(enumerate(labels)) or own_labels
+    held_out, held_out_file = read_data(data, checkpoint, columns, names, problem_type or own_type)
+    check_enough(held_out, held_out_file, few=few)
     gate = Gate(min_agreement=min_agreement)
 
     with staged_folder(folder, kind=KIND, overwrite=overwrite) as staging:

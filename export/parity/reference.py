@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from ftx.manifest import check_labels
 from ftx.text import Text
 
 __all__ = ["Reference"]
+
+MODULES = {"protobuf": "google.protobuf"}  # where it differs from the package's name
 
 
 class Reference:
@@ -59,8 +62,7 @@ class Reference:
         except Exception as error:  # there is no common base: a damaged model.safetensors raises SafetensorError
             if out_of_memory(error):
                 raise
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"Checkpoint {checkpoint} can't be loaded: {line}") from error
+            raise ModelError(f"Checkpoint {checkpoint} can't be loaded: {reason(error)}") from error
         if not self.tokenizer.is_fast:
             raise ModelError(f"Checkpoint {checkpoint} has no tokenizer.json, which the runtime needs")
         self.model.float().eval()
@@ -123,3 +125,22 @@ class Reference:
             with torch.inference_mode():
                 result[rows] = self.model(**batch).logits.numpy()
         return result
+
+
+def reason(error: Exception) -> str:
+    """Say why a checkpoint can't be loaded; what transformers says of four cases leads elsewhere."""
+    said = str(error)
+    if "trust_remote_code" in said:
+        return (
+            "it needs code of its own (auto_map in its config.json), which is never run: choose a model of an "
+            "architecture that transformers has"
+        )
+    missing = [name for name in ("sentencepiece", "tiktoken", "protobuf") if find_spec(MODULES.get(name, name)) is None]
+    if missing and any(name in said.lower() for name in ("sentencepiece", "tiktoken", "backend tokenizer")):
+        return (
+            f"its tokenizer must be converted to tokenizer.json, which needs {' and '.join(missing)}: pip install "
+            f"{' '.join(missing)}"
+        )
+    if "weights_only" in said or "Unpickl" in type(error).__name__:
+        return "its PyTorch file holds more than tensors, which may run code when it is loaded: save it as safetensors"
+    return (said.strip().splitlines() or [type(error).__name__])[0]

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from ftx.errors import DataError
 from ftx.tables.cells import listed
 
-__all__ = ["Columns", "check_once", "is_delimiter", "repeated"]
+__all__ = ["Columns", "check_once", "is_delimiter", "looks_like_a_row", "repeated"]
+
+MOST_WORDS = 3  # in a column's name
+SENTENCE_ENDS = (".", "!", "?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,13 @@ class Columns:
         missing = next((column for column in self.needed if column not in names), None)
         if missing is None:
             return ""
-        hint = "; it looks like UTF-16: convert it to UTF-8" if any("\0" in name for name in names) else ""
+        hint = ""
+        if any("\0" in name for name in names):
+            hint = "; it looks like UTF-16: convert it to UTF-8"
+        elif looks_like_a_row(names):
+            hint = (
+                f"; or, as the first line looks like a row, add a header line above it, such as {','.join(self.needed)}"
+            )
         return (
             f"there is no column {missing!r:.80}; the columns are {listed(names)}: "
             f"name yours with {self.option(missing)}{hint}"
@@ -99,6 +108,16 @@ class Columns:
         if column in self.texts:
             return "--text-pair-column" if column == self.text_pair else "--text-column"
         return "--label-columns" if self.indicators else "--label-column"
+
+
+def looks_like_a_row(names: Iterable[str]) -> bool:
+    """Tell whether a header holds what columns are rarely called: a sentence, or a number."""
+    return any(len(name.split()) > MOST_WORDS or name.endswith(SENTENCE_ENDS) or is_number(name) for name in names)
+
+
+def is_number(name: str) -> bool:
+    """Tell whether a name is a number."""
+    return name.strip().lstrip("+-").replace(".", "", 1).isdecimal()
 
 
 def check_once(where: str, names: list[str]) -> None:

@@ -12,7 +12,7 @@ from ftx.export.parity.gate import FP32_ATOL, Gate
 from ftx.export.parity.measure import Proof, measure
 from ftx.export.parity.reference import Reference
 from ftx.export.parity.reference_set import ReferenceSet
-from ftx.export.source import find_source
+from ftx.export.source import check_files, find_source
 from ftx.runtime.model_file import describe, find_onnx
 from ftx.tables.columns import Columns
 
@@ -65,6 +65,7 @@ def compare(
     path = find_onnx(onnx)
     manifest, _ = describe(path)
     folder = find_source(str(checkpoint))
+    check_files(folder)
     held_out, _ = read_data(data, folder, columns, manifest.id2label, manifest.problem_type)
     reference = Reference(folder)
     if list(reference.id2label.values()) == [f"LABEL_{column}" for column in range(len(manifest.labels))]:

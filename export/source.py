@@ -12,7 +12,7 @@ from ftx.errors import DataError, ModelError
 from ftx.heldout import HeldOut
 from ftx.hub import first_line
 from ftx.manifest import read_id2label
-from ftx.run_folder import find_checkpoint
+from ftx.run_folder import check_tokenizer, find_checkpoint
 from ftx.tables.lines import exists
 
 __all__ = ["LEAST_TEXTS", "check_enough", "check_files", "config_head", "default_output", "find_source"]
@@ -23,10 +23,6 @@ HUB_ID = re.compile(r"(?:[\w.-]+/)?[\w.-]+(?:@[\w./-]+)?", re.ASCII)
 LONGEST_HUB_ID = 96  # huggingface_hub's own limit
 FILES = ["*.json", "*.txt", "*.model"]
 LEAST_TEXTS, ENOUGH_TEXTS = 20, 200
-TOKENIZERS = (
-    "tokenizer.json", "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model", "spiece.model",
-    "tokenizer.model",
-)  # fmt: skip
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 # By the name of huggingface_hub's exception.
 HUB_ERRORS = {
@@ -115,10 +111,7 @@ def check_files(checkpoint: Path) -> None:
     Raises:
         ModelError: One is missing.
     """
-    if not any((checkpoint / name).is_file() for name in TOKENIZERS):
-        raise ModelError(
-            f"{checkpoint} has no tokenizer: expected tokenizer.json, or one of {', '.join(TOKENIZERS[1:])}"
-        )
+    check_tokenizer(checkpoint)
     if not any(any(checkpoint.glob(pattern)) for pattern in WEIGHTS):
         raise ModelError(
             f"{checkpoint} has no weights that are read: expected model.safetensors or pytorch_model.bin; for "

@@ -131,6 +131,6 @@ def warn_of_few_steps(recipe: Recipe, rows: int, processes: int) -> None:
     at_once = recipe.train_batch_size * recipe.gradient_accumulation_steps * processes
     if at_once >= rows > 1 and not recipe.max_steps:
         say(
-            f"WARNING: a step takes {at_once} texts, and there are {rows} to train on: an epoch is one step, too few to "
-            "learn from; 8 to 64 is usual: set it with --batch-size"
+            f"WARNING: a step takes {at_once} texts, and there are {rows} to train on: an epoch is one step, too few "
+            "to learn from; 8 to 64 is usual: set it with --batch-size"
         )

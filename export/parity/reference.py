@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ftx import typed
-from ftx.errors import ModelError, out_of_memory
+from ftx.errors import ModelError, chain, out_of_memory
 from ftx.export.quiet import quiet
 from ftx.lengths import longest_input, token_limit
 from ftx.manifest import check_labels
+from ftx.run_folder import check_whole
 from ftx.text import Text
 
 __all__ = ["Reference"]
-
-MODULES = {"protobuf": "google.protobuf"}  # where it differs from the package's name
 
 
 class Reference:
@@ -53,8 +52,9 @@ class Reference:
         try:
             with quiet():
                 self.tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint, use_fast=True, trust_remote_code=False)
-                self.model: Any = AutoModelForSequenceClassification.from_pretrained(
+                model, info = AutoModelForSequenceClassification.from_pretrained(
                     checkpoint,
+                    output_loading_info=True,
                     use_safetensors=any(checkpoint.glob("*.safetensors*")) or not any(checkpoint.glob("*.bin*")),
                     weights_only=True,
                     trust_remote_code=False,
@@ -63,6 +63,8 @@ class Reference:
             if out_of_memory(error):
                 raise
             raise ModelError(f"Checkpoint {checkpoint} can't be loaded: {reason(error)}") from error
+        check_whole(checkpoint, info)
+        self.model: Any = model
         if not self.tokenizer.is_fast:
             raise ModelError(f"Checkpoint {checkpoint} has no tokenizer.json, which the runtime needs")
         self.model.float().eval()
@@ -128,19 +130,14 @@ class Reference:
 
 
 def reason(error: Exception) -> str:
-    """Say why a checkpoint can't be loaded; what transformers says of four cases leads elsewhere."""
+    """Say why a checkpoint can't be loaded; what transformers says of some cases leads elsewhere."""
     said = str(error)
     if "trust_remote_code" in said:
         return (
             "it needs code of its own (auto_map in its config.json), which is never run: choose a model of an "
             "architecture that transformers has"
         )
-    missing = [name for name in ("sentencepiece", "tiktoken", "protobuf") if find_spec(MODULES.get(name, name)) is None]
-    if missing and any(name in said.lower() for name in ("sentencepiece", "tiktoken", "backend tokenizer")):
-        return (
-            f"its tokenizer must be converted to tokenizer.json, which needs {' and '.join(missing)}: pip install "
-            f"{' '.join(missing)}"
-        )
-    if "weights_only" in said or "Unpickl" in type(error).__name__:
-        return "its PyTorch file holds more than tensors, which may run code when it is loaded: save it as safetensors"
-    return (said.strip().splitlines() or [type(error).__name__])[0]
+    if any(isinstance(one, UnpicklingError) for one in chain(error)):
+        return "its PyTorch file is damaged, or holds more than tensors, which could run code: save it as safetensors"
+    first, *more = [line.strip() for line in said.splitlines() if line.strip()] or [type(error).__name__]
+    return f"{first} {more[0]}" if more and first.endswith(":") else first

@@ -12,6 +12,7 @@ from ftx.finetune.recipe import Recipe
 from ftx.finetune.starter import STARTER, starter_model
 from ftx.hub import NO_HUB, split_revision, unloadable
 from ftx.lengths import longest_input
+from ftx.run_folder import check_tokenizer, check_whole
 from ftx.tables.lines import exists
 
 __all__ = ["Pretrained", "load_checkpoint", "load_model", "load_pretrained", "load_tokenizer", "positions"]
@@ -106,9 +107,13 @@ def load_checkpoint(checkpoint: Path) -> Any:
     from transformers import AutoModelForSequenceClassification
 
     try:
-        return AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True)
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint, use_safetensors=True, output_loading_info=True
+        )
     except Exception as error:  # a damaged model.safetensors raises SafetensorError, which has no common base
         raise unloadable(f"Checkpoint {checkpoint} can't be loaded: ", error, f"; {advice(str(checkpoint))}") from error
+    check_whole(checkpoint, info)
+    return model
 
 
 def positions(config: Any) -> int:
@@ -147,7 +152,7 @@ def check_folder(folder: Path) -> None:
     """Check that a model's folder can be read, and that reading it will end.
 
     Raises:
-        ModelError: It can't be read, or it holds a pipe, a socket or a device.
+        ModelError: It can't be read, it holds a pipe, a socket or a device, or it has no tokenizer that can be used.
     """
     try:
         odd = [path.name for path in folder.iterdir() if path.exists() and not path.is_file() and not path.is_dir()]
@@ -155,3 +160,4 @@ def check_folder(folder: Path) -> None:
         raise ModelError(f"Model {str(folder)!r} can't be read: {error.strerror or error}") from error
     if odd:
         raise ModelError(f"Model {str(folder)!r}: {odd[0]} is a pipe, a socket or a device; expected regular files")
+    check_tokenizer(folder)

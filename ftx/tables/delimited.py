@@ -123,8 +123,8 @@ def table(lines: Lines, columns: Columns, names: list[str], rows: Rows, notice: 
     asked = columns.find(f"{lines.name}:1", names)
     if delimiter and asked[0] not in columns.texts and looks_like_a_row(asked):
         notice = (
-            f"{lines.name}: the first line is taken for the header, but looks like a text: {asked[0]!r:.80}; if it is one, "
-            "name the file .txt, which is read as one text a line"
+            f"{lines.name}: the first line is taken for the header, but looks like a text: {asked[0]!r:.80}; if it is "
+            "one, name the file .txt, which is read as one text a line"
         )
     places = [names.index(name) for name in asked]
     size = lines.size if delimiter else 0  # without a header, the first line is a row already

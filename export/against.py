@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import ParityError
+from ftx.export.data import read_data
 from ftx.export.parity.certainty import Certainty, certainty_of
 from ftx.export.parity.gate import ENOUGH_TEXTS, FP32_ATOL, NOT_ENOUGH, Gate
 from ftx.export.parity.measure import Proof, measure
 from ftx.export.parity.reference import Reference
 from ftx.export.parity.reference_set import ReferenceSet
-from ftx.export.source import find_source
-from ftx.heldout import data_columns, find_held_out, read_held_out
-from ftx.label_matching import match_labels
+from ftx.export.source import check_files, find_source
 from ftx.runtime.model_file import describe, find_onnx
 from ftx.tables.columns import Columns
 
@@ -83,7 +82,7 @@ def compare(
     Args:
         onnx: The file, or a folder with one.
         checkpoint: The run, or the checkpoint.
-        data: Texts, a table or one a line, labelled or not; default: the run's held-out ones.
+        data: Texts, a table, one a line or a hub data set, labelled or not; default: the run's held-out ones.
         columns: Which columns hold text and label; default: `text`, and `label` if there is one.
 
     Raises:
@@ -93,9 +92,8 @@ def compare(
     path = find_onnx(onnx)
     manifest, _ = describe(path)
     folder = find_source(str(checkpoint))
-    file = Path(data) if data else find_held_out(folder)
-    held_out = read_held_out(file, columns or data_columns())
-    held_out = match_labels(held_out, manifest.id2label, manifest.problem_type, file)
+    check_files(folder)
+    held_out, _ = read_data(data, folder, columns, manifest.id2label, manifest.problem_type)
     reference = Reference(folder)
     if list(reference.id2label.values()) == [f"LABEL_{column}" for column in range(len(manifest.labels))]:
         reference.model.config.id2label = manifest.id2label  # they were named when it was exported

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from ftx.baseline import weakness, weakness_of_values
 from ftx.environment import environment
 from ftx.export.choices import check_choices, target_here
+from ftx.export.data import read_data
 from ftx.export.graph.convert import convert
 from ftx.export.graph.half_precision import write_half
 from ftx.export.pages.card import write_card
@@ -27,9 +28,8 @@ from ftx.export.sealing import describe_fp32, figures, seal
 from ftx.export.search.budget import Budget
 from ftx.export.search.making import Maker
 from ftx.export.search.search import Searcher, find_int8
-from ftx.export.source import check_enough, config_head, default_output, find_source
-from ftx.heldout import data_columns, find_held_out, read_held_out
-from ftx.label_matching import match_labels
+from ftx.export.source import check_enough, check_files, config_head, default_output, find_source
+from ftx.heldout import data_columns
 from ftx.output import Kind, staged_folder
 
 __all__ = ["export"]
@@ -54,6 +54,8 @@ def export(
     text_column: str | None = None,
     text_pair_column: str | None = None,
     label_column: str | None = None,
+    label_columns: Sequence[str] | None = None,
+    delimiter: str | None = None,
     few: bool = False,
     labels: Sequence[str] | None = None,
     problem_type: str | None = None,
@@ -76,11 +78,13 @@ def export(
         source: A run folder, a checkpoint folder, or a hub id, `ORG/NAME@REVISION`.
         output: The export folder; default: `RUN/onnx`, or `exports/NAME` for a hub id.
         overwrite: Whether an existing export may be replaced.
-        data: Held-out texts, a table or one a line, labelled or not; default: the run's `eval.jsonl`. One half of them
-            chooses among int8 forms, the other reports on the chosen one.
+        data: Held-out texts, a table, one a line or a hub data set (`NAME[:CONFIG][:SPLIT]`), labelled or not; default:
+            the run's `eval.jsonl`. One half of them chooses among int8 forms, the other reports on the chosen one.
         text_column: The column of the texts in `data`; default: `text`.
         text_pair_column: The column of the second texts, for a model that reads pairs.
         label_column: The column of the labels in `data`; default: `label`, if there is one.
+        label_columns: Columns of 0 and 1, one a label, in place of a column of labels.
+        delimiter: What separates the columns of `data`; default: found out.
         few: Whether fewer than 20 texts are accepted. On fewer than 200 no smaller file passes: 100 must report.
         labels: Names of the model's labels, in place of those in its configuration.
         problem_type: Its head, likewise.
@@ -105,12 +109,15 @@ def export(
     check_choices(quantize, target, min_agreement, device)
     checkpoint = find_source(str(source))
     folder = Path(output) if output else default_output(str(source))
-    held_out_file = Path(data) if data else find_held_out(checkpoint)
-    held_out = read_held_out(held_out_file, data_columns(text_column, label_column, text_pair_column))
-    check_enough(held_out, held_out_file, few=few)
-    named = tuple(labels or ())
     own_labels, own_type = config_head(checkpoint)
-    held_out = match_labels(held_out, dict(enumerate(named)) or own_labels, problem_type or own_type, held_out_file)
+    check_files(checkpoint)
+    named = tuple(labels or ())
+    names = dict(enumerate(named)) or own_labels
+    columns = data_columns(
+        text_column, label_column, text_pair_column, indicators=tuple(label_columns or ()), delimiter=delimiter or ""
+    )
+    held_out, held_out_file = read_data(data, checkpoint, columns, names, problem_type or own_type)
+    check_enough(held_out, held_out_file, few=few)
     gate = Gate(min_agreement=min_agreement)
 
     with staged_folder(folder, kind=KIND, overwrite=overwrite) as staging:

@@ -10,11 +10,12 @@ from pathlib import Path
 from ftx import typed
 from ftx.errors import DataError, ModelError
 from ftx.heldout import HeldOut
+from ftx.hub import first_line
 from ftx.manifest import read_id2label
-from ftx.run_folder import find_checkpoint
+from ftx.run_folder import check_tokenizer, find_checkpoint
 from ftx.tables.lines import exists
 
-__all__ = ["LEAST_TEXTS", "check_enough", "config_head", "default_output", "find_source"]
+__all__ = ["LEAST_TEXTS", "check_enough", "check_files", "config_head", "default_output", "find_source"]
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,15 @@ HUB_ID = re.compile(r"(?:[\w.-]+/)?[\w.-]+(?:@[\w./-]+)?", re.ASCII)
 LONGEST_HUB_ID = 96  # huggingface_hub's own limit
 FILES = ["*.json", "*.txt", "*.model"]
 LEAST_TEXTS, ENOUGH_TEXTS = 20, 200
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+# By the name of huggingface_hub's exception.
+HUB_ERRORS = {
+    "GatedRepoError": "it is gated: ask for access on its page, log in with hf auth login, and try again",
+    "RevisionNotFoundError": "it has no such revision: check what stands after the @",
+    "RepositoryNotFoundError": "the hub has no such model, or it is private: check the name, or hf auth login",
+    "LocalEntryNotFoundError": "the hub can't be reached, and the model is not in its cache: check the connection",
+    "OfflineModeIsEnabled": "the hub is switched off by HF_HUB_OFFLINE, and the model is not in its cache",
+}
 
 
 def find_source(source: str) -> Path:
@@ -34,6 +44,11 @@ def find_source(source: str) -> Path:
     """
     if exists(source) or not is_hub_id(source):
         return find_checkpoint(Path(source))
+    folder, slash, _ = source.partition("/")
+    if slash and (folder == "runs" or exists(folder)):
+        raise ModelError(
+            f"There is no folder {source!r}: check the path, or train a model first with ftx train --output {source}"
+        )
     from huggingface_hub import snapshot_download
 
     name, _, revision = source.partition("@")
@@ -48,11 +63,9 @@ def find_source(source: str) -> Path:
             if any(folder.glob(weights)):
                 break
     except Exception as error:  # the hub's and its client's errors have no common base
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ModelError(
-            f"{source!r} is no folder here, and no model that the hub gives: {line:.300}; check the name, log in for a "
-            "gated model (hf auth login), or name a local folder"
-        ) from error
+        kinds = [kind.__name__ for kind in type(error).__mro__]
+        said = next((HUB_ERRORS[kind] for kind in kinds if kind in HUB_ERRORS), first_line(error))
+        raise ModelError(f"{source!r} is no folder here, and no model that the hub gives: {said}") from error
     return find_checkpoint(folder)
 
 
@@ -92,6 +105,20 @@ def config_head(checkpoint: Path) -> tuple[dict[int, str], str]:
     return labels, str(config.get("problem_type") or guessed)
 
 
+def check_files(checkpoint: Path) -> None:
+    """Check, before PyTorch is loaded, that there are weights and a tokenizer in a form that is read.
+
+    Raises:
+        ModelError: One is missing.
+    """
+    check_tokenizer(checkpoint)
+    if not any(any(checkpoint.glob(pattern)) for pattern in WEIGHTS):
+        raise ModelError(
+            f"{checkpoint} has no weights that are read: expected model.safetensors or pytorch_model.bin; for "
+            "TensorFlow's or Flax's, load them in transformers with from_tf or from_flax, and save_pretrained"
+        )
+
+
 def check_enough(held_out: HeldOut, where: Path, *, few: bool) -> None:
     """Check that there are enough texts for a statement about agreement, and say so where they are not many.
 
@@ -99,9 +126,15 @@ def check_enough(held_out: HeldOut, where: Path, *, few: bool) -> None:
     goes from 0.025^(1/n) to 1 (Clopper and Pearson 1934).
 
     Raises:
-        DataError: There are fewer than 20, and few was not requested.
+        DataError: There are fewer than 20, or fewer than 20 different ones, and few was not requested.
     """
     texts = len(held_out)
+    different = len(set(held_out.texts))
+    if different < LEAST_TEXTS <= texts and not few:
+        raise DataError(
+            f"{where} has {texts} texts, but only {different} different, expected {LEAST_TEXTS} or more: check that "
+            "--text-column names the texts, or --few to export all the same"
+        )
     if texts < LEAST_TEXTS and not few:
         raise DataError(
             f"{where} has {texts} texts, expected {LEAST_TEXTS} or more, better {ENOUGH_TEXTS}: fewer say next to "

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import DataError, ModelError, require
+from ftx.finetune.data.hub import hub_split_rows
 from ftx.finetune.data.targets import examples
 from ftx.finetune.model.head import MULTI_LABEL, Head
 from ftx.heldout import find_held_out
+from ftx.hub import is_data_set_id
 from ftx.manifest import Manifest
 from ftx.run_folder import find_checkpoint
 from ftx.tables.bad_rows import BadRows
@@ -83,7 +85,8 @@ def evaluate(
 
     Args:
         model: A run folder, a checkpoint folder, or a `Classifier` such as `ftx.Predictor("model.onnx")`.
-        data: A table (CSV, TSV, JSON lines, Parquet), or a folder of them; default: the run's held-out rows.
+        data: A table (CSV, TSV, JSON lines, Parquet), a folder of them, or a hub data set, `NAME[:CONFIG][:SPLIT]`;
+            default: the run's held-out rows.
         columns: Fields of `Columns` that differ from the run's own, or, without a run, from `text` and `label`.
         skip_bad_rows: Rows that may be unusable without being an error.
 
@@ -91,9 +94,11 @@ def evaluate(
         ModelError, DataError, OnnxFileError: See there.
         MissingExtraError: scikit-learn is not installed, or for a checkpoint another package of training.
     """
-    if data is not None and str(data) and not exists(str(data)):  # before PyTorch is loaded
+    if (
+        data is not None and str(data) and not exists(str(data)) and not is_data_set_id(str(data))
+    ):  # before PyTorch is loaded
         raise DataError(f"{data!s:.300} can't be read: No such file or directory; name labelled rows with --data FILE")
-    require("train", "scipy", "sklearn")
+    require("evaluate", "scipy", "sklearn")
     from ftx.finetune.scoring.measures import measured
     from ftx.finetune.scoring.scores import compute_scores
 
@@ -115,7 +120,12 @@ def evaluate(
     if str(data) == "":
         raise DataError("data is '', expected a file or folder of labelled rows")
     bad_rows = BadRows(limit=skip_bad_rows)
-    rows = examples(list(read_tables(Path(data), where, bad_rows)), asked.head, bad_rows)
+    read = (
+        hub_split_rows(str(data), where, bad_rows)
+        if is_data_set_id(str(data))
+        else read_tables(Path(data), where, bad_rows)
+    )
+    rows = examples(list(read), asked.head, bad_rows)
     if not rows:
         raise DataError(f"{data} is empty; expected rows of labelled text")
     logits = asked.logits([text for text, _ in rows])

@@ -88,6 +88,7 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
     )
     look = profile(data, [*train_set["token_count"], *eval_set["token_count"]], recipe.max_length)
     say(look.to_text())
+    warn_of_few_steps(recipe, len(data.train), processes.num_processes)
 
     if checkpoint:
         recipe = resumed_recipe(staging / "recipe.toml", recipe)
@@ -125,3 +126,13 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
         trainer.save_model(str(staging / "checkpoint"))  # with the tokenizer
         write_run(staging, report, data)
     return report
+
+
+def warn_of_few_steps(recipe: Recipe, rows: int, processes: int) -> None:
+    """Warn where a batch holds all rows, so that an epoch is a single step."""
+    at_once = recipe.train_batch_size * recipe.gradient_accumulation_steps * processes
+    if at_once >= rows > 1 and not recipe.max_steps:
+        say(
+            f"WARNING: a step takes {at_once} texts, and there are {rows} to train on: an epoch is one step, too few "
+            "to learn from; 8 to 64 is usual: set it with --batch-size"
+        )

@@ -256,6 +256,8 @@ def verify(
     text_column: str | None = None,
     text_pair_column: str | None = None,
     label_column: str | None = None,
+    label_columns: Sequence[str] | None = None,
+    delimiter: str | None = None,
 ) -> Verification:
     """Check that an ONNX file gives the same logits here as where it was exported.
 
@@ -270,6 +272,8 @@ def verify(
         text_column: The column of the texts in `data`; default: `text`.
         text_pair_column: The column of the second texts, for a model that reads pairs.
         label_column: The column of the labels; default: `label`, if there is one.
+        label_columns: Columns of 0 and 1, one a label, in place of a column of labels.
+        delimiter: What separates the columns of `data`; default: found out.
 
     Raises:
         OnnxFileError: The file can't be used, was changed after export, or has no probes.
@@ -288,7 +292,9 @@ def verify(
     from ftx.export import compare
     from ftx.heldout import data_columns
 
-    columns = data_columns(text_column, label_column, text_pair_column)
+    columns = data_columns(
+        text_column, label_column, text_pair_column, indicators=tuple(label_columns or ()), delimiter=delimiter or ""
+    )
     return Verification(probes=probes, against=compare(onnx, against, data=data, columns=columns))
 
 

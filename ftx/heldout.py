@@ -11,12 +11,15 @@ from typing import Any
 
 from ftx import typed
 from ftx.errors import DataError
-from ftx.tables.cells import Number, texts_of
+from ftx.tables.cells import Number, label_of, texts_of
 from ftx.tables.columns import Columns
+from ftx.tables.labelled import marked
 from ftx.tables.reading import read_files
 from ftx.text import Text
 
-__all__ = ["HELD_OUT_FILE", "HeldOut", "Label", "data_columns", "find_held_out", "read_held_out", "write_held_out"]
+__all__ = [
+    "HELD_OUT_FILE", "HeldOut", "Label", "data_columns", "find_held_out", "gather", "read_held_out", "write_held_out"
+]  # fmt: skip
 
 HELD_OUT_FILE = "eval.jsonl"
 # Some thousand pages. A longer line is no text, and a parser would hold it many times.
@@ -56,12 +59,21 @@ def write_held_out(path: Path, rows: Iterable[tuple[Text, Label]]) -> None:
             file.write(json.dumps({**one, "label": label}) + "\n")
 
 
-def data_columns(text: str | None = None, label: str | None = None, text_pair: str | None = None) -> Columns:
+def data_columns(
+    text: str | None = None,
+    label: str | None = None,
+    text_pair: str | None = None,
+    *,
+    indicators: tuple[str, ...] = (),
+    delimiter: str = "",
+) -> Columns:
     """Return the columns of held-out data as a user names them; labels are optional unless their column is named."""
     return Columns(
         text=text,
         label=label or "label",
-        label_optional=label is None,
+        label_optional=label is None and not indicators,
+        indicators=indicators,
+        delimiter=delimiter,
         text_pair=text_pair or "text_pair",
         pair_optional=text_pair is None,
     )
@@ -77,28 +89,58 @@ def read_held_out(path: Path, columns: Columns = COLUMNS) -> HeldOut:
     Raises:
         DataError: The file can't be read, is empty, or a row is no text, or has no label where others have one.
     """
+    rows = read_files(path, columns, longest=MAX_LINE_BYTES)
+    return gather(path, columns, ((where, table.asked, record.cells, record.reason) for where, table, record in rows))
+
+
+def gather(
+    source: str | Path, columns: Columns, rows: Iterable[tuple[str, tuple[str, ...], Sequence[Any], str]]
+) -> HeldOut:
+    """Take texts, and labels if there are any, from rows.
+
+    Args:
+        source: Where they come from, for messages.
+        columns: Which columns hold text and label.
+        rows: Of each its place, the columns that were found, their cells, and why it can't be used (empty: it can).
+
+    Raises:
+        DataError: There is none, or a row is no text, or has no label where others have one.
+    """
     texts: list[Text] = []
     labels: list[Label] = []
-    for where, table, record in read_files(path, columns, longest=MAX_LINE_BYTES):
+    for where, asked, cells, reason in rows:
         try:
-            if record.reason:
-                raise ValueError(record.reason)
-            labelled = columns.label in table.asked[1:]
-            if labelled != bool(labels) and texts:
-                raise ValueError(f"{'a' if labelled else 'no'} column {columns.label!r:.80}, unlike the tables before")
-            first, *second = record.cells[:-1] if labelled else record.cells
+            if reason:
+                raise ValueError(reason)
+            named = [column for column in asked[1:] if column in columns.labels]
+            if bool(named) != bool(labels) and texts:
+                raise ValueError(f"{'a' if named else 'no'} column {columns.label!r:.80}, unlike the tables before")
+            first, *second = cells[: len(asked) - len(named)]
             parts = [first, *(part for part in second if part is not None)]
-            text = texts_of(parts, table.asked[: len(parts)])
+            text = texts_of(parts, asked[: len(parts)])
             if texts and isinstance(text, str) != isinstance(texts[0], str):
                 raise ValueError("a pair of texts and single ones, expected one kind in a file")
-            if labelled:
-                labels.append(held_label(record.cells[-1]))
+            if named:
+                labels.append(label_in(cells[-len(named) :], columns))
         except ValueError as error:
             raise DataError(f"{where}: {error}") from error
         texts.append(text)
     if not texts:
-        raise DataError(f"{path} is empty; expected rows with text and label")
+        raise DataError(f"{source} is empty; expected rows with text and label")
     return HeldOut(texts=texts, labels=labels or None)
+
+
+def label_in(cells: Sequence[Any], columns: Columns) -> Label:
+    """Read a row's label from its cells: one, or one for each label of a multi-label table.
+
+    Raises:
+        ValueError: There is none in them.
+    """
+    if columns.indicators:
+        return [name for name, cell in zip(columns.indicators, cells, strict=True) if marked(cell, name)]
+    if columns.lists and isinstance(cells[0], str):
+        return label_of(cells[0], columns.label, lists=True)
+    return held_label(cells[0])
 
 
 def held_label(cell: Any) -> Label:

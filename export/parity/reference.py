@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ftx import typed
-from ftx.errors import ModelError, out_of_memory
+from ftx.errors import ModelError, chain, out_of_memory
 from ftx.export.quiet import quiet
 from ftx.lengths import longest_input, token_limit
 from ftx.manifest import check_labels
+from ftx.run_folder import check_whole
 from ftx.text import Text
 
 __all__ = ["Reference"]
@@ -50,8 +52,9 @@ class Reference:
         try:
             with quiet():
                 self.tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint, use_fast=True, trust_remote_code=False)
-                self.model: Any = AutoModelForSequenceClassification.from_pretrained(
+                model, info = AutoModelForSequenceClassification.from_pretrained(
                     checkpoint,
+                    output_loading_info=True,
                     use_safetensors=any(checkpoint.glob("*.safetensors*")) or not any(checkpoint.glob("*.bin*")),
                     weights_only=True,
                     trust_remote_code=False,
@@ -59,8 +62,9 @@ class Reference:
         except Exception as error:  # there is no common base: a damaged model.safetensors raises SafetensorError
             if out_of_memory(error):
                 raise
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ModelError(f"Checkpoint {checkpoint} can't be loaded: {line}") from error
+            raise ModelError(f"Checkpoint {checkpoint} can't be loaded: {reason(error)}") from error
+        check_whole(checkpoint, info)
+        self.model: Any = model
         if not self.tokenizer.is_fast:
             raise ModelError(f"Checkpoint {checkpoint} has no tokenizer.json, which the runtime needs")
         self.model.float().eval()
@@ -123,3 +127,17 @@ class Reference:
             with torch.inference_mode():
                 result[rows] = self.model(**batch).logits.numpy()
         return result
+
+
+def reason(error: Exception) -> str:
+    """Say why a checkpoint can't be loaded; what transformers says of some cases leads elsewhere."""
+    said = str(error)
+    if "trust_remote_code" in said:
+        return (
+            "it needs code of its own (auto_map in its config.json), which is never run: choose a model of an "
+            "architecture that transformers has"
+        )
+    if any(isinstance(one, UnpicklingError) for one in chain(error)):
+        return "its PyTorch file is damaged, or holds more than tensors, which could run code: save it as safetensors"
+    first, *more = [line.strip() for line in said.splitlines() if line.strip()] or [type(error).__name__]
+    return f"{first} {more[0]}" if more and first.endswith(":") else first

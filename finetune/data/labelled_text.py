@@ -135,13 +135,17 @@ def is_path(dataset: str) -> bool:
 
 
 def check_variety(dataset: str, rows: list[Example], head: Head) -> None:
-    """Check that there are different labels to learn.
+    """Check that there are different texts, and different labels to learn.
 
     Raises:
-        DataError: Every row has the same label or value.
+        DataError: Every row has the same text, or the same label or value.
     """
     if not rows:
         raise DataError(f"{dataset} has no usable row; expected two classes or more")
+    if len(rows) > 1 and all(text == rows[0][0] for text, _ in rows):
+        raise DataError(
+            f"{dataset} has the same text in all {len(rows)} rows; expected different ones: is it --text-column?"
+        )
     if any(target != rows[0][1] for _, target in rows):
         return
     only = head.label(rows[0][1])

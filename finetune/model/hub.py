@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftx.errors import FtxError, ModelError, chain, out_of_memory, write_failed
+from ftx.errors import FtxError, ModelError
 from ftx.finetune.model.head import Head
 from ftx.finetune.recipe import Recipe
 from ftx.finetune.starter import STARTER, starter_model
+from ftx.hub import NO_HUB, split_revision, unloadable
 from ftx.lengths import longest_input
+from ftx.run_folder import check_tokenizer, check_whole
 from ftx.tables.lines import exists
 
-__all__ = [
-    "NO_HUB", "Pretrained", "load_checkpoint", "load_model", "load_pretrained", "load_tokenizer", "positions",
-    "split_revision", "unloadable",
-]  # fmt: skip
-
-NO_HUB = "use --model starter --dataset starter, which need no hub, or name a local folder or file"
+__all__ = ["Pretrained", "load_checkpoint", "load_model", "load_pretrained", "load_tokenizer", "positions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,32 +107,18 @@ def load_checkpoint(checkpoint: Path) -> Any:
     from transformers import AutoModelForSequenceClassification
 
     try:
-        return AutoModelForSequenceClassification.from_pretrained(checkpoint, use_safetensors=True)
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint, use_safetensors=True, output_loading_info=True
+        )
     except Exception as error:  # a damaged model.safetensors raises SafetensorError, which has no common base
         raise unloadable(f"Checkpoint {checkpoint} can't be loaded: ", error, f"; {advice(str(checkpoint))}") from error
+    check_whole(checkpoint, info)
+    return model
 
 
 def positions(config: Any) -> int:
     """Return how many tokens a model has positions for, special tokens included."""
     return longest_input(config.model_type, getattr(config, "max_position_embeddings", None), config.pad_token_id)
-
-
-def unloadable(what: str, error: Exception, advised: str) -> FtxError:
-    """Explain why a model or a data set can't be loaded; lack of memory or disk space is not blamed on it.
-
-    Returns:
-        A `ModelError` with matching advice.
-
-    Raises:
-        MemoryError: Memory ran out.
-    """
-    if out_of_memory(error):
-        raise MemoryError(first_line(error)) from error
-    if write_failed(error):
-        known = (f"{one.strerror} ({one.filename})" for one in chain(error) if isinstance(one, OSError) and one.errno)
-        cause = next(known, first_line(error))
-        return ModelError(f"{what}{cause}; make room there, or name another cache folder with HF_HOME")
-    return ModelError(f"{what}{first_line(error)}{advised}")
 
 
 def advice(model: str) -> str:
@@ -149,7 +132,10 @@ def resolve(model: str) -> tuple[str, str | None]:
     """Resolve a model to a folder or a hub name, and a revision; `starter` is fetched."""
     if model == STARTER:
         return str(starter_model()), None
-    if not exists(model) and (model.count("/") > 1 or model.startswith(("/", "./", "../", "~"))):
+    folder, slash, _ = model.partition("/")
+    if not exists(model) and (
+        model.count("/") > 1 or folder in ("", ".", "..", "~") or (slash and (folder == "runs" or exists(folder)))
+    ):
         raise ModelError(
             f"Model {model!r:.300} can't be loaded: there is no such folder; check its path (a hub id is ORG/NAME)"
         )
@@ -166,7 +152,7 @@ def check_folder(folder: Path) -> None:
     """Check that a model's folder can be read, and that reading it will end.
 
     Raises:
-        ModelError: It can't be read, or it holds a pipe, a socket or a device.
+        ModelError: It can't be read, it holds a pipe, a socket or a device, or it has no tokenizer that can be used.
     """
     try:
         odd = [path.name for path in folder.iterdir() if path.exists() and not path.is_file() and not path.is_dir()]
@@ -174,16 +160,4 @@ def check_folder(folder: Path) -> None:
         raise ModelError(f"Model {str(folder)!r} can't be read: {error.strerror or error}") from error
     if odd:
         raise ModelError(f"Model {str(folder)!r}: {odd[0]} is a pipe, a socket or a device; expected regular files")
-
-
-def split_revision(name: str) -> tuple[str, str | None]:
-    """Split `NAME@REVISION`; a folder may have an @ in its name, a hub id may not."""
-    if exists(name) or "@" not in name:
-        return name, None
-    name, _, revision = name.rpartition("@")
-    return name, revision
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an exception's message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+    check_tokenizer(folder)

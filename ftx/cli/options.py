@@ -76,14 +76,22 @@ def make_columns(values: dict[str, Any]) -> Any:
     """Make the columns of held-out data."""
     from ftx.heldout import data_columns
 
-    return data_columns(values["text_column"], values["label_column"], values["text_pair_column"])
+    return data_columns(
+        values["text_column"],
+        values["label_column"],
+        values["text_pair_column"],
+        indicators=values["label_columns"] or (),
+        delimiter=values["delimiter"] or "",
+    )
 
 
-# Of `--data` in export and verify, there as the argument `columns`.
+# Of `--data` in export, verify and bench, there as the argument `columns`.
 DATA_COLUMNS: dict[str, Option] = {
     "text_column": text_column(help="Column of the texts in --data.  [default: text]"),
     "text_pair_column": text_pair_column(),
     "label_column": label_column(help="Column of the labels in --data.  [default: label, if there is one]"),
+    "label_columns": label_columns(),
+    "delimiter": delimiter(),
 }
 data_columns_options = together("columns", DATA_COLUMNS, make_columns)
 

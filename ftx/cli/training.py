@@ -168,6 +168,8 @@ def train(
 @DATA_COLUMNS["text_column"]
 @DATA_COLUMNS["text_pair_column"]
 @DATA_COLUMNS["label_column"]
+@DATA_COLUMNS["label_columns"]
+@DATA_COLUMNS["delimiter"]
 @click.option("--few", is_flag=True, help="Accept fewer than 20 held-out texts.")
 @click.option("--labels", type=NAMES, help="Names of the model's labels, by commas.  [default: its own]")
 @click.option("--problem-type", type=HEAD, help="Its head.  [default: as its config.json says]")
@@ -203,6 +205,8 @@ def export(
     text_column: str | None,
     text_pair_column: str | None,
     label_column: str | None,
+    label_columns: tuple[str, ...] | None,
+    delimiter: str | None,
     few: bool,
     labels: tuple[str, ...] | None,
     problem_type: str | None,
@@ -234,6 +238,8 @@ def export(
                 text_column=text_column,
                 text_pair_column=text_pair_column,
                 label_column=label_column,
+                label_columns=label_columns,
+                delimiter=delimiter,
                 few=few,
                 labels=labels,
                 problem_type=problem_type,

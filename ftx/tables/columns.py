@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from ftx.errors import DataError
 from ftx.tables.cells import listed
 
-__all__ = ["Columns", "check_once", "is_delimiter", "repeated"]
+__all__ = ["Columns", "check_once", "is_delimiter", "looks_like_a_row", "repeated"]
+
+MOST_WORDS = 3  # in a column's name
+SENTENCE_ENDS = (".", "!", "?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,13 @@ class Columns:
         missing = next((column for column in self.needed if column not in names), None)
         if missing is None:
             return ""
-        hint = "; it looks like UTF-16: convert it to UTF-8" if any("\0" in name for name in names) else ""
+        hint = ""
+        if any("\0" in name for name in names):
+            hint = "; it looks like UTF-16: convert it to UTF-8"
+        elif looks_like_a_row(names):
+            hint = (
+                f"; or, as the first line looks like a row, add a header line above it, such as {','.join(self.needed)}"
+            )
         return (
             f"there is no column {missing!r:.80}; the columns are {listed(names)}: {likely(missing, names)}"
             f"name yours with {self.option(missing)}{hint}"
@@ -107,6 +116,16 @@ def likely(missing: str, names: list[str]) -> str:
     by_lower = {name.lower(): name for name in names}
     near = difflib.get_close_matches(missing.lower(), by_lower, n=1, cutoff=0.7)
     return f"did you mean {by_lower[near[0]]!r:.80}? " if near else ""
+
+
+def looks_like_a_row(names: Iterable[str]) -> bool:
+    """Tell whether a header holds what columns are rarely called: a sentence, or a number."""
+    return any(len(name.split()) > MOST_WORDS or name.endswith(SENTENCE_ENDS) or is_number(name) for name in names)
+
+
+def is_number(name: str) -> bool:
+    """Tell whether a name is a number."""
+    return name.strip().lstrip("+-").replace(".", "", 1).isdecimal()
 
 
 def check_once(where: str, names: list[str]) -> None:

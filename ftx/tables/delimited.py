@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from ftx.errors import DataError
-from ftx.tables.columns import Columns, check_once
+from ftx.tables.columns import Columns, check_once, looks_like_a_row
 from ftx.tables.lines import LONGEST_LINE_BYTES, NOT_UTF_8, Lines, without_end
 from ftx.tables.table import Record, Table
 
@@ -121,6 +121,11 @@ def table(lines: Lines, columns: Columns, names: list[str], rows: Rows, notice: 
     """Check the header, and make the rows records."""
     check_once(f"{lines.name}:1", names)
     asked = columns.find(f"{lines.name}:1", names)
+    if delimiter and asked[0] not in columns.texts and looks_like_a_row(asked):
+        notice = (
+            f"{lines.name}: the first line is taken for the header, but looks like a text: {asked[0]!r:.80}; if it is "
+            "one, name the file .txt, which is read as one text a line"
+        )
     places = [names.index(name) for name in asked]
     size = lines.size if delimiter else 0  # without a header, the first line is a row already
 

@@ -13,7 +13,7 @@ from ftx.tables.columns import Columns
 from ftx.tables.reading import read_files
 from ftx.text import Text
 
-__all__ = ["Row", "read_row", "read_tables"]
+__all__ = ["Row", "marked", "read_row", "read_tables"]
 
 MARKS = {"0": False, "false": False, "0.0": False, "1": True, "true": True, "1.0": True}
 
@@ -50,12 +50,15 @@ def read_tables(path: Path, columns: Columns, bad_rows: BadRows) -> Iterator[Row
             bad_rows.add(where, record.reason)
         elif row := read_row(where, dict(zip(table.asked, record.cells, strict=True)), columns, bad_rows):
             yield row
+    bad_rows.check()
 
 
 def read_row(where: str, record: dict[str, Any], columns: Columns, bad_rows: BadRows) -> Row | None:
     """Take text and label from the cells of a row; None for a bad row."""
     try:
         text = texts_of([record.get(name) for name in columns.texts], columns.texts, LONGEST_TEXT)
+        if not "".join(text).strip():
+            raise ValueError(f"the text is empty; expected one in column {columns.texts[0]!r:.80}")
         if columns.indicators:
             label: str | list[str] = [name for name in columns.indicators if marked(record.get(name), name)]
         else:

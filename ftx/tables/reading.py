@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from ftx.tables.parquet import read_parquet
 from ftx.tables.table import Record, Table
 
 __all__ = ["open_table", "read_files"]
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -46,5 +49,7 @@ def read_files(path: Path, columns: Columns, *, longest: int | None = None) -> I
     for file in table_files(path):
         check_file(file)
         with open_table(file, input_format(file, option=""), columns, longest=longest) as table:
+            if table.notice:
+                log.info(table.notice)
             for record in table.records:
                 yield f"{table.name}:{record.line}", table, record

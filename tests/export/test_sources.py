@@ -74,13 +74,16 @@ def test_labels_that_fit_in_no_way_are_listed(written: list[str | list[str] | fl
 
 
 def test_few_texts_are_a_warning_and_very_few_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    check_enough(HeldOut(texts=["a"] * 100), Path("a.txt"), few=False)
+    different = [f"text {number}" for number in range(200)]
+    check_enough(HeldOut(texts=different[:100]), Path("a.txt"), few=False)
     assert "0.929 to 1" in capsys.readouterr().err
-    check_enough(HeldOut(texts=["a"] * 200), Path("a.txt"), few=False)
+    check_enough(HeldOut(texts=different), Path("a.txt"), few=False)
     assert not capsys.readouterr().err
     with pytest.raises(DataError, match="--few"):
-        check_enough(HeldOut(texts=["a"] * 19), Path("a.txt"), few=False)
-    check_enough(HeldOut(texts=["a"] * 19), Path("a.txt"), few=True)
+        check_enough(HeldOut(texts=different[:19]), Path("a.txt"), few=False)
+    check_enough(HeldOut(texts=different[:19]), Path("a.txt"), few=True)
+    with pytest.raises(DataError, match="100 texts, but only 1 different"):
+        check_enough(HeldOut(texts=["a"] * 100), Path("a.txt"), few=False)
 
 
 def test_a_model_without_a_classifier_head_is_refused_before_it_is_loaded(tmp_path: Path) -> None:

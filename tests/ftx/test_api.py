@@ -26,6 +26,7 @@ from ftx.cli import ftx as command_line
 OTHER_NAMES: dict[str, dict[str, str | None]] = {
     "train": {"list": None, "show": None},
     "bench": {"output": None},
+    "verify": {"held-out-needed": None},
     "predict": {"threads": "intra_op_num_threads", "input": "input_path", "output": "output_path"},
 }
 # `ftx predict` is two functions, and its options for Ray belong to `ftx.runtime.ray`.

@@ -16,15 +16,12 @@ from ftx.text import Text
 
 __all__ = ["OperatorTime", "Profile", "profile"]
 
-LAYER = re.compile(r"layer[./_]?(\d+)|h\.(\d+)|layers[./_](\d+)", re.IGNORECASE)
+LAYER = re.compile(r"layers?[./_](\d+)|^(?:Multi[Hh]ead)?Attention_(\d+)|^(?:Bias|Fast)?Gelu\w*?_(\d+)")
 SUFFIX = "_kernel_time"
-# Operators with a weight matrix as second input, whose product its shape counts.
 PRODUCTS = {
     "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
     "QLinearMatMul", "QGemm", "MatMulNBits",
 }  # fmt: skip
-# Where the second matrix stands among the inputs.
-SECOND = {"QLinearMatMul": 3, "QGemm": 3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +69,7 @@ def node_events(path: Path, texts: list[Text], threads: int, batch_size: int) ->
     """Profile a session. Runs in a process of its own.
 
     Returns:
-        Each node's call: its name, operator, microseconds and shapes of inputs.
+        Each node's call: its name, operator, microseconds, and the shapes of its first input and of its result.
     """
     import onnxruntime
 
@@ -90,17 +87,25 @@ def node_events(path: Path, texts: list[Text], threads: int, batch_size: int) ->
         options.profile_file_prefix = str(Path(scratch) / "profile")
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         batches = Batches(texts, path, [node.name for node in session.get_inputs()]).of(batch_size)
-        for batch in batches:
+        for batch in [*batches, *batches]:
             session.run(None, batch)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(SUFFIX)]
     return [
         {
-            "name": event["name"].removesuffix(SUFFIX), "op": event["args"]["op_name"], "us": event["dur"],
-            "shapes": [next(iter(one.values())) for one in event["args"].get("input_type_shape", [])],
+            "name": event["name"].removesuffix(SUFFIX),
+            "op": event["args"]["op_name"],
+            "us": event["dur"],
+            "left": first_shape(event["args"].get("input_type_shape")),
+            "result": first_shape(event["args"].get("output_type_shape")),
         }
-        for event in events
-        if event.get("cat") == "Node" and event["name"].endswith(SUFFIX)
-    ]  # fmt: skip
+        for event in nodes[len(nodes) // 2 :]  # the first pass warms up
+    ]
+
+
+def first_shape(shapes: list[dict[str, list[int]]] | None) -> list[int]:
+    """Give the first tensor's shape; that of a constant that was packed is missing."""
+    return next(iter(shapes[0].values())) if shapes else []
 
 
 def grouped(events: list[dict[str, Any]], key: Any) -> list[OperatorTime]:
@@ -122,15 +127,9 @@ def grouped(events: list[dict[str, Any]], key: Any) -> list[OperatorTime]:
 
 
 def products_of(event: dict[str, Any]) -> int:
-    """Count a product's multiply-accumulates from the shapes of its inputs; 0 for other operators."""
-    second = SECOND.get(event["op"], 1)
-    shapes = event["shapes"]
-    if event["op"] not in PRODUCTS or len(shapes) <= second or not shapes[0] or len(shapes[second]) < 2:
-        return 0
-    left, right = shapes[0], shapes[second]
-    # Of the right matrix, the dimension that is not summed over; a transposed one has it in front.
-    columns = right[-1] if right[-2] == left[-1] else right[-2]
-    return math.prod(left) * int(columns)
+    """Count a product's multiply-accumulates: elements of the result by the inner size; 0 for other operators."""
+    left = event["left"]
+    return math.prod(event["result"]) * int(left[-1]) if event["op"] in PRODUCTS and left else 0
 
 
 def layer_of(event: dict[str, Any]) -> str:

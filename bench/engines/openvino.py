@@ -60,7 +60,7 @@ def load(spec: EngineSpec, precision: str = "") -> Infer:
         core = openvino.Core()
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise FtxError("OpenVINO does not compute in bf16 on this CPU: it has neither AVX512-BF16 nor AMX")
-        common = {"INFERENCE_NUM_THREADS": spec.threads}
+        common: dict[str, str | int] = {"INFERENCE_NUM_THREADS": spec.threads}
         if precision:
             common["INFERENCE_PRECISION_HINT"] = precision
         one = core.compile_model(spec.path, "CPU", {"PERFORMANCE_HINT": "LATENCY"} | common).create_infer_request()

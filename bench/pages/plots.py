@@ -34,7 +34,7 @@ def plots(report: BenchReport) -> list[Plot]:
     drawn: list[Plot] = [
         (
             "Agreement against speed",
-            "Up and to the right is better; bars are 95 % intervals. The line joins what no other engine beats in both.",
+            "Up and right is better; bars are 95 % intervals. The line joins what no other engine beats in both.",
             pareto(report, colours),
         ),
         ("Latency of single texts", "Share of the texts answered within a time.", latencies(report, colours)),
@@ -140,7 +140,7 @@ def operators(report: BenchReport) -> Markup:
         rate = "" if one.gmac_per_sec is None else f", {one.gmac_per_sec:.0f} GMAC/s"
         panel.annotate(
             f"{one.share:.1%}{rate}", (100 * one.share, place), xytext=(3, 0), textcoords="offset points", va="center",
-            fontsize=8,
+            fontsize=8, color=INK,
         )  # fmt: skip
     panel.set_yticks(range(len(shown)), [one.name for one in shown])
     panel.invert_yaxis()
@@ -154,10 +154,9 @@ def new_figure(size: tuple[float, float] = SIZE) -> tuple[Any, Any]:
     import matplotlib
     from matplotlib.figure import Figure
 
-    ink = dict.fromkeys(
-        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"), INK
-    )
-    with matplotlib.rc_context({**ink, "font.size": 9}):
+    names = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color")
+    settings: Any = {**dict.fromkeys(names, INK), "font.size": 9}
+    with matplotlib.rc_context(settings):
         figure = Figure(figsize=size, layout="constrained")
         panel: Any = figure.subplots()
         panel.grid(alpha=0.15)

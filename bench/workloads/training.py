@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def measure_training(checkpoint: Path, rows: Path, threads: int) -> TrainingSpee
         return transformers.Trainer(model=deepcopy(weights), args=arguments, train_dataset=train_set)
 
     ways = {"ftx": by_length, "padded": padded}
-    times = take_turns({name: lambda number, way=way: one_epoch(way) for name, way in ways.items()}, announced(ROUNDS))
+    times = take_turns({name: partial(one_epoch, way) for name, way in ways.items()}, announced(ROUNDS))
     ratios = np.array(times["padded"]) / np.array(times["ftx"])
     count = len(data.train)
     return TrainingSpeed(
@@ -108,8 +109,8 @@ def measure_training(checkpoint: Path, rows: Path, threads: int) -> TrainingSpee
     )
 
 
-def one_epoch(way: Callable[[Path], Any]) -> float:
-    """Train an epoch, and give its seconds; tokenising does not count."""
+def one_epoch(way: Callable[[Path], Any], number: int) -> float:
+    """Train an epoch, in whichever round, and give its seconds; tokenising does not count."""
     with tempfile.TemporaryDirectory() as scratch:
         trainer = way(Path(scratch))
         began = time.perf_counter()

@@ -6,7 +6,7 @@ from ftx.turns import announced, elapsed_sec, take_turns
 from tests.conftest import Clock
 
 
-def test_everyone_runs_once_a_round_and_the_order_turns_each_time(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_everyone_runs_once_a_round_in_turning_order(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "ftx")
     order: list[str] = []
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.errors import FtxError
-from ftx.runtime.session import first_line
+from ftx.bench.apart import receive, start_apart
+from ftx.bench.memory import Memory, memory
 from ftx.text import Text
 from ftx.turns import elapsed_sec
 
-__all__ = ["Engine", "EngineSpec", "Infer", "load_onnx", "load_pytorch", "start_engine"]
+__all__ = ["Engine", "EngineSpec", "Infer", "start_engine"]
 
+# Computes the logits of texts, in batches of at most this many.
 Infer = Callable[[list[Text], int], NDArray[np.float32]]
 
 
@@ -33,7 +31,7 @@ class EngineSpec:
 
     Attributes:
         name: The engine's name in the report.
-        path: An `.onnx` file, or a checkpoint folder for PyTorch.
+        path: The file or folder that it loads.
         threads: Threads that share one batch.
         load: Loads it in its own process; a module-level function, so that it can be pickled.
     """
@@ -70,15 +68,16 @@ class Engine:
         """Run all texts. *Shape:* `(len(texts), num_labels)`."""
         return np.asarray(self.ask("logits", texts, batch_size))
 
-    def peak_rss_bytes(self) -> int:
-        """Give the process's peak memory so far."""
-        return int(self.ask("peak_rss"))
+    def memory(self) -> Memory:
+        """Give the process's memory."""
+        found: Memory = self.ask("memory")
+        return found
 
     def ask(self, *request: Any) -> Any:
         """Send a request and wait for the response."""
         with suppress(BrokenPipeError):  # it died: receive raises that
             self.connection.send(request)
-        return receive(self.connection, self.spec)
+        return receive(self.connection, self.spec.name)
 
 
 @contextmanager
@@ -88,94 +87,26 @@ def start_engine(spec: EngineSpec) -> Iterator[Engine]:
     Raises:
         FtxError: The model can't be loaded.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, spec), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield Engine(spec=spec, load_ms=receive(ours, spec), connection=ours)
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        ours.close()
-        process.join(timeout=5)
-        if process.is_alive():
-            process.kill()
-
-
-def receive(connection: Connection, spec: EngineSpec) -> Any:
-    """Wait for a response; an exception is raised here."""
-    try:
-        response = connection.recv()
-    except (EOFError, ConnectionResetError) as error:
-        raise FtxError(f"{spec.name} died while it was measured: out of memory?") from error
-    if isinstance(response, Exception):
-        raise response
-    return response
+    with start_apart(spec.name, serve, spec) as connection:
+        yield Engine(spec=spec, load_ms=receive(connection, spec.name), connection=connection)
 
 
 def serve(connection: Connection, spec: EngineSpec) -> None:
     """Load the model, then serve requests until the parent closes the connection. Runs in the engine's process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and decides
-    try:
-        began = time.perf_counter()
-        infer = spec.load(spec)
-        connection.send((time.perf_counter() - began) * 1000)
-        while True:
-            connection.send(respond(infer, *connection.recv()))
-    except (EOFError, KeyboardInterrupt, BrokenPipeError):
-        return
-    except FtxError as error:
-        connection.send(error)
-    except Exception as error:  # toolkits raise anything
-        connection.send(FtxError(f"{spec.name} failed: {first_line(error)}"))
+    began = time.perf_counter()
+    infer = spec.load(spec)
+    connection.send((time.perf_counter() - began) * 1000)
+    while True:
+        connection.send(respond(infer, *connection.recv()))
 
 
 def respond(infer: Infer, request: str, texts: list[Text] | None = None, batch_size: int = 1) -> Any:
     """Do what the parent requests."""
-    if request == "peak_rss":
-        return peak_rss_bytes()
+    if request == "memory":
+        return memory()
     texts = texts or []
     if request == "logits":
         return infer(texts, batch_size)
     if request == "batch":
         return elapsed_sec(lambda: infer(texts, batch_size))
     return [elapsed_sec(partial(infer, [text], 1)) * 1000 for text in texts]
-
-
-def load_onnx(spec: EngineSpec) -> Infer:
-    """Open an ONNX file as `ftx predict` does."""
-    from ftx.runtime import Predictor
-
-    predictor = Predictor(spec.path, intra_op_num_threads=spec.threads)
-    return lambda texts, batch_size: predictor.logits(texts, batch_size=batch_size)
-
-
-def load_pytorch(spec: EngineSpec) -> Infer:
-    """Load a checkpoint in PyTorch, eager mode, fp32."""
-    import torch
-
-    from ftx.export.parity.reference import Reference
-
-    torch.set_num_threads(spec.threads)
-    reference = Reference(spec.path)
-    return lambda texts, batch_size: reference.logits(texts, batch_size=batch_size)
-
-
-def peak_rss_bytes() -> int:
-    """Read the process's peak resident memory.
-
-    On Linux from VmHWM: `ru_maxrss` survives exec and would count the parent's memory.
-    """
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,32 +1,54 @@
-"""Measure an ONNX file beside PyTorch: on the same texts, with the same threads, in one run."""
+"""Measure an ONNX file beside PyTorch and others: on the same texts, with the same threads, in one run."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from ftx.bench.engine import Engine, EngineSpec, load_onnx, load_pytorch, start_engine
-from ftx.bench.noise import Calibration, machine_state
-from ftx.bench.report import BenchReport, EngineFigures, Samples
-from ftx.bench.statistics import confidence_reached, median_interval, percentile_interval, share_interval
-from ftx.bench.timing import Timings, time_engines, warm_up
-from ftx.environment import environment
+from ftx.bench.apart import run_apart
+from ftx.bench.assembling import Measured, assemble
+from ftx.bench.ceiling import measure_ceiling
+from ftx.bench.engine import Engine, start_engine
+from ftx.bench.engines.choosing import choose_engines, prepare_engines
+from ftx.bench.engines.kind import EngineKind, Sources
+from ftx.bench.noise import Calibration
+from ftx.bench.profile import profile as profile_of
+from ftx.bench.report import BenchReport
+from ftx.bench.timing import Sweep, time_engines, warm_up
+from ftx.bench.tokens import texts_of_length
+from ftx.bench.workloads.cold_start import measure_cold_starts
+from ftx.bench.workloads.file_job import measure_file_job
+from ftx.bench.workloads.sizes import BATCH_SIZES, Batches, Lengths
+from ftx.bench.workloads.threads import measure_threads
+from ftx.bench.workloads.training import measure_training
+from ftx.errors import FtxError
 from ftx.export.parity.batches import BATCH_SIZE
-from ftx.export.parity.gate import Parity, compare_logits
-from ftx.heldout import data_columns, find_held_out, read_held_out
+from ftx.heldout import HeldOut, data_columns, find_held_out, read_held_out, write_held_out
 from ftx.label_matching import match_labels
 from ftx.machine import usable_cores
 from ftx.run_folder import find_checkpoint
 from ftx.runtime.model_file import describe, find_onnx
+from ftx.tables.columns import Columns
+from ftx.text import Text
 
-__all__ = ["bench"]
+__all__ = ["WORKLOADS", "bench"]
 
 log = logging.getLogger(__name__)
 
-PERCENTILES = (50, 90, 95, 99, 99.9)
+WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "training")
+DEFAULT = ("latency", "throughput", "cold")
+TEXTS, ROUNDS, COLD_ROUNDS = 512, 6, 3
+QUICK_TEXTS, QUICK_ROUNDS = 128, 2
+# Agreement and accuracy are measured on so many texts where it must be quick, else on all.
+QUICK_HELD_OUT = 512
+TEXTS_OF_A_LENGTH = 8
+FILE_ROWS, QUICK_FILE_ROWS = 20_000, 2_000
 
 
 def bench(
@@ -34,11 +56,16 @@ def bench(
     against: str | Path,
     *,
     data: str | Path | None = None,
+    columns: Columns | None = None,
     threads: int | None = None,
-    texts: int = 512,
-    rounds: int = 4,
+    texts: int | None = None,
+    rounds: int | None = None,
+    engines: Sequence[str] = (),
+    workloads: Sequence[str] = (),
+    quick: bool = False,
+    profile: bool = False,
 ) -> BenchReport:
-    """Measure an ONNX file, the fp32 `model.onnx` beside it, and PyTorch.
+    """Measure an ONNX file, the fp32 `model.onnx` beside it, PyTorch, and other engines.
 
     Example:
         >>> report = ftx.bench("runs/reviews/onnx", "runs/reviews", texts=8, rounds=1)
@@ -48,102 +75,154 @@ def bench(
     Args:
         onnx: The file, or an export folder.
         against: The run or checkpoint it was made from.
-        data: Labelled texts as JSON lines; default: the run's held-out ones.
+        data: Labelled texts, in any table; default: the run's held-out ones.
+        columns: Its columns, as `ftx.heldout.data_columns` gives them.
         threads: Threads that share one batch, for every engine; default: the cores this process may use.
-        texts: Texts to time on, taken evenly from the data; agreement and accuracy are measured on all.
-        rounds: Rounds in which the engines take turns.
+        texts: Texts to time on, taken evenly from the data; agreement and accuracy are measured on all. Default: 512.
+        rounds: Rounds in which the engines take turns; default: 6.
+        engines: Names of engines, `all`, or `NAME=module:function`; default: `ftx`, `ftx-fp32`, `pytorch`, which is
+            always there.
+        workloads: Some of `WORKLOADS`; latency and throughput are always measured. Default: these and cold starts.
+        quick: For a first look: fewer texts and rounds, and cold starts only if they are among the workloads.
+        profile: Also tell where the time goes in the file.
 
     Ctrl-C ends it early: the report then has the rounds that were complete.
 
     Raises:
         ModelError, DataError, OnnxFileError: See there.
+        FtxError: There is no such engine, or the file or PyTorch can't run.
+        ValueError: There is no such workload.
         KeyboardInterrupt: Ctrl-C came before a round was complete.
     """
-    path, checkpoint = find_onnx(onnx), find_checkpoint(Path(against))
+    if unknown := set(workloads) - set(WORKLOADS):
+        raise ValueError(f"workloads {sorted(unknown)}, expected some of {', '.join(WORKLOADS)}")
+    wanted = set(workloads) or set(() if quick else DEFAULT)
+    path, checkpoint = find_onnx(onnx).absolute(), find_checkpoint(Path(against)).absolute()
     manifest, _ = describe(path)
+    kinds = choose_engines(engines, path)
     held_out_file = Path(data) if data else find_held_out(checkpoint)
-    held_out = read_held_out(held_out_file, data_columns())
+    held_out = read_held_out(held_out_file, columns or data_columns())
     held_out = match_labels(held_out, manifest.id2label, manifest.problem_type, held_out_file)
-    threads = threads or usable_cores()
-    specs = [EngineSpec(name=engine_name(path), path=path, threads=threads, load=load_onnx)]
-    fp32 = path.with_name("model.onnx")
-    if fp32.is_file() and fp32 != path:
-        specs.append(EngineSpec(name=engine_name(fp32), path=fp32, threads=threads, load=load_onnx))
-    specs.append(EngineSpec(name="PyTorch eager", path=checkpoint, threads=threads, load=load_pytorch))
+    if quick:
+        held_out = held_out.take(evenly(len(held_out), QUICK_HELD_OUT))
+    threads, rounds = threads or usable_cores(), rounds or (QUICK_ROUNDS if quick else ROUNDS)
+    timed = held_out.take(evenly(len(held_out), texts or (QUICK_TEXTS if quick else TEXTS))).texts
+    sweeps: dict[str, Sweep] = {}
+    if "lengths" in wanted:
+        sweeps["lengths"] = Lengths(texts=texts_of_length(path, timed, TEXTS_OF_A_LENGTH))
+    if "batches" in wanted:
+        sweeps["batches"] = Batches(texts=(timed * max(BATCH_SIZES))[: max(BATCH_SIZES)])
 
-    timed = [held_out.texts[int(place)] for place in np.linspace(0, len(held_out) - 1, min(texts, len(held_out)))]
+    with TemporaryDirectory() as scratch:
+        sources = Sources(onnx=path, checkpoint=checkpoint, work=Path(scratch), threads=threads, calibration=timed)
+        left_out = prepare_engines(kinds, sources)
+        measured = time_kinds(
+            kinds, sources, left_out, held_out, timed=timed, sweeps=sweeps, rounds=rounds, batch_size=BATCH_SIZE
+        )
+        if not measured.interrupted:
+            try:
+                measured = add_workloads(measured, wanted, sources, held_out, timed, quick=quick)
+                if profile:
+                    measured = replace(measured, profile=profile_of(path, timed, threads, BATCH_SIZE))
+            except KeyboardInterrupt:
+                measured = replace(measured, interrupted=True)
+        return assemble(measured, sources, held_out, held_out_file, timed, BATCH_SIZE)
+
+
+def evenly(length: int, count: int) -> list[int]:
+    """Choose so many places of a list, or all."""
+    return [int(place) for place in np.linspace(0, length - 1, min(count, length))]
+
+
+def time_kinds(
+    kinds: list[EngineKind],
+    sources: Sources,
+    left_out: dict[str, str],
+    held_out: HeldOut,
+    *,
+    timed: list[Text],
+    sweeps: dict[str, Sweep],
+    rounds: int,
+    batch_size: int,
+) -> Measured:
+    """Start the engines, compute their logits, and time them; one that can't run is left out with its reason.
+
+    Raises:
+        FtxError: The first one, or PyTorch, can't run.
+    """
+    needed = (kinds[0].title, kinds[-1].title)
     with ExitStack() as stack:
-        engines = []
-        for spec in specs:
-            log.info(f"Loading {spec.name}")
-            engines.append(stack.enter_context(start_engine(spec)))
-        logits = [engine.logits(held_out.texts, BATCH_SIZE) for engine in engines]
-        for engine in engines:
-            warm_up(engine, timed)
+        running: list[tuple[EngineKind, Engine]] = []
+        logits = []
+        for kind in kinds:
+            if kind.title in left_out:
+                continue
+            log.info(f"Loading {kind.title}")
+            with ExitStack() as own:  # one that fails is stopped at once
+                try:
+                    engine = own.enter_context(start_engine(kind.spec(sources)))
+                    found = engine.logits(held_out.texts, batch_size)
+                    warm_up(engine, timed)
+                except FtxError as error:
+                    if kind.title in needed:
+                        raise
+                    left_out[kind.title] = str(error)
+                    continue
+                stack.push(own.pop_all())
+            running.append((kind, engine))
+            logits.append(found)
+        if missing := [name for name in needed if name in left_out]:
+            raise FtxError(f"{missing[0]} can't be measured: {left_out[missing[0]]}")
         calibration = Calibration()
-        timings, interrupted = time_engines(engines, timed, calibration, batch_size=BATCH_SIZE, rounds=rounds)
-        figures = [
-            summarise(engine, compare_logits(found, logits[-1], held_out, manifest, BATCH_SIZE), timing, len(timed))
-            for engine, found, timing in zip(engines, logits, timings, strict=True)
-        ]
-    sizes = ("batch_1", f"batch_{BATCH_SIZE}")
-    ratios = {
-        spec.name: dict(zip(sizes, timing.ratios_over(timings[-1]), strict=True))
-        for spec, timing in zip(specs, timings, strict=True)
-    }
-    return BenchReport(
-        engines=figures,
-        speedup_over_pytorch={
-            name: {size: float(np.median(pairs)) for size, pairs in found.items()} for name, found in ratios.items()
-        },
-        speedup_interval={
-            name: {size: median_interval(pairs) for size, pairs in found.items()} for name, found in ratios.items()
-        },
-        held_out=str(held_out_file),
-        texts=len(held_out),
-        timed_texts=len(timed),
-        rounds=len(timings[0].batch_sec),
+        engines = [engine for _, engine in running]
+        timings, interrupted = time_engines(
+            engines, timed, calibration, batch_size=batch_size, rounds=rounds, sweeps=sweeps
+        )
+    return Measured(
+        kinds=[kind for kind, _ in running],
+        load_ms=[engine.load_ms for engine in engines],
+        logits=logits,
+        timings=timings,
+        calibration=calibration,
         interrupted=interrupted,
-        threads=threads,
-        batch_size=BATCH_SIZE,
-        p99_confidence=confidence_reached(99, timings[0].latencies_ms.size),
-        noise=calibration.spread,
-        calibration_sec=calibration.seconds,
-        environment=environment() | machine_state(),
+        left_out=left_out,
     )
 
 
-def engine_name(path: Path) -> str:
-    """Name an ONNX file by its kind, and one that ftx did not make by its file name."""
-    manifest, _ = describe(path)
-    if manifest.quantization.is_int8:
-        return "ftx int8"
-    kind = "fp16" if manifest.quantization.kind == "fp16" else "fp32"
-    return f"ftx {kind} ({path.name})" if manifest.probes else path.name
-
-
-def summarise(engine: Engine, parity: Parity, timings: Timings, timed_texts: int) -> EngineFigures:
-    """Summarise what was measured of one engine."""
-    path = engine.spec.path
-    files = [path] if path.is_file() else list(path.glob("*.safetensors"))
-    latencies = timings.latencies_ms
-    percentiles = {f"p{p}": float(np.percentile(latencies, p)) for p in PERCENTILES}
-    return EngineFigures(
-        name=engine.spec.name,
-        latency_ms=percentiles | {"max": float(latencies.max())},
-        latency_interval_ms={f"p{p}": percentile_interval(latencies, p) for p in PERCENTILES},
-        texts_per_sec={
-            "batch_1": 1000 / float(latencies.mean()),
-            f"batch_{BATCH_SIZE}": timed_texts / float(np.median(timings.batch_sec)),
-        },
-        load_ms=engine.load_ms,
-        peak_rss_bytes=timings.peak_rss_bytes,
-        size_bytes=sum(file.stat().st_size for file in files),
-        accuracy=parity.accuracy,
-        accuracy_interval=None if parity.accuracy is None else share_interval(parity.accuracy, parity.texts),
-        label_agreement=parity.label_agreement,
-        label_agreement_interval=share_interval(parity.label_agreement, parity.texts),
-        max_abs_prob_diff=parity.max_abs_prob_diff,
-        p99_abs_prob_diff=parity.p99_abs_prob_diff,
-        samples=Samples(latencies_ms=latencies.tolist(), batch_sec=timings.batch_sec.tolist()),
-    )
+def add_workloads(
+    measured: Measured, wanted: set[str], sources: Sources, held_out: HeldOut, timed: list[Text], *, quick: bool
+) -> Measured:
+    """Measure what needs other processes than the engines' own; what fails is left out with its reason."""
+    left_out = dict(measured.left_out)
+    specs = [kind.spec(sources) for kind in measured.kinds]
+    single = [text for text in timed if isinstance(text, str)]
+    measured = replace(measured, ceiling=measure_ceiling(sources.threads), left_out=left_out)
+    if "cold" in wanted and single:
+        programs = {kind.title: (spec, kind.program) for kind, spec in zip(measured.kinds, specs, strict=True)}
+        starts, failed = measure_cold_starts(
+            {name: one for name, one in programs.items() if one[1]}, sources.work, 1 if quick else COLD_ROUNDS
+        )
+        left_out |= {f"{name}, cold start": reason for name, reason in failed.items()}
+        measured = replace(measured, cold_starts=starts)
+    if "threads" in wanted:
+        measured = replace(measured, by_threads=measure_threads(specs, timed, sources.threads, BATCH_SIZE))
+    if "file" in wanted and single:
+        try:
+            rows = QUICK_FILE_ROWS if quick else FILE_ROWS
+            measured = replace(measured, file_job=measure_file_job(specs[0], single, rows, BATCH_SIZE, sources.work))
+        except FtxError as error:
+            left_out["file job"] = str(error)
+    if "training" in wanted:
+        rows_file = sources.work / "training.jsonl"
+        if held_out.labels is None:
+            left_out["training"] = "the texts have no labels"
+        else:
+            write_held_out(rows_file, zip(held_out.texts, held_out.labels, strict=True))
+            try:
+                measured = replace(
+                    measured,
+                    training=run_apart("Training", measure_training, sources.checkpoint, rows_file, sources.threads),
+                )
+            except FtxError as error:
+                left_out["training"] = str(error)
+    return measured

@@ -1,4 +1,4 @@
-"""The latency report: JSON for programs, Markdown for people."""
+"""The latency report: one object, which gives JSON, CSV, Markdown and a page."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
+from ftx.bench.ceiling import Ceiling
 from ftx.bench.noise import NOISY
+from ftx.bench.profile import Profile
 from ftx.bench.statistics import Interval
+from ftx.bench.workloads.cold_start import ColdStart
+from ftx.bench.workloads.file_job import FileJob
+from ftx.bench.workloads.threads import ThreadFigures
+from ftx.bench.workloads.training import TrainingSpeed
 
 __all__ = ["BenchReport", "EngineFigures", "Samples"]
 
@@ -34,15 +40,24 @@ class EngineFigures:
         latency_ms: p50, p90, p95, p99, p99.9 and max of single texts.
         latency_interval_ms: 95 % intervals of the percentiles; None where there are too few samples for one.
         texts_per_sec: At batch 1, and at the report's batch size with texts sorted by length.
+        tokens_per_sec: Likewise; padding does not count.
+        gmac_per_sec: Multiply-accumulates a second in batches, in 10^9; None where the model's sizes are not known.
+        ceiling_share: That, as a share of the highest rate that onnxruntime reaches here in int8 or fp32.
+        joules_per_text: Energy of the processors in batches; None where the machine does not count it.
         load_ms: Milliseconds from an empty process to a loaded model.
+        cold_start: Whole processes; None where they were not measured.
         peak_rss_bytes: Peak memory of its process.
-        size_bytes: Of the model file.
+        rss_bytes: Its memory after the last round; None where the system does not say.
+        size_bytes: Of the model file; None for an engine of one's own.
         accuracy: On all texts; None for regression.
         accuracy_interval: Its 95 % interval.
         label_agreement: Share of the texts with PyTorch's label.
         label_agreement_interval: Its 95 % interval.
         max_abs_prob_diff: Largest |difference| of a probability from PyTorch's (of a value, for regression).
         p99_abs_prob_diff: 99th percentile over the texts of each one's largest.
+        latency_by_length_ms: Median latency by number of tokens; empty where it was not measured.
+        texts_per_sec_by_batch: By batch size; empty likewise.
+        by_threads: By number of threads; empty likewise.
         samples: Every single measurement.
     """
 
@@ -50,15 +65,24 @@ class EngineFigures:
     latency_ms: dict[str, float]
     latency_interval_ms: dict[str, Interval | None]
     texts_per_sec: dict[str, float]
+    tokens_per_sec: dict[str, float]
+    gmac_per_sec: float | None
+    ceiling_share: float | None
+    joules_per_text: float | None
     load_ms: float
+    cold_start: ColdStart | None
     peak_rss_bytes: int
-    size_bytes: int
+    rss_bytes: int | None
+    size_bytes: int | None
     accuracy: float | None
     accuracy_interval: Interval | None
     label_agreement: float
     label_agreement_interval: Interval
     max_abs_prob_diff: float
     p99_abs_prob_diff: float
+    latency_by_length_ms: dict[str, float]
+    texts_per_sec_by_batch: dict[str, float]
+    by_threads: list[ThreadFigures]
     samples: Samples
 
 
@@ -68,11 +92,13 @@ class BenchReport:
 
     Attributes:
         engines: Their figures; PyTorch comes last.
+        left_out: Why others, or a workload of one, could not be measured, by name.
         speedup_over_pytorch: By engine and batch size: the median of the ratios within a round.
         speedup_interval: Their 95 % intervals, by the bootstrap over the rounds.
         held_out: The file of the texts.
         texts: How many texts accuracy and agreement were measured on.
         timed_texts: How many of them were timed.
+        token_counts: How many of the timed texts have as many tokens, by number of tokens.
         rounds: Complete rounds in which the engines took turns.
         interrupted: Whether Ctrl-C ended it early.
         threads: Threads of each engine.
@@ -80,15 +106,21 @@ class BenchReport:
         p99_confidence: That of the 99th percentile by MLPerf's formula, see `confidence_reached`.
         noise: Spread of a fixed calculation before, between and after the turns, as a share of its median.
         calibration_sec: What that calculation took, each time.
+        ceiling: The highest rates of onnxruntime's matrix products here; None where they were not measured.
+        file_job: A job over a file; None likewise.
+        training: Training speed; None likewise.
+        profile: Where the time goes in the first engine's graph; None likewise.
         environment: CPU, cores, memory, governor, load, versions, git revision and time.
     """
 
     engines: list[EngineFigures]
+    left_out: dict[str, str]
     speedup_over_pytorch: dict[str, dict[str, float]]
     speedup_interval: dict[str, dict[str, Interval]]
     held_out: str
     texts: int
     timed_texts: int
+    token_counts: dict[str, int]
     rounds: int
     interrupted: bool
     threads: int
@@ -96,7 +128,21 @@ class BenchReport:
     p99_confidence: float
     noise: float
     calibration_sec: list[float]
+    ceiling: Ceiling | None
+    file_job: FileJob | None
+    training: TrainingSpeed | None
+    profile: Profile | None
     environment: dict[str, Any]
+
+    @property
+    def many(self) -> str:
+        """The key of figures in batches."""
+        return f"batch_{self.batch_size}"
+
+    @property
+    def mean_tokens(self) -> float:
+        """Mean tokens in a timed text."""
+        return sum(int(tokens) * count for tokens, count in self.token_counts.items()) / self.timed_texts
 
     @property
     def is_noisy(self) -> bool:
@@ -106,12 +152,12 @@ class BenchReport:
     @property
     def verdict(self) -> str:
         """What the first engine gains over PyTorch and keeps of its labels, in a sentence."""
-        first, many = self.engines[0], f"batch_{self.batch_size}"
-        low, high = self.speedup_interval[first.name][many]
+        first = self.engines[0]
+        low, high = self.speedup_interval[first.name][self.many]
         least, most = first.label_agreement_interval
         return (
-            f"{first.name} answers {self.speedup_over_pytorch[first.name][many]:.2f} times as many texts a second as "
-            f"PyTorch ({low:.2f} to {high:.2f}) and agrees with it on {first.label_agreement:.1%} of the texts "
+            f"{first.name} answers {self.speedup_over_pytorch[first.name][self.many]:.2f} times as many texts a second "
+            f"as PyTorch ({low:.2f} to {high:.2f}) and agrees with it on {first.label_agreement:.1%} of the texts "
             f"({least:.1%} to {most:.1%})."
         )
 
@@ -119,10 +165,24 @@ class BenchReport:
         """Give everything as JSON values."""
         return {"format_version": 1, **asdict(self)}
 
+    def to_csv(self) -> str:
+        """Write the figures of the tables as CSV, unrounded, a row an engine."""
+        from ftx.bench.table import to_csv
+
+        return to_csv(self)
+
     def to_markdown(self) -> str:
         """Write the report as Markdown."""
         import jinja2
 
+        from ftx.bench.table import tables
+
         template = resources.files("ftx.bench").joinpath("bench.md.jinja").read_text(encoding="utf-8")
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        return environment.from_string(template).render(report=self).strip() + "\n"
+        return environment.from_string(template).render(report=self, tables=tables(self)).strip() + "\n"
+
+    def to_html(self) -> str:
+        """Write the report as one page that needs nothing else."""
+        from ftx.bench.pages.page import render
+
+        return render(self)

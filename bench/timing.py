@@ -3,24 +3,49 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ftx.bench.energy import joules
 from ftx.bench.engine import Engine
+from ftx.bench.memory import Memory
 from ftx.bench.noise import Calibration
+from ftx.bench.progress import progress
 from ftx.text import Text
 from ftx.turns import PAUSE_SEC, announced, take_turns
 
-__all__ = ["Timings", "time_engines", "warm_up"]
+__all__ = ["Sweep", "Timings", "time_engines", "warm_up"]
 
+# Measures an engine at several sizes, and gives a figure by size.
+Sweep = Callable[[Engine], dict[int, float]]
 
 # Before timing starts, each engine repeats a window of texts until three of them agree this well, or has had enough.
 WINDOW_TEXTS = 16
 AGREE = 0.05
 MAX_WINDOWS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What an engine did in a round.
+
+    Attributes:
+        latencies_ms: Of single texts. *Shape:* `(texts of a round,)`.
+        batch_sec: For all texts in batches.
+        joules: The processors' energy meanwhile; None where the machine does not count it.
+        sweeps: By name and size.
+        memory: That of its process afterwards.
+    """
+
+    latencies_ms: NDArray[np.float64]
+    batch_sec: float
+    joules: float | None
+    sweeps: dict[str, dict[int, float]]
+    memory: Memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +55,16 @@ class Timings:
     Attributes:
         latencies_ms: Of single texts. *Shape:* `(rounds, texts of a round)`.
         batch_sec: For all texts in batches. *Shape:* `(rounds,)`.
-        peak_rss_bytes: Peak memory of its process after the last round.
+        joules: The processors' energy for these, the median of the rounds; None where the machine does not count it.
+        sweeps: By name and size, the medians of the rounds.
+        memory: That of its process after the last round.
     """
 
     latencies_ms: NDArray[np.float64]
     batch_sec: NDArray[np.float64]
-    peak_rss_bytes: int
+    joules: float | None
+    sweeps: dict[str, dict[int, float]]
+    memory: Memory
 
     def ratios_over(self, other: Timings) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give how much faster this is at batch 1 and in batches, round by round. *Shape of each:* `(rounds,)`.
@@ -63,7 +92,7 @@ def time_engines(
     *,
     batch_size: int,
     rounds: int,
-    pause_sec: float = PAUSE_SEC,
+    sweeps: Mapping[str, Sweep] | None = None,
 ) -> tuple[list[Timings], bool]:
     """Time each engine in every round: on another share of the texts one by one, and on all of them in batches.
 
@@ -73,7 +102,7 @@ def time_engines(
         calibration: Is measured before, between and after the turns.
         batch_size: Texts in a batch.
         rounds: How many.
-        pause_sec: How long to wait before each measurement.
+        sweeps: What else to measure in each turn, by name.
 
     Returns:
         The timings, and whether Ctrl-C ended them early: then those of the rounds that were complete.
@@ -83,25 +112,44 @@ def time_engines(
     """
     each = max(1, len(texts) // rounds)
 
-    def turn(engine: Engine, number: int) -> tuple[NDArray[np.float64], float, int]:
+    def turn(engine: Engine, number: int) -> Turn:
         calibration.measure()
         latencies_ms = engine.latencies_ms([texts[(number * each + place) % len(texts)] for place in range(each)])
-        time.sleep(pause_sec)
-        return latencies_ms, engine.batch_sec(texts, batch_size), engine.peak_rss_bytes()
+        time.sleep(PAUSE_SEC)
+        before = joules()
+        batch_sec = engine.batch_sec(texts, batch_size)
+        after = joules()
+        # A counter that has wrapped around says nothing.
+        spent = None if before is None or after is None or after < before else after - before
+        found = {name: sweep(engine) for name, sweep in (sweeps or {}).items()}
+        step()
+        return Turn(latencies_ms=latencies_ms, batch_sec=batch_sec, joules=spent, sweeps=found, memory=engine.memory())
 
     turns = {place: partial(turn, engine) for place, engine in enumerate(engines)}
-    found: list[dict[int, list[tuple[NDArray[np.float64], float, int]]]] = []
+    found: list[dict[int, list[Turn]]] = []
     interrupted = False
-    try:
-        for number in announced(rounds):
-            found.append(take_turns(turns, [number], pause_sec=pause_sec))
-    except KeyboardInterrupt:
-        if not found:
-            raise
-        interrupted = True
+    with progress("Timing", rounds * len(engines)) as step:
+        try:
+            for number in announced(rounds):
+                found.append(take_turns(turns, [number]))
+        except KeyboardInterrupt:
+            if not found:
+                raise
+            interrupted = True
     calibration.measure()
-    timings = []
-    for place in turns:
-        latencies, seconds, peaks = zip(*(results[place][0] for results in found), strict=True)
-        timings.append(Timings(latencies_ms=np.stack(latencies), batch_sec=np.array(seconds), peak_rss_bytes=peaks[-1]))
-    return timings, interrupted
+    return [summarise([results[place][0] for results in found]) for place in turns], interrupted
+
+
+def summarise(turns: list[Turn]) -> Timings:
+    """Put an engine's turns together."""
+    spent = [turn.joules for turn in turns if turn.joules is not None]
+    return Timings(
+        latencies_ms=np.stack([turn.latencies_ms for turn in turns]),
+        batch_sec=np.array([turn.batch_sec for turn in turns]),
+        joules=float(np.median(spent)) if spent else None,
+        sweeps={
+            name: {size: float(np.median([turn.sweeps[name][size] for turn in turns])) for size in sizes}
+            for name, sizes in turns[0].sweeps.items()
+        },
+        memory=turns[-1].memory,
+    )

@@ -27,10 +27,13 @@ from ftx.cli.options import (
     text_pair_column,
     threads,
 )
-from ftx.cli.parameters import AT_LEAST_ONE, FILES
+from ftx.cli.parameters import AT_LEAST_ONE, FILES, SHARE, TEXT
 from ftx.errors import OutputError
 
 __all__ = ["bench", "evaluate", "metric_lines", "verify"]
+
+# Those of `ftx.bench.measure`, which is too heavy to import for --help.
+WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "training")
 
 
 @click.command(epilog="Example: ftx evaluate --run runs/starter --data test.csv")
@@ -145,49 +148,122 @@ def verify(
 
 
 @click.command(epilog="Example: ftx bench --onnx runs/starter/onnx --against runs/starter --output report")
-@onnx(help="The .onnx file, or an export folder.")
-@against(help="The run or checkpoint it was exported from.", required=True)
+@onnx(help="The .onnx file, or an export folder.", required=False)
+@against(help="The run or checkpoint it was exported from.")
 @click.option("--data", type=FILES, help="Labelled texts.  [default: the run's eval.jsonl]")
+@data_columns_options
 @threads(help="Threads of each engine.  [default: the cores this process may use]")
-@click.option("--texts", type=AT_LEAST_ONE, default=512, show_default=True, help="Texts to time.")
-@click.option("--rounds", type=AT_LEAST_ONE, default=4, show_default=True, help="Rounds in which engines take turns.")
-@output(help="Write bench.json and bench.md into this folder.")
+@click.option("--texts", type=AT_LEAST_ONE, help="Texts to time.  [default: 512]")
+@click.option("--rounds", type=AT_LEAST_ONE, help="Rounds in which engines take turns.  [default: 6]")
+@click.option(
+    "--engine",
+    "engines",
+    type=TEXT,
+    multiple=True,
+    help="An engine: ftx, ftx-fp32, pytorch, torch-compile, torch-int8, pipeline, optimum, optimum-int8, openvino, "
+    "openvino-bf16, openvino-int8, ctranslate2, sentence-transformers, onnxruntime, all, or NAME=module:function for "
+    "your own; several times.  [default: ftx, ftx-fp32, pytorch]",
+)
+@click.option("--peers", is_flag=True, help="All engines, as --engine all.")
+@click.option(
+    "--workload",
+    "workloads",
+    type=click.Choice(WORKLOADS),
+    multiple=True,
+    help="What to measure beside latency and throughput; several times.  [default: cold]",
+)
+@click.option("--quick", is_flag=True, help="A first look in a minute: 128 texts, 2 rounds, no cold starts.")
+@click.option("--profile", is_flag=True, help="Also measure where the time goes, by operator and layer.")
+@click.option(
+    "--compare",
+    type=FILES,
+    nargs=2,
+    metavar="A.json B.json",
+    help="Measure nothing: compare two reports, and fail if the second is slower.",
+)
+@click.option(
+    "--max-regression",
+    type=SHARE,
+    default=0.05,
+    show_default=True,
+    help="With --compare: how much slower an engine may be, relative to PyTorch.",
+)
+@output(help="Write bench.json, bench.md, bench.csv and bench.html into this folder.")
 @as_json(help="Print JSON instead of Markdown.")
 def bench(
-    onnx: Path,
-    against: Path,
+    onnx: Path | None,
+    against: Path | None,
     data: Path | None,
+    columns: Any,
     threads: int | None,
-    texts: int,
-    rounds: int,
+    texts: int | None,
+    rounds: int | None,
+    engines: tuple[str, ...],
+    peers: bool,
+    workloads: tuple[str, ...],
+    quick: bool,
+    profile: bool,
+    compare: tuple[Path, Path] | None,
+    max_regression: float,
     output: Path | None,
     as_json: bool,
 ) -> None:
     """Measure int8, fp32 and PyTorch side by side: latency, throughput, memory, size, agreement.
 
-    Ctrl-C ends it early, and reports the rounds that were complete.
+    Other engines run if their packages are installed. Ctrl-C ends it early, and reports the rounds that were complete.
     """
+    if compare:
+        compare_reports(compare, max_regression, as_json)
+        return
+    for name, value in (("--onnx", onnx), ("--against", against)):
+        if value is None:
+            raise click.UsageError(f"Missing option '{name}'.")
+    assert onnx and against
     with working():
         if output:
             check_folder(output)
         from ftx.bench import bench as measure
 
-        report = measure(onnx, against, data=data, threads=threads, texts=texts, rounds=rounds)
+        report = measure(
+            onnx,
+            against,
+            data=data,
+            columns=columns,
+            threads=threads,
+            texts=texts,
+            rounds=rounds,
+            engines=("all",) if peers else engines,
+            workloads=workloads,
+            quick=quick,
+            profile=profile,
+        )
         as_text, markdown = json.dumps(report.to_dict(), indent=2) + "\n", report.to_markdown()
         if output:
-            for name, text in (("bench.json", as_text), ("bench.md", markdown)):
-                beside = output / f".{name}.partial"
+            forms = {"json": as_text, "md": markdown, "csv": report.to_csv(), "html": report.to_html()}
+            for suffix, text in forms.items():
+                beside = output / f".bench.{suffix}.partial"
                 beside.write_text(text, encoding="utf-8")
-                beside.replace(output / name)
+                beside.replace(output / f"bench.{suffix}")
     answer(as_text if as_json else markdown, nl=False)
     if report.interrupted:
         raise KeyboardInterrupt
 
 
+def compare_reports(paths: tuple[Path, Path], max_regression: float, as_json: bool) -> None:
+    """Compare two reports, and exit with status 1 if the second has a regression."""
+    with working():
+        from ftx.bench.comparing import compare
+
+        comparison = compare(*paths, max_regression=max_regression)
+    answer(json.dumps(comparison.to_dict()) if as_json else comparison.to_markdown().rstrip())
+    if comparison.regressed:
+        raise click.exceptions.Exit(1)
+
+
 def check_folder(output: Path) -> None:
     """Create the report's folder, and check that it is writable before anything is measured."""
     if output.exists() and not output.is_dir():
-        raise OutputError(f"--output {output} is a file; expected a folder for bench.json and bench.md: choose another")
+        raise OutputError(f"--output {output} is a file; expected a folder for the reports: choose another")
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output):

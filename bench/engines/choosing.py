@@ -1,0 +1,175 @@
+"""The engines by the names that `--engine` takes, one's own among them."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from ftx.bench.apart import run_apart
+from ftx.bench.engine import EngineSpec, Infer
+from ftx.bench.engines import (
+    bare_onnxruntime,
+    ctranslate2,
+    ftx,
+    openvino,
+    optimum,
+    pytorch,
+    sentence_transformers,
+    transformers_pipeline,
+)
+from ftx.bench.engines.kind import EngineKind, Sources
+from ftx.errors import FtxError
+from ftx.runtime.model_file import describe
+
+__all__ = ["ALL", "DEFAULT", "PYTORCH", "choose_engines", "kind_of_file", "prepare_engines"]
+
+log = logging.getLogger(__name__)
+
+GIVEN, FP32, PYTORCH = "ftx", "ftx-fp32", "pytorch"
+DEFAULT = (GIVEN, FP32, PYTORCH)
+ALL = "all"
+
+
+def in_work(name: str, sources: Sources) -> Path:
+    """Name a file that was made for an engine."""
+    return sources.work / name
+
+
+def from_checkpoint(sources: Sources) -> Path:
+    """Name the checkpoint."""
+    return sources.checkpoint
+
+
+PEERS = {
+    PYTORCH: EngineKind(title="PyTorch eager", load=pytorch.load, path=from_checkpoint, program=pytorch.PROGRAM),
+    "torch-compile": EngineKind(title="PyTorch, compiled", load=pytorch.load_compiled, path=from_checkpoint),
+    "torch-int8": EngineKind(
+        title="PyTorch, dynamic int8", load=pytorch.load_int8, path=from_checkpoint, int8=True
+    ),
+    "pipeline": EngineKind(
+        title="transformers pipeline", load=transformers_pipeline.load, path=from_checkpoint,
+        program=transformers_pipeline.PROGRAM,
+    ),
+    "optimum": EngineKind(
+        title="Optimum ORTModel fp32", load=optimum.load, path=partial(in_work, "model.onnx"), prepare=optimum.prepare,
+        program=optimum.PROGRAM,
+    ),
+    "optimum-int8": EngineKind(
+        title="Optimum ORTModel int8", load=optimum.load, path=partial(in_work, optimum.INT8),
+        prepare=optimum.prepare_int8, program=optimum.PROGRAM, int8=True,
+    ),
+    "openvino": EngineKind(
+        title="OpenVINO fp32", load=partial(openvino.load, precision="f32"), path=partial(in_work, "model.onnx"),
+        prepare=openvino.prepare,
+    ),
+    "openvino-bf16": EngineKind(
+        title="OpenVINO bf16", load=partial(openvino.load, precision="bf16"), path=partial(in_work, "model.onnx"),
+        prepare=openvino.prepare,
+    ),
+    "openvino-int8": EngineKind(
+        title="OpenVINO int8 (NNCF)", load=openvino.load, path=partial(in_work, openvino.INT8),
+        prepare=openvino.prepare_int8, int8=True,
+    ),
+    "ctranslate2": EngineKind(
+        title="CTranslate2 int8", load=ctranslate2.load, path=partial(in_work, ctranslate2.FOLDER),
+        prepare=ctranslate2.prepare, int8=True,
+    ),
+    "sentence-transformers": EngineKind(
+        title="sentence-transformers, ONNX", load=sentence_transformers.load, path=partial(in_work, "model.onnx"),
+        prepare=sentence_transformers.prepare,
+    ),
+    "onnxruntime": EngineKind(
+        title="onnxruntime fp32, bare", load=bare_onnxruntime.load, path=partial(in_work, "model.onnx"),
+        prepare=optimum.prepare, program=bare_onnxruntime.PROGRAM,
+    ),
+}  # fmt: skip
+
+
+def choose_engines(names: Sequence[str], onnx: Path) -> list[EngineKind]:
+    """Find the engines of some names; PyTorch, with which all are compared, is added, and comes last.
+
+    Args:
+        names: Of engines, `all`, or `NAME=module:function` for one's own.
+        onnx: The file to measure.
+
+    Raises:
+        FtxError: There is no such engine.
+    """
+    known = [GIVEN, FP32, *PEERS]
+    wanted: dict[str, None] = {}
+    for name in names or DEFAULT:
+        wanted |= dict.fromkeys(known if name == ALL else [name])
+    wanted.pop(PYTORCH, None)
+    kinds: dict[str, EngineKind] = {}
+    for name in (*wanted, PYTORCH):
+        if name in (GIVEN, FP32):
+            path = onnx if name == GIVEN else onnx.with_name("model.onnx")
+            if name == FP32 and (path == onnx or not path.is_file()):
+                log.info(f"{FP32} is left out: there is no model.onnx beside {onnx}, or it is that file itself")
+                continue
+            kind = kind_of_file(path)
+        elif name in PEERS:
+            kind = PEERS[name]
+        elif "=" in name and ":" in name:
+            title, _, place = name.partition("=")
+            kind = EngineKind(title=title, load=partial(load_own, place=place), path=from_checkpoint, has_file=False)
+        else:
+            raise FtxError(
+                f"Engine {name!r:.80} is not known, expected one of {', '.join(known)}, {ALL}, or NAME=module:function"
+            )
+        if kind.title in kinds:
+            raise FtxError(f"Two engines are named {kind.title!r}: give each a name of its own")
+        kinds[kind.title] = kind
+    return list(kinds.values())
+
+
+def kind_of_file(path: Path) -> EngineKind:
+    """Give an ONNX file as an engine, named by its kind; one that ftx did not make by its file name."""
+    manifest, _ = describe(path)
+    int8 = manifest.quantization.is_int8
+    kind = "fp16" if manifest.quantization.kind == "fp16" else "fp32"
+    title = "ftx int8" if int8 else f"ftx {kind} ({path.name})" if manifest.probes else path.name
+    return EngineKind(title=title, load=ftx.load, path=partial(itself, path), program=ftx.PROGRAM, int8=int8)
+
+
+def itself(path: Path, sources: Sources) -> Path:
+    """Give a path that is known already."""
+    return path
+
+
+def load_own(spec: EngineSpec, place: str) -> Infer:
+    """Load a user's engine, `module:function`, from the working directory or an installed package.
+
+    Raises:
+        FtxError: There is no such function.
+    """
+    module, _, function = place.partition(":")
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as python -m does
+    try:
+        load = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise FtxError(f"Engine {spec.name}: {place} can't be imported: {error}") from error
+    infer: Infer = load(spec)
+    return infer
+
+
+def prepare_engines(kinds: list[EngineKind], sources: Sources) -> dict[str, str]:
+    """Make the files of those that need some, in another process, so that this one's memory stays small.
+
+    Returns:
+        The reason, by each engine whose files could not be made.
+    """
+    failed = {}
+    for kind in kinds:
+        if kind.prepare:
+            log.info(f"Preparing {kind.title}")
+            try:
+                run_apart(kind.title, kind.prepare, sources)
+            except FtxError as error:
+                failed[kind.title] = str(error)
+    return failed

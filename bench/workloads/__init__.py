@@ -1,0 +1,1 @@
+"""What can be measured beside latency and throughput, one module each."""

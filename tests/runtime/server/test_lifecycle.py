@@ -506,7 +506,7 @@ def test_too_much_is_refused_and_what_is_accepted_is_right(slow: Path) -> None:
 
         def burst(number: int) -> list[int]:
             statuses = []
-            for turn in range(4):
+            for turn in range(2):
                 text = " ".join(["good"] * (1 + (number + turn) % 5)) + " inf"
                 response = clients[number].post("/predict", json={"texts": [text] * 4})
                 statuses.append(response.status_code)

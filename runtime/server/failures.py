@@ -31,4 +31,4 @@ class RequestError(Exception):
             return {}
         # HTTP has whole seconds. The milliseconds are for clients that read them, as OpenAI's and Azure's do.
         sec = self.retry_after_sec
-        return {"retry-after": str(max(1, round(sec))), "retry-after-ms": str(math.ceil(1e3 * sec))}
+        return {"retry-after": str(max(1, round(sec))), "retry-after-ms": str(max(1, math.ceil(1e3 * sec)))}

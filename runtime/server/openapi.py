@@ -27,7 +27,11 @@ TIMEOUT = {
     "name": TIMEOUT_HEADER, "in": "header", "description": "How long the client waits, in milliseconds.",
     "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1e12},
 }  # fmt: skip
-RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
+WHOLE = {"type": "integer", "minimum": 1}
+RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds.", "schema": WHOLE},
+    "Retry-After-Ms": {"description": "The same in milliseconds.", "schema": WHOLE},
+}
 
 
 def describe(service: Service, endpoints: Sequence[Endpoint]) -> dict[str, Any]:

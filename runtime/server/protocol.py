@@ -24,21 +24,17 @@ class WholeResponse:
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle, self._transport = cycle, cycle.transport
-        self._head: bytes | None = None
+        self._head, self._begun = b"", False
 
     def write(self, data: bytes) -> None:
-        """Send bytes; the head of a response not yet."""
-        if self._cycle.response_started and self._head is None:
-            self._head = data
-            return
-        self._transport.write((self._head or b"") + data)
-        self._head = self._head and b""
-
-    def flush(self) -> None:
-        """Send a head after which nothing came."""
-        if self._head:
-            self._transport.write(self._head)
-            self._head = b""
+        """Send bytes; the head of a response not yet, where something follows."""
+        if self._cycle.response_started and not self._begun:
+            self._begun = True
+            if self._cycle.scope["method"] != "HEAD":
+                self._head = data
+                return
+        self._transport.write(self._head + data)
+        self._head = b""
 
     def is_closing(self) -> bool:
         """Tell whether the connection ends."""
@@ -46,7 +42,8 @@ class WholeResponse:
 
     def close(self) -> None:
         """End the connection."""
-        self.flush()
+        if self._head:
+            self._transport.write(self._head)
         self._transport.close()
 
 
@@ -117,7 +114,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the rest of the request, where it is not whole yet."""
-        self.cycle.transport.flush()  # type: ignore[attr-defined]
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
             if self.expect_100_continue:  # a client that was not told to go on need not send the rest

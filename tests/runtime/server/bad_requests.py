@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["JSON_CASES", "RAW_CASES", "Case", "Raw"]
+__all__ = ["CLOSE", "JSON_CASES", "RAW_CASES", "Case", "Raw", "message"]
 
 MODEL = "single"
 V2 = f"/v2/models/{MODEL}/infer"

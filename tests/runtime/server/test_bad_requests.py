@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from ftx.runtime.server.batcher import OverloadedError
-from tests.runtime.server.bad_requests import JSON_CASES, RAW_CASES, Case, Raw
+from tests.runtime.server.bad_requests import CLOSE, JSON_CASES, RAW_CASES, Case, Raw, message
 from tests.runtime.server.serving import WAIT_SEC, Running, serve
 
 GOOD = b'{"texts": ["good"]}'
@@ -126,6 +126,19 @@ def test_bytes_on_a_connection(server: Running, raw: Raw) -> None:
         if status == 200 and raw.name not in ("HEAD",) and b"live" not in body:
             assert json.loads(body)[0]["label"] == "positive"
     well(server)
+
+
+def test_heads_alone_and_with_bodies_come_in_their_order(server: Running) -> None:
+    head = b"HEAD /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=WAIT_SEC) as connection:
+        connection.sendall(head + message() + head + message(GOOD, CLOSE))
+        received = b""
+        while part := connection.recv(2**16):
+            received += part
+    first, second, answer, fourth, last = received.replace(b"]HTTP", b"]\r\n\r\nHTTP").split(b"\r\n\r\n")[:5]
+    assert all(one.startswith(b"HTTP/1.1 200") for one in (first, second, fourth, last))
+    assert json.loads(answer)[0]["label"] == "positive"
+    assert json.loads(received.rpartition(b"\r\n\r\n")[2])[0]["label"] == "positive"
 
 
 def test_the_body_of_an_error_is_short(server: Running) -> None:

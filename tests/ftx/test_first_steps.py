@@ -145,5 +145,5 @@ def test_the_shell_completes(words: str, found: set[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ftx"], env={**os.environ, **asked}, capture_output=True, text=True, check=False
     )
-    completed = set(done.stdout.splitlines())
+    completed = {line for line in done.stdout.splitlines() if line}
     assert found <= completed and bool(found) == bool(completed), done.stderr

@@ -8,11 +8,10 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from ftx.errors import FtxError
-
 if TYPE_CHECKING:
     from ftx.api import evaluate, serve, train, verify
     from ftx.bench.measure import bench
+    from ftx.errors import FtxError
     from ftx.export.exporting import export
     from ftx.runtime import Prediction, Predictor
     from ftx.runtime.stream import predict_file
@@ -36,6 +35,7 @@ __version__ = "0.2.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 MODULES = {
+    "FtxError": "ftx.errors",
     **dict.fromkeys(("evaluate", "serve", "train", "verify"), "ftx.api"),
     **dict.fromkeys(("Prediction", "Predictor"), "ftx.runtime"),
     "predict_file": "ftx.runtime.stream",

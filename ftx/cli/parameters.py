@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ftx.machine import MAX_THREADS
 
@@ -36,6 +37,10 @@ class Text(click.ParamType):  # type: ignore[type-arg]
         """Check a string."""
         check(self, value, param, ctx, empty=self.empty, regular=self.regular)
         return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Have the shell complete file names where the text may be one."""
+        return [CompletionItem(incomplete, type="file")] if self.regular else []
 
 
 class Character(Text):

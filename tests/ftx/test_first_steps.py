@@ -132,11 +132,18 @@ def test_inspect_prints_no_json(tiny_export: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "found"),
-    [("ftx ins", {"inspect"}), ("ftx export runs --quantize stat", {"static", "static-fp32-attention"})],
+    [
+        ("ftx ins", {"plain,inspect"}),
+        ("ftx export runs --quantize stat", {"plain,static", "plain,static-fp32-attention"}),
+        ("ftx export ru", {"file,ru"}),
+        ("ftx predict --onnx mod", {"file,mod"}),
+        ("ftx train --text-column te", set()),
+    ],
 )
 def test_the_shell_completes(words: str, found: set[str]) -> None:
     asked = {"_FTX_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
     done = subprocess.run(
         [sys.executable, "-m", "ftx"], env={**os.environ, **asked}, capture_output=True, text=True, check=False
     )
-    assert found <= {line.removeprefix("plain,") for line in done.stdout.splitlines()}, done.stderr
+    completed = {line for line in done.stdout.splitlines() if line}
+    assert found <= completed and bool(found) == bool(completed), done.stderr

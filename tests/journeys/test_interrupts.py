@@ -107,6 +107,15 @@ def test_a_signal_while_training_goes_on(tmp_path: Path, train: list[str], signa
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("module", ["ftx.process", "logging", "ftx.cli", "click"])
+def test_ctrl_c_while_the_command_itself_is_imported(module: str) -> None:
+    path = os.pathsep.join(filter(None, (str(STRIKING), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "FTX_STRIKE": f"SIGINT import {module}"}
+    status, said = end(begin([*FTX, "--help"], env=environment))
+    # By the signal itself, until there is somebody to say so; a shell reports 130 for both.
+    assert (status, said) in ((-signal.SIGINT, ""), (130, "Interrupted\n"))
+
+
 def test_ctrl_c_within_an_exec_of_a_string(tmp_path: Path) -> None:
     # `python -m` then kills itself with SIGINT at its end, although the exception was caught.
     (tmp_path / "struck.py").write_text("""

@@ -16,7 +16,7 @@ def strike_at(moment: str) -> None:
     begun: list[bool] = []
 
     def hook(event: str, args: tuple[object, ...]) -> None:
-        if event == "import" and args[0] == "ftx.cli":
+        if event == "import" and args[0] == "ftx.process":
             begun.append(True)
         if event == wanted and waiting and begun and str(args[0]).endswith(ending) and os.getpid() == process:
             waiting.clear()

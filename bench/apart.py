@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from multiprocessing.connection import Connection
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -83,7 +84,8 @@ def guarded(
     """Run the function, and send what it raises. Runs in the new process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and decides
     try:
-        function(connection, *arguments, **named)
+        with redirect_stdout(sys.stderr):
+            function(connection, *arguments, **named)
     except (EOFError, KeyboardInterrupt, BrokenPipeError):
         return
     except FtxError as error:

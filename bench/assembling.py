@@ -122,9 +122,7 @@ def summarise(
     rates = {"batch_1": 1000 / float(latencies.mean()), f"batch_{batch_size}": len(lengths) / seconds}
     products = products_of(sources.checkpoint)
     gmac_per_sec = products.of(lengths) / seconds if products else None
-    ceiling = measured.ceiling and (
-        measured.ceiling.int8_gmac_per_sec if kind.int8 else measured.ceiling.fp32_gmac_per_sec
-    )
+    ceiling = getattr(measured.ceiling, f"{kind.precision}_gmac_per_sec", None)
     percentiles = {f"p{p}": float(np.percentile(latencies, p)) for p in PERCENTILES}
     return EngineFigures(
         name=kind.title,

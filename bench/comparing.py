@@ -146,13 +146,15 @@ def read_report(path: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
             )
             for engine in load_report(path)["engines"]
         ]
+        if not all(
+            times.size and (times > 0).all() and np.isfinite(times).all() for _, *each in engines for times in each
+        ):
+            raise ValueError("its samples are not times above 0")
         _, latencies, seconds = engines[-1]
         alone = np.median(latencies, axis=1)
         found = {
             name: {BATCHES: seconds / each, SINGLE: alone / np.median(single, axis=1)} for name, single, each in engines
         }
-        if not all(np.isfinite(rates).all() and rates.size for one in found.values() for rates in one.values()):
-            raise ValueError("its samples are not finite numbers")
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(f"{path} is not a report of ftx bench, expected its bench.json: {error!r:.100}") from error
     return found

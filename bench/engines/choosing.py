@@ -49,7 +49,7 @@ PEERS = {
     PYTORCH: EngineKind(title="PyTorch eager", load=pytorch.load, path=from_checkpoint, program=pytorch.PROGRAM),
     "torch-compile": EngineKind(title="PyTorch, compiled", load=pytorch.load_compiled, path=from_checkpoint),
     "torch-int8": EngineKind(
-        title="PyTorch, dynamic int8", load=pytorch.load_int8, path=from_checkpoint, int8=True
+        title="PyTorch, dynamic int8", load=pytorch.load_int8, path=from_checkpoint, precision="int8"
     ),
     "pipeline": EngineKind(
         title="transformers pipeline", load=transformers_pipeline.load, path=from_checkpoint,
@@ -61,7 +61,7 @@ PEERS = {
     ),
     "optimum-int8": EngineKind(
         title="Optimum ORTModel int8", load=optimum.load, path=partial(in_work, optimum.INT8),
-        prepare=optimum.prepare_int8, program=optimum.PROGRAM, int8=True,
+        prepare=optimum.prepare_int8, program=optimum.PROGRAM, precision="int8",
     ),
     "openvino": EngineKind(
         title="OpenVINO fp32", load=partial(openvino.load, precision="f32"), path=partial(in_work, "model.onnx"),
@@ -69,15 +69,15 @@ PEERS = {
     ),
     "openvino-bf16": EngineKind(
         title="OpenVINO bf16", load=partial(openvino.load, precision="bf16"), path=partial(in_work, "model.onnx"),
-        prepare=openvino.prepare,
+        prepare=openvino.prepare, precision="bf16",
     ),
     "openvino-int8": EngineKind(
         title="OpenVINO int8 (NNCF)", load=openvino.load, path=partial(in_work, openvino.INT8),
-        prepare=openvino.prepare_int8, int8=True,
+        prepare=openvino.prepare_int8, precision="int8",
     ),
     "ctranslate2": EngineKind(
         title="CTranslate2 int8", load=ctranslate2.load, path=partial(in_work, ctranslate2.FOLDER),
-        prepare=ctranslate2.prepare, int8=True,
+        prepare=ctranslate2.prepare, precision="int8",
     ),
     "sentence-transformers": EngineKind(
         title="sentence-transformers, ONNX", load=sentence_transformers.load, path=partial(in_work, "model.onnx"),
@@ -117,7 +117,9 @@ def choose_engines(names: Sequence[str], onnx: Path) -> list[EngineKind]:
             kind = PEERS[name]
         elif "=" in name and ":" in name:
             title, _, place = name.partition("=")
-            kind = EngineKind(title=title, load=partial(load_own, place=place), path=from_checkpoint, has_file=False)
+            kind = EngineKind(
+                title=title, load=partial(load_own, place=place), path=from_checkpoint, precision="", has_file=False
+            )
         else:
             raise FtxError(
                 f"Engine {name!r:.80} is not known, expected one of {', '.join(known)}, {ALL}, or NAME=module:function"
@@ -134,7 +136,9 @@ def kind_of_file(path: Path) -> EngineKind:
     int8 = manifest.quantization.is_int8
     kind = "fp16" if manifest.quantization.kind == "fp16" else "fp32"
     title = "ftx int8" if int8 else f"ftx {kind} ({path.name})" if manifest.probes else path.name
-    return EngineKind(title=title, load=ftx.load, path=partial(itself, path), program=ftx.PROGRAM, int8=int8)
+    return EngineKind(
+        title=title, load=ftx.load, path=partial(itself, path), program=ftx.PROGRAM, precision="int8" if int8 else kind
+    )
 
 
 def itself(path: Path, sources: Sources) -> Path:

@@ -42,7 +42,7 @@ class EngineKind:
         prepare: Makes that file first, in a process of its own.
         program: A Python program that prints one prediction, as in the toolkit's manual, for cold starts. Its arguments
             are `path`, the number of threads and the text. Empty: it takes no part in them.
-        int8: Whether its products are int8.
+        precision: What it multiplies in: `fp32`, `int8` or another, which has no measured ceiling.
         has_file: Whether the size of `path` is that of the model, which is not known of an engine of one's own.
     """
 
@@ -51,7 +51,7 @@ class EngineKind:
     path: Callable[[Sources], Path]
     prepare: Callable[[Sources], None] | None = None
     program: str = ""
-    int8: bool = False
+    precision: str = "fp32"
     has_file: bool = True
 
     def spec(self, sources: Sources) -> EngineSpec:

@@ -1,4 +1,4 @@
-"""sentence-transformers' `CrossEncoder` with its ONNX backend, fp32; it sorts texts by length itself."""
+"""sentence-transformers' `CrossEncoder` with its ONNX backend, fp32: pairs of texts only."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from numpy.typing import NDArray
 
 from ftx.bench.engine import EngineSpec, Infer
 from ftx.bench.engines.kind import Sources, plain_graph
+from ftx.errors import FtxError
 from ftx.text import Text
 
 __all__ = ["load", "prepare"]
 
 
 def prepare(sources: Sources) -> None:
-    """Export the graph where the backend looks for it."""
+    """Export the graph where the backend looks for it.
+
+    Raises:
+        FtxError: The model reads single texts, of which a `CrossEncoder` makes a pair.
+    """
     import sentence_transformers  # noqa: F401  # before the export, which takes longer
 
+    if isinstance(sources.calibration[0], str):
+        raise FtxError("CrossEncoder reads pairs of texts, and this model reads single ones")
     plain_graph(sources)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ftx.bench.engine import Engine, EngineSpec, load_onnx, start_engine
+from ftx.bench.engine import Engine, EngineSpec, start_engine
+from ftx.bench.engines.ftx import load
 from ftx.bench.noise import Calibration
 from ftx.bench.timing import time_engines
 from ftx.cli import ftx
@@ -26,6 +27,7 @@ def test_the_report_has_every_figure_for_every_engine(tiny_export: Path, tiny_ru
         24,
         "--rounds",
         2,
+        "--quick",
         "--output",
         tmp_path / "out",
     ]
@@ -75,7 +77,7 @@ def test_ctrl_c_keeps_the_complete_rounds(tiny_export: Path, monkeypatch: pytest
         return float(number)
 
     monkeypatch.setattr(Engine, "batch_sec", batch_sec)
-    spec = EngineSpec(name="one", path=tiny_export / "model.onnx", threads=1, load=load_onnx)
+    spec = EngineSpec(name="one", path=tiny_export / "model.onnx", threads=1, load=load)
     with start_engine(spec) as engine:
         measure = partial(time_engines, [engine, engine], ["a text"], Calibration(), batch_size=1, rounds=5)
         if not complete:
@@ -91,13 +93,13 @@ def test_ctrl_c_keeps_the_complete_rounds(tiny_export: Path, monkeypatch: pytest
 
 def test_an_engine_that_cannot_load_says_why(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_text("no model")
-    spec = EngineSpec(name="broken", path=tmp_path / "model.onnx", threads=1, load=load_onnx)
+    spec = EngineSpec(name="broken", path=tmp_path / "model.onnx", threads=1, load=load)
     with pytest.raises(OnnxFileError, match="not an ONNX file"), start_engine(spec):
         pass
 
 
 def test_an_engine_that_dies_says_so(tiny_export: Path) -> None:
-    spec = EngineSpec(name="mortal", path=tiny_export / "model.onnx", threads=1, load=load_onnx)
+    spec = EngineSpec(name="mortal", path=tiny_export / "model.onnx", threads=1, load=load)
     with start_engine(spec) as engine:
         child = multiprocessing.active_children()[0]
         child.kill()

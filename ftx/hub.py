@@ -41,7 +41,6 @@ def data_set_splits(dataset: str) -> dict[str, Any]:
     """
     require("train", "datasets")
     import datasets
-
     import huggingface_hub
 
     huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # it logs every retry

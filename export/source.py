@@ -44,8 +44,8 @@ def find_source(source: str) -> Path:
     """
     if exists(source) or not is_hub_id(source):
         return find_checkpoint(Path(source))
-    parent, slash, _ = source.partition("/")
-    if slash and (parent == "runs" or exists(parent)):
+    first, slash, _ = source.partition("/")
+    if slash and (first == "runs" or exists(first)):
         raise ModelError(
             f"There is no folder {source!r}: check the path, or train a model first with ftx train --output {source}"
         )

@@ -41,7 +41,9 @@ def data_set_splits(dataset: str) -> dict[str, Any]:
     """
     require("train", "datasets")
     import datasets
+    import huggingface_hub
 
+    huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # it logs every retry
     whole, revision = split_revision(dataset)
     name, _, config = whole.partition(":")
     try:

@@ -63,6 +63,6 @@ def check_whole(checkpoint: Path, info: Mapping[str, Any]) -> None:
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
-            f"{checkpoint} lacks {len(missing)} of its model's weights, {missing[0]} among them, which would be made "
-            "up at random: its classifier is not trained, or its config.json is another model's"
+            f"{checkpoint} lacks {len(missing)} of its model's weights, {missing[0]} among them, which would be "
+            "made up at random: its classifier is not trained, or its config.json is another model's"
         )

@@ -60,7 +60,7 @@ class BadRows:
         first, *others = self.excess
         error = one_too_many(first.where, first.reason, self.limit)
         if self.count == self.limit + 1:
-            raise DataError(f"{error}: correct it, or add --skip-bad-rows {self.count}")
+            raise DataError(f"{error}; correct it, or add --skip-bad-rows {self.count}")
         places = ", ".join(f"{row.where:.200}" for row in others)
         raise DataError(
             f"{error}; {self.count:,} rows can't be used, the next at {places}: correct them, or skip them with "

@@ -14,10 +14,11 @@ import pytest
 from ftx import Predictor
 from ftx.errors import DataError, ModelError
 from ftx.export import export
-from ftx.export.source import check_enough, config_head, default_output
+from ftx.export.data import read_data
+from ftx.export.source import check_enough, config_head, default_output, find_source
 from ftx.heldout import HeldOut, data_columns, read_held_out
 from ftx.label_matching import match_labels
-from tests.conftest import build_tiny, review_rows
+from tests.conftest import build_tiny, review_rows, write_jsonl
 from tests.finetune.model.hub_server import serve_hub
 
 
@@ -92,6 +93,34 @@ def test_a_model_without_a_classifier_head_is_refused_before_it_is_loaded(tmp_pa
         config_head(tmp_path)
 
 
+@pytest.mark.parametrize("source", ["runs/reviews", "here/absent"])
+def test_a_run_that_is_not_there_is_not_looked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=rf"no folder '{source}'.*ftx train --output {source}"):
+        find_source(source)
+
+
+def test_empty_texts_are_left_out_and_missing_labels_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = {0: "no", 1: "yes"}
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na,no\n,no\n  ,yes\nb,yes\n")
+    held_out, _ = read_data(path, tmp_path, None, names, "single_label_classification")
+    assert held_out == HeldOut(texts=["a", "b"], labels=["no", "yes"])
+    assert "2 of 4 texts" in caplog.text and "number 2, 3 from the top" in caplog.text
+    path.write_text("text,label\na,no\nb,\nc,\n")
+    with pytest.raises(DataError, match=r"2 of 3 texts have no label, number 2, 3 from the top.*needs no labels"):
+        read_data(path, tmp_path, None, names, "single_label_classification")
+    path.write_text('text\n" "\n')
+    with pytest.raises(DataError, match="all of them empty"):
+        read_data(path, tmp_path, None, names, "single_label_classification")
+    path.write_text('text,label\na,"no, YES"\n')
+    held_out, _ = read_data(path, tmp_path, None, names, "multi_label_classification")
+    assert held_out.labels == [["no", "yes"]]
+
+
 def test_a_hub_ids_export_goes_to_a_folder_of_its_name(tmp_path: Path) -> None:
     assert default_output("org/name@v2") == Path("exports/name")
     assert default_output(str(tmp_path)) == tmp_path / "onnx"
@@ -107,27 +136,37 @@ def test_hub_ids_are_fetched_and_what_cannot_be_is_said(tmp_path: Path) -> None:
     config = json.loads((headless / "config.json").read_text())
     (headless / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}))
     (tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text, _ in review_rows()))
+    reviews = tmp_path / "hub/datasets/org/reviews"
+    reviews.mkdir(parents=True)
+    write_jsonl(reviews / "train.jsonl", [("not these", "LABEL_0")])
+    write_jsonl(
+        reviews / "validation.jsonl", [(text, f"LABEL_{row % 2}") for row, (text, _) in enumerate(review_rows())]
+    )
 
-    def run(source: str) -> tuple[int, str]:
+    def run(*arguments: str) -> tuple[int, str]:
         with serve_hub(tmp_path / "hub", gated={"org/secret"}, cut=set()) as address:
             done = subprocess.run(
-                [sys.executable, "-m", "ftx", "export", source, "--data", "texts.txt", "--quantize", "fast"],
+                [sys.executable, "-m", "ftx", *arguments],
                 cwd=tmp_path,
                 env={**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"},
                 capture_output=True,
                 text=True,
             )
-        return done.returncode, done.stderr
+        return done.returncode, done.stdout + done.stderr
 
-    status, said = run("org/plain@v2")
+    status, said = run("export", "org/plain@v2", "--data", "org/reviews", "--quantize", "fast")
     assert status == 0, said
+    status, said = run("evaluate", "--onnx", "exports/plain", "--data", "org/reviews:validation")
+    assert status == 0 and "96 rows" in said, said
+    status, said = run("evaluate", "--onnx", "exports/plain", "--data", "org/reviews:test")
+    assert status == 1 and "has no split 'test', only train, validation" in said.splitlines()[-1]
     assert Predictor(tmp_path / "exports/plain").manifest.labels == ["LABEL_0", "LABEL_1"]
     for source, reason in (
         ("org/secret", "gated"),
         ("org/absent", "no model that the hub gives"),
         ("org/headless", "no classifier head"),
     ):
-        status, said = run(source)
+        status, said = run("export", source, "--data", "texts.txt")
         assert status == 1
         assert reason in said.splitlines()[-1] and said.splitlines()[-1].startswith("Error: ")
         assert "Traceback" not in said

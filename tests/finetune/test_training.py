@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from ftx.errors import ModelError, OutputError, RecipeError
 from ftx.finetune import Recipe, load_recipe, train
 from ftx.finetune.run_files import KIND
+from ftx.finetune.training import warn_of_few_steps
 from ftx.heldout import read_held_out
 from ftx.output.record import is_intact, read_record
 from tests.conftest import tiny_recipe
@@ -155,3 +156,11 @@ def test_a_compiled_model_trains_and_is_saved_as_an_eager_one(
     assert compiled.train_loss == pytest.approx(eager.train_loss, rel=0.05)
     names = [set(load_file(tmp_path / run / "checkpoint/model.safetensors")) for run in ("eager", "compiled")]
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize(("batch_size", "warned"), [(96, True), (95, False)])
+def test_a_batch_of_all_rows_is_warned_of(batch_size: int, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "ftx")
+    recipe = Recipe(model="m", dataset="d", train_batch_size=batch_size)
+    warn_of_few_steps(recipe, rows=96, processes=1)
+    assert ("an epoch is one step" in caplog.text) == warned

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from ftx import heldout
 from ftx.errors import DataError
-from ftx.heldout import HeldOut, find_held_out, read_held_out, write_held_out
+from ftx.heldout import HeldOut, data_columns, find_held_out, read_held_out, write_held_out
 
 labels = st.one_of(st.text(max_size=5), st.lists(st.text(max_size=5), max_size=3), st.floats(-5, 5))
 
@@ -44,6 +45,17 @@ def test_a_second_text_may_be_null_or_missing(tmp_path: Path) -> None:
     assert read_held_out(path) == HeldOut(texts=["a", "b"], labels=[1.0, ["x", "2"]])
     (tmp_path / "a.csv").write_text("label,text_pair,text\nx,b,a\n")
     assert read_held_out(tmp_path / "a.csv").texts == [("a", "b")]
+
+
+def test_lists_of_labels_are_read_from_a_cell_and_from_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('text,label,sad,long\na,"sad, long",1,1\nb,,0,0\nc,["sad"],1,0\n')
+    expected = [["sad", "long"], [], ["sad"]]
+    assert read_held_out(path, replace(data_columns(), lists=True)).labels == expected
+    assert read_held_out(path, data_columns(indicators=("sad", "long"))).labels == expected
+    path.write_text("text~sad\na~yes\n")
+    with pytest.raises(DataError, match=r"a.csv:2: column 'sad' holds 'yes'; expected 1"):
+        read_held_out(path, data_columns(indicators=("sad",), delimiter="~"))
 
 
 @pytest.mark.parametrize(

@@ -63,3 +63,15 @@ def test_evaluating_an_onnx_file_loads_no_pytorch(tiny_export: Path, tmp_path: P
     data.write_text("text,label\nThe movie was great!,positive\nThe plot was awful!,negative\n")
     loaded = modules("evaluate", "--onnx", str(tiny_export), "--data", str(data))
     assert loaded & HEAVY == {"sklearn"}
+
+
+def test_evaluating_names_the_extra_that_it_needs(tiny_export: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("text,label\nThe movie was great!,positive\n")
+    code = (
+        "import sys; sys.modules['sklearn'] = None; from ftx.cli import ftx; "
+        f"ftx(['evaluate', '--onnx', {str(tiny_export)!r}, '--data', 'test.csv'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "needs sklearn" in done.stderr and "pip install 'ftx-toolkit[evaluate]'" in done.stderr
+    assert done.stderr.count("\n") == 1

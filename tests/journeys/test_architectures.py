@@ -38,7 +38,7 @@ LAYOUTS: dict[str, tuple[dict[str, Any], dict[str, int], int]] = {
     "xlm-roberta": ({}, WHOLE, 6),
     "electra": ({"embedding_size": 16}, WHOLE, 6),
     "albert": ({"embedding_size": 16}, {"Attention": 1, "SkipLayerNormalization": 4, "FastGelu": 2}, 6),
-    "mpnet": ({}, {"SkipLayerNormalization": 4, "BiasGelu": 2}, 6),
+    "mpnet": ({}, {"SkipLayerNormalization": 5, "BiasGelu": 2}, 6),
     "modernbert": ({"global_attn_every_n_layers": 2, "local_attention": 16}, {"SkipLayerNormalization": 4}, 4),
     "deberta-v2": (
         {

@@ -100,6 +100,9 @@ def test_a_label_that_does_not_fit_names_its_row(labels: list[str], names: list[
         ("text,label\n", "empty"),
         ("text,label\na,1\nb,1\n", "one class only, '1', in 2 rows"),
         ("text,label\na,x\nA!,y\n", "too few rows"),
+        ("text,label\na,x\na,y\na,x\n", "the same text in all 3 rows"),
+        ("text,label\na,x\n,y\n  ,x\n", "a.csv:3: the text is empty; .* 2 rows can't be used.*--skip-bad-rows 2"),
+        ("text,label,label\na,x,y\n", "the column name 'label' stands twice"),
     ],
 )
 def test_data_nothing_can_be_learnt_from_is_refused(tmp_path: Path, content: str, reason: str) -> None:

@@ -9,7 +9,7 @@ from ftx.errors import DataError
 from ftx.tables.bad_rows import BadRows
 from ftx.tables.columns import Columns
 from ftx.tables.formats import input_format
-from ftx.tables.reading import open_table
+from ftx.tables.reading import open_table, read_files
 
 Read = Callable[..., list[tuple[str, str]]]
 
@@ -110,3 +110,19 @@ def test_plain_text_is_a_table_where_a_column_is_named_or_its_header_has_one(
     with open_table(path, input_format(path), columns) as table:
         assert [record.cells[0] for record in table.records] == texts
         assert bool(table.notice) == (columns.text is None)
+
+
+def test_a_file_without_a_header_is_noticed(tmp_path: Path, read: Read, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("The film was good.,pos\nThe film was bad.,neg\n")
+    with pytest.raises(DataError, match=r"looks like a row, add a header line above it, such as text,label$"):
+        read(path)
+    path.write_text("id,review\n1,good\n")
+    with pytest.raises(DataError, match=r"--text-column$"):
+        read(path)
+    caplog.set_level("INFO", "ftx")
+    for first, noticed in (("The film was good.", True), ("Review", False)):
+        caplog.clear()
+        path.write_text(f"{first}\nThe film was bad.\n")
+        assert len(list(read_files(path, Columns()))) == 1
+        assert ("name the file .txt" in caplog.text) == noticed

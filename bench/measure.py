@@ -34,7 +34,6 @@ from ftx.label_matching import match_labels
 from ftx.machine import usable_cores
 from ftx.run_folder import find_checkpoint
 from ftx.runtime.model_file import describe, find_onnx
-from ftx.tables.columns import Columns
 from ftx.text import Text
 
 __all__ = ["WORKLOADS", "bench"]
@@ -56,7 +55,11 @@ def bench(
     against: str | Path,
     *,
     data: str | Path | None = None,
-    columns: Columns | None = None,
+    text_column: str | None = None,
+    text_pair_column: str | None = None,
+    label_column: str | None = None,
+    label_columns: Sequence[str] | None = None,
+    delimiter: str | None = None,
     threads: int | None = None,
     texts: int | None = None,
     rounds: int | None = None,
@@ -76,7 +79,11 @@ def bench(
         onnx: The file, or an export folder.
         against: The run or checkpoint it was made from.
         data: Labelled texts, in any table; default: the run's held-out ones.
-        columns: Its columns, as `ftx.heldout.data_columns` gives them.
+        text_column: The column of the texts in `data`; default: `text`.
+        text_pair_column: The column of the second texts, for a model that reads pairs.
+        label_column: The column of the labels; default: `label`.
+        label_columns: Columns of 0 and 1, one a label, in place of a column of labels.
+        delimiter: What separates the columns of `data`; default: found out.
         threads: Threads that share one batch, for every engine; default: the cores this process may use.
         texts: Texts to time on, taken evenly from the data; agreement and accuracy are measured on all. Default: 512.
         rounds: Rounds in which the engines take turns; default: 6.
@@ -101,7 +108,10 @@ def bench(
     manifest, _ = describe(path)
     kinds = choose_engines(engines, path)
     held_out_file = Path(data) if data else find_held_out(checkpoint)
-    held_out = read_held_out(held_out_file, columns or data_columns())
+    columns = data_columns(
+        text_column, label_column, text_pair_column, indicators=tuple(label_columns or ()), delimiter=delimiter or ""
+    )
+    held_out = read_held_out(held_out_file, columns)
     held_out = match_labels(held_out, manifest.id2label, manifest.problem_type, held_out_file)
     if quick:
         held_out = held_out.take(evenly(len(held_out), QUICK_HELD_OUT))

@@ -14,6 +14,7 @@ from ftx.advice import advice
 from ftx.cli.answering import answer, working
 from ftx.cli.options import (
     COLUMN_FIELDS,
+    DATA_COLUMNS,
     against,
     as_json,
     data_columns_options,
@@ -151,7 +152,11 @@ def verify(
 @onnx(help="The .onnx file, or an export folder.", required=False)
 @against(help="The run or checkpoint it was exported from.")
 @click.option("--data", type=FILES, help="Labelled texts.  [default: the run's eval.jsonl]")
-@data_columns_options
+@DATA_COLUMNS["text_column"]
+@DATA_COLUMNS["text_pair_column"]
+@DATA_COLUMNS["label_column"]
+@DATA_COLUMNS["label_columns"]
+@DATA_COLUMNS["delimiter"]
 @threads(help="Threads of each engine.  [default: the cores this process may use]")
 @click.option("--texts", type=AT_LEAST_ONE, help="Texts to time.  [default: 512]")
 @click.option("--rounds", type=AT_LEAST_ONE, help="Rounds in which engines take turns.  [default: 6]")
@@ -194,7 +199,11 @@ def bench(
     onnx: Path | None,
     against: Path | None,
     data: Path | None,
-    columns: Any,
+    text_column: str | None,
+    text_pair_column: str | None,
+    label_column: str | None,
+    label_columns: tuple[str, ...] | None,
+    delimiter: str | None,
     threads: int | None,
     texts: int | None,
     rounds: int | None,
@@ -228,7 +237,11 @@ def bench(
             onnx,
             against,
             data=data,
-            columns=columns,
+            text_column=text_column,
+            text_pair_column=text_pair_column,
+            label_column=label_column,
+            label_columns=label_columns,
+            delimiter=delimiter,
             threads=threads,
             texts=texts,
             rounds=rounds,

@@ -126,7 +126,7 @@ def test_a_damaged_model_is_a_clear_error_and_nothing_is_written(
     else:
         for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
             (model / name).unlink()
-    with pytest.raises(ModelError, match="can't be loaded"):
+    with pytest.raises(ModelError, match=r"can't be loaded|has no tokenizer"):
         train(tiny_recipe(model, reviews, Recipe), tmp_path / "run")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 

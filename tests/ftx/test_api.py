@@ -25,10 +25,13 @@ from ftx.cli import ftx as command_line
 # Options that are arguments under another name, and None for those that are none.
 OTHER_NAMES: dict[str, dict[str, str | None]] = {
     "train": {"list": None, "show": None},
-    "bench": {"output": None},
+    "bench": {
+        "output": None, "peers": None, "compare": None, "max-regression": None, "engine": "engines",
+        "workload": "workloads",
+    },
     "verify": {"held-out-needed": None},
     "predict": {"threads": "intra_op_num_threads", "input": "input_path", "output": "output_path"},
-}
+}  # fmt: skip
 # `ftx predict` is two functions, and its options for Ray belong to `ftx.runtime.ray`.
 PREDICT = {"engine": None, "ray-address": None}
 OF_A_JOB = {

@@ -29,7 +29,7 @@ BATCH_TEXTS, BATCH_TOKENS = 16, 256
 # Beyond a few texts a batch gains less from one more than it loses by so much padding.
 FEW_TEXTS, PADDING = 4, 0.1
 # Tokenised ahead, so that a batch finds others of like length. What comes later waits behind it.
-READY_TEXTS, READY_TOKENS = 64, 4 * BATCH_TOKENS
+READY_TEXTS, READY_TOKENS = 64, 2 * BATCH_TOKENS
 # A queue that was not empty for so long is a standing one: then the newest request comes first, so that those which are
 # answered are answered in time (Maurer, "Fail at Scale", ACM Queue 13(8), 2015: adaptive LIFO with CoDel's interval).
 STANDING_SEC = 0.1
@@ -265,9 +265,14 @@ class Queue:
             before = min(before, 2 * self._turn_tokens)
         return before / self._tokens_per_sec if self._tokens_per_sec else 0.0
 
+    @property
+    def full(self) -> bool:
+        """Whether no request would be accepted, however short."""
+        return self.predicted_sec(1) > self.max_queue_sec
+
     def longer_than(self, share: float) -> bool:
-        """Tell whether a short request would wait longer than a share of the longest wait that is accepted."""
-        return self.predicted_sec(1) > share * self.max_queue_sec
+        """Tell whether all that is queued takes longer than a share of the longest wait that is accepted."""
+        return self.queued_tokens > share * self.max_queue_sec * self._tokens_per_sec
 
     def _count(self, ticket: Ticket, tokens: int) -> None:
         """Keep the counts of queued tokens, when a request's texts enter or leave the queue."""

@@ -292,7 +292,7 @@ class TestOnOneRay:
         ("rows.csv", "text,predicted_label\ngood,x\n", "'predicted_label' already"),
         ("rows.csv", "", "expected a header line"),
         ("rows.jsonl", "[1]\n", "a list, expected one JSON object a line"),
-        ("rows.docx", "", "is of an unknown kind"),
+        ("rows.xls", "", "is a spreadsheet: save it as CSV"),
     ],
 )
 def test_what_can_not_be_read_is_said_before_ray_starts(

@@ -233,7 +233,7 @@ CASES = [
     broken("gz-checksum", "a.txt.gz", gzip.compress(b"a\n")[:-8] + b"\1" * 8, 1, "gzip data is damaged"),
     broken("gz-twice", "a.csv.gz", gzip.compress(gzip.compress(b"text\na\n")), 0, "gzip"),
     # Names
-    broken("unknown-suffix", "a.docx", "text\na\n", 0, "unknown kind"),
+    broken("unknown-suffix", "a.xlsx", "text\na\n", 0, "is a spreadsheet: save it as CSV"),
     broken("no-suffix", "a", "text\na\n", 0, "--input-format"),
     broken("only-gz", "a.gz", "text\na\n", 0, "unknown kind"),
     broken("parquet-gz", "a.parquet.gz", "x", 0, "unknown kind"),

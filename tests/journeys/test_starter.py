@@ -132,7 +132,7 @@ def test_the_search_says_what_it_tried_and_why_it_chose(starter_export: Path) ->
     errors = [entry["rms_logit_error"] for entry in search["ranking"]]
     assert errors == sorted(errors, reverse=True)
     page = (starter_export / "parity.html").read_text()
-    assert page.count("<svg") == 1 + bool(search["baseline"]) + bool(errors)
+    assert page.count("<svg") == 1 + 2 * bool(search["baseline"]) + bool(errors)
     for flip in report["int8"]["flips"]:
         assert flip["expected"] != flip["found"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from ftx.export.data import read_data
 from ftx.export.source import check_enough, config_head, default_output, find_source
 from ftx.heldout import HeldOut, data_columns, read_held_out
 from ftx.label_matching import match_labels
-from tests.conftest import build_tiny, review_rows, write_jsonl
+from tests.conftest import NEGATIVE, NOUNS, POSITIVE, build_tiny, review_rows, write_jsonl
 from tests.finetune.model.hub_server import serve_hub
 
 
@@ -171,3 +172,54 @@ def test_hub_ids_are_fetched_and_what_cannot_be_is_said(tmp_path: Path) -> None:
         assert status == 1
         assert reason in said.splitlines()[-1] and said.splitlines()[-1].startswith("Error: ")
         assert "Traceback" not in said
+
+
+def reviews(count: int, seed: int) -> list[tuple[str, int]]:
+    """Draw sentences of three judgements, and whether most of them are positive."""
+    draw = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        liked = [draw.random() < 0.5 for _ in range(3)]
+        parts = [f"the {draw.choice(NOUNS)} was {draw.choice(POSITIVE if good else NEGATIVE)}" for good in liked]
+        rows.append((", ".join(parts), int(sum(liked) > 1)))
+    return rows
+
+
+def train_plainly(folder: Path) -> None:
+    """Fine-tune as many do: transformers and a loop, default label names, no word of ftx."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    build_tiny(folder, "single_label_classification", ["LABEL_0", "LABEL_1"])
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    rows = reviews(2000, seed=1)
+    for _ in range(3):
+        for start in range(0, len(rows), 32):
+            some = rows[start : start + 32]
+            batch = tokenizer([text for text, _ in some], padding=True, truncation=True, return_tensors="pt")
+            model(**batch, labels=torch.tensor([label for _, label in some])).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    model.save_pretrained(folder)
+
+
+@pytest.mark.slow
+def test_a_strangers_checkpoint_and_500_texts_make_a_passing_int8_file(tmp_path: Path) -> None:
+    train_plainly(tmp_path / "checkpoint")
+    texts = [text for text, _ in reviews(500, seed=2)]
+    (tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text in texts))
+    done = subprocess.run(
+        [sys.executable, "-m", "ftx", "export", "checkpoint", "--data", "texts.txt", "--quantize", "fast"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    report = json.loads((tmp_path / "checkpoint/onnx/parity.json").read_text())
+    assert report["int8"]["verdict"] == "passes" and not report["labelled"]
+    test = reviews(200, seed=3)
+    found = Predictor(tmp_path / "checkpoint/onnx")([text for text, _ in test])
+    assert sum(one.label == f"LABEL_{label}" for one, (_, label) in zip(found, test, strict=True)) > 190

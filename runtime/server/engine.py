@@ -89,7 +89,7 @@ class PredictorEngine:
         for rows in plan([len(one) for one in encodings], 1 if predictor.alone else len(encodings), MAX_CORE_TOKENS):
             padded = pad([encodings[row] for row in rows], manifest, predictor.input_names)
             logits[rows] = predictor.graphs.logits(session, padded, manifest)
-        finite = np.isfinite(logits).all(axis=1)
+        finite = np.asarray(np.isfinite(logits).all(axis=1))
         rows_found = probabilities(np.where(finite[:, None], logits, 0), manifest.problem_type)
         answers: list[Answer | OnnxFileError] = []
         start = 0

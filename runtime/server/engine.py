@@ -90,8 +90,8 @@ class PredictorEngine:
         for rows in plan(lengths, size, MAX_CORE_TOKENS, same_length=predictor.settings.invariant):
             padded = pad([encodings[row] for row in rows], manifest, predictor.input_names)
             logits[rows] = predictor.graphs.logits(session, padded, manifest)
-        finite = np.all(np.isfinite(logits), axis=1, keepdims=True)
-        rows_found = probabilities(np.where(finite, logits, 0), manifest.problem_type)
+        finite = np.asarray(np.isfinite(logits).all(axis=1))
+        rows_found = probabilities(np.where(finite[:, None], logits, 0), manifest.problem_type)
         answers: list[Answer | OnnxFileError] = []
         start = 0
         for text in batch:

@@ -35,6 +35,9 @@ IN_JSON = {
     "rss_mib": lambda e, r: e["rss_bytes"] and e["rss_bytes"] / MIB,
     "file_mib": lambda e, r: e["size_bytes"] and e["size_bytes"] / MIB,
 }
+# Its report takes half a minute.
+pytestmark = pytest.mark.slow
+
 PERCENTILE = re.compile(r"(p[\d.]+)_ms")
 
 
@@ -148,7 +151,6 @@ def test_engines_by_name(tiny_export: Path) -> None:
         choose_engines(["PyTorch eager=a:b"], onnx)
 
 
-@pytest.mark.slow
 def test_every_engine_runs_once(tiny_export: Path, tiny_run: Path) -> None:
     report = bench(tiny_export, tiny_run, texts=8, rounds=1, engines=["all"], workloads=["training"], quick=True)
     ran = {engine.name: engine for engine in report.engines}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,12 @@ def test_a_fusion_that_changes_the_answers_is_not_used(
     report = export(tiny_run, tmp_path / "onnx", quantize="none")
     assert "max |Δlogit|" in report.fusion.problem
     assert report.fp32.passes_fp32()
+
+
+def test_readme_names_these_architectures() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"Tested architectures: ([^.]*)\.", readme)
+    assert {name.lower() for name in re.split(r", | and ", listed)} == set(LAYOUTS)
 
 
 def test_a_missed_fusion_is_said() -> None:

@@ -11,6 +11,7 @@ from html import unescape
 from itertools import pairwise
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from ftx.bench import BenchReport, bench
@@ -18,6 +19,7 @@ from ftx.bench.engines.choosing import PEERS, choose_engines
 from ftx.bench.pages.plots import INK
 from ftx.bench.table import COLUMNS, MIB
 from ftx.errors import FtxError
+from tests.schemas import FOLDER
 
 # Where each figure of CSV stands in JSON, for those that are not called the same.
 IN_JSON = {
@@ -84,6 +86,11 @@ def rows_of_markdown(text: str) -> list[list[str]]:
     for line, following in pairwise(wide):
         assert not line or not following or line == following
     return rows
+
+
+def test_json_follows_its_schema(tiny_report: BenchReport) -> None:
+    schema = json.loads((FOLDER / "bench.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(schema).validate(json.loads(json.dumps(tiny_report.to_dict())))
 
 
 def test_the_page_needs_nothing_else_and_takes_the_reader_s_colours(tiny_report: BenchReport) -> None:

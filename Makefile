@@ -51,8 +51,8 @@ verify: $(READY)  ## Hold the exported file against PyTorch
 predict: $(READY)  ## Predict TEXT
 	@$(FTX) predict --onnx "$(RUN)/onnx" "$(TEXT)"
 
-bench: $(READY)  ## Measure int8, fp32 and PyTorch side by side, into RUN/bench
-	@$(FTX) bench --onnx "$(RUN)/onnx" --against "$(RUN)" --output "$(RUN)/bench"
+bench: $(READY)  ## Measure int8, fp32, PyTorch and what else is installed side by side, into RUN/bench
+	@$(FTX) bench --onnx "$(RUN)/onnx" --against "$(RUN)" --peers --output "$(RUN)/bench"
 
 test: $(READY)  ## Run the tests, JOBS at a time
 	@$(STARTER) $(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile

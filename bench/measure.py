@@ -28,9 +28,9 @@ from ftx.bench.workloads.sizes import BATCH_SIZES, Batches, Lengths
 from ftx.bench.workloads.threads import measure_threads
 from ftx.bench.workloads.training import measure_training
 from ftx.errors import FtxError
+from ftx.export.data import read_data
 from ftx.export.parity.batches import BATCH_SIZE
-from ftx.heldout import HeldOut, data_columns, find_held_out, read_held_out, write_held_out
-from ftx.label_matching import match_labels
+from ftx.heldout import HeldOut, data_columns, write_held_out
 from ftx.machine import usable_cores
 from ftx.run_folder import find_checkpoint
 from ftx.runtime.model_file import describe, find_onnx
@@ -78,7 +78,7 @@ def bench(
     Args:
         onnx: The file, or an export folder.
         against: The run or checkpoint it was made from.
-        data: Labelled texts, in any table; default: the run's held-out ones.
+        data: Texts, a table, one a line or a hub data set, labelled or not; default: the run's held-out ones.
         text_column: The column of the texts in `data`; default: `text`.
         text_pair_column: The column of the second texts, for a model that reads pairs.
         label_column: The column of the labels; default: `label`.
@@ -107,12 +107,10 @@ def bench(
     path, checkpoint = find_onnx(onnx).absolute(), find_checkpoint(Path(against)).absolute()
     manifest, _ = describe(path)
     kinds = choose_engines(engines, path)
-    held_out_file = Path(data) if data else find_held_out(checkpoint)
     columns = data_columns(
         text_column, label_column, text_pair_column, indicators=tuple(label_columns or ()), delimiter=delimiter or ""
     )
-    held_out = read_held_out(held_out_file, columns)
-    held_out = match_labels(held_out, manifest.id2label, manifest.problem_type, held_out_file)
+    held_out, held_out_file = read_data(data, checkpoint, columns, manifest.id2label, manifest.problem_type)
     if quick:
         held_out = held_out.take(evenly(len(held_out), QUICK_HELD_OUT))
     threads, rounds = threads or usable_cores(), rounds or (QUICK_ROUNDS if quick else ROUNDS)

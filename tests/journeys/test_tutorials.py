@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import review_rows, write_jsonl
+from tests.conftest import review_rows
 
 HOUSE = Path(__file__).parents[2]
 DOCS = HOUSE / "docs"
@@ -90,7 +90,7 @@ def test_emotions(tmp_path: Path, tiny_model: Callable[[str], Path]) -> None:
 @pytest.mark.slow
 def test_checkpoint(tmp_path: Path, tiny_run: Path) -> None:
     shutil.copytree(tiny_run / "checkpoint", tmp_path / "checkpoint")
-    write_jsonl(tmp_path / "heldout.jsonl", [(text, label) for text, label in review_rows()])
+    (tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text, _ in review_rows()), encoding="utf-8")
     answers = follow("checkpoint.md", tmp_path, {"export": "--quantize fast"})
     assert answers[2].startswith("positive\t")
 

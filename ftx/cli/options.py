@@ -19,6 +19,17 @@ __all__ = [
 
 Option = Callable[[Any], Any]
 
+
+def one_way(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Refuse labels that are named both as one column and as several."""
+    other = {"label_column": "label_columns", "label_columns": "label_column"}[str(parameter.name)]
+    if value and context.params.get(other):
+        raise click.UsageError(
+            "--label-column names one column of labels, --label-columns one for each label: give one of the two"
+        )
+    return value
+
+
 onnx = partial(click.option, "--onnx", type=FILES, required=True, help="The .onnx file, or a folder with one.")
 against = partial(click.option, "--against", type=FILES)
 threads = partial(click.option, "--threads", type=THREADS)
@@ -31,9 +42,9 @@ text_column = partial(click.option, "--text-column", type=TEXT)
 text_pair_column = partial(
     click.option, "--text-pair-column", type=TEXT, help="Column of the second texts, for a model that reads pairs."
 )
-label_column = partial(click.option, "--label-column", type=TEXT)
+label_column = partial(click.option, "--label-column", type=TEXT, callback=one_way)
 label_columns = partial(
-    click.option, "--label-columns", type=NAMES,
+    click.option, "--label-columns", type=NAMES, callback=one_way,
     help="For multi-label, instead: a 1-or-0 column for each label, by commas.",
 )  # fmt: skip
 delimiter = partial(

@@ -218,6 +218,14 @@ def test_train_with_a_wrong_value_is_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [["train"], ["evaluate"], ["export", "x"], ["verify"], ["bench"]])
+@pytest.mark.parametrize("turned", [False, True])
+def test_labels_are_named_in_one_way(command: list[str], turned: bool) -> None:
+    options = [["--label-column", "a"], ["--label-columns", "b,c"]]
+    (first, second) = reversed(options) if turned else options
+    assert "give one of the two" in error_line(run(*command, *first, *second), status=2)
+
+
 def test_a_name_that_is_no_choice_is_wrong_usage() -> None:
     line = error_line(run("train", "--precision", "int3"), status=2)
     assert "'int3' is not one of 'auto', 'fp32', 'fp16', 'bf16'" in line

@@ -1,4 +1,4 @@
-"""Training: rows a second of ftx and of the tutorials' way, padding="max_length" to 128, from the same weights."""
+"""Training: rows a second of ftx and of padding="max_length", the tutorials' way, from the same weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class TrainingSpeed:
         batch_size: Rows in a batch.
         mean_tokens: Mean tokens in a row.
         rows_per_sec: Of ftx, whose batches are padded to their longest text.
-        padded_rows_per_sec: Padded to 128 tokens.
+        padded_length: Tokens to which the other way pads every row: 128, or what the model reads.
+        padded_rows_per_sec: Padded to as many.
         speedup: The median of the ratios within a round.
         speedup_interval: Its 95 % interval.
     """
@@ -42,6 +43,7 @@ class TrainingSpeed:
     batch_size: int
     mean_tokens: float
     rows_per_sec: float
+    padded_length: int
     padded_rows_per_sec: float
     speedup: float
     speedup_interval: Interval
@@ -60,21 +62,22 @@ def measure_training(checkpoint: Path, rows: Path, threads: int) -> TrainingSpee
 
     from ftx.finetune import Recipe
     from ftx.finetune.data.labelled_text import load_labelled_text
-    from ftx.finetune.model.hub import Pretrained, load_model, load_tokenizer
+    from ftx.finetune.model.hub import Pretrained, load_model, load_tokenizer, positions
     from ftx.finetune.model.tokens import tokenise
     from ftx.finetune.trainer.setup import build_trainer
 
     torch.set_num_threads(threads)
     transformers.logging.set_verbosity_error()
+    length = min(PADDED_LENGTH, positions(transformers.AutoConfig.from_pretrained(checkpoint)))
     recipe = Recipe(
         model=str(checkpoint), dataset=str(rows), train_rows=TRAIN_ROWS, eval_rows=1, train_batch_size=BATCH_SIZE,
-        max_length=PADDED_LENGTH, save_steps=0,
+        max_length=length, save_steps=0,
     )  # fmt: skip
     data = load_labelled_text(recipe)
     tokenizer, weights = load_tokenizer(str(checkpoint)), load_model(str(checkpoint), data.head)
 
     def by_length(scratch: Path) -> Any:
-        train_set = tokenise(data.train, tokenizer, PADDED_LENGTH)
+        train_set = tokenise(data.train, tokenizer, length)
         pretrained = Pretrained(model=deepcopy(weights), tokenizer=tokenizer, head=data.head)
         return build_trainer(recipe, pretrained, train_set, train_set.select([0]), precision="fp32", staging=scratch)
 
@@ -83,7 +86,7 @@ def measure_training(checkpoint: Path, rows: Path, threads: int) -> TrainingSpee
 
         texts, targets = zip(*data.train, strict=True)
         train_set = datasets.Dataset.from_dict({"text": list(texts), "labels": list(targets)}).map(
-            lambda batch: tokenizer(batch["text"], truncation=True, padding="max_length", max_length=PADDED_LENGTH),
+            lambda batch: tokenizer(batch["text"], truncation=True, padding="max_length", max_length=length),
             batched=True,
             remove_columns=["text"],
         )
@@ -101,8 +104,9 @@ def measure_training(checkpoint: Path, rows: Path, threads: int) -> TrainingSpee
     return TrainingSpeed(
         rows=count,
         batch_size=BATCH_SIZE,
-        mean_tokens=float(np.mean(tokenise(data.train, tokenizer, PADDED_LENGTH)["length"])),
+        mean_tokens=float(np.mean(tokenise(data.train, tokenizer, length)["length"])),
         rows_per_sec=count / float(np.median(times["ftx"])),
+        padded_length=length,
         padded_rows_per_sec=count / float(np.median(times["padded"])),
         speedup=float(np.median(ratios)),
         speedup_interval=median_interval(ratios),

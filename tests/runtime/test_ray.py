@@ -16,8 +16,6 @@ from click.testing import CliRunner
 
 from ftx.cli import ftx as ftx_command
 from ftx.errors import DataError, FtxError, OnnxFileError, OutputError
-from ftx.export.graph.convert import export_graph
-from ftx.export.parity.reference import Reference
 from ftx.output import staging_of
 from ftx.runtime import Predictor, PredictSettings
 from ftx.runtime.ray import RayReport, predict_with_ray
@@ -26,6 +24,9 @@ from ftx.runtime.stream import Job
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'ftx-toolkit[ray]'")
 pq = pytest.importorskip("pyarrow.parquet")
+
+from ftx.export.graph.convert import export_graph  # noqa: E402
+from ftx.export.parity.reference import Reference  # noqa: E402
 
 # Ray's own modules, and the processes and sockets that it leaves to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(

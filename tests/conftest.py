@@ -33,8 +33,8 @@ EXTRAS_REQUIRED = bool(os.environ.get("FTX_REQUIRE_EXTRAS"))
 # The runtime alone, as on the Pythons that the gate tries beside its own: tests that train or export are skipped.
 RUNTIME_ONLY = not EXTRAS_REQUIRED and importlib.util.find_spec("torch") is None
 WITHOUT_TORCH = re.compile(
-    r"This needs .+ pip install 'ftx-toolkit\[(cpu,)?(train|export|serve)\]'"
-    r"|No module named '(torch|httpx|uvicorn|starlette)'"
+    r"This needs .+ pip install 'ftx-toolkit\[(cpu,)?(train|export|serve|evaluate)\]'"
+    r"|No module named '(torch|scipy|datasets|httpx|uvicorn|starlette)'"
 )
 
 

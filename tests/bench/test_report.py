@@ -11,7 +11,6 @@ from html import unescape
 from itertools import pairwise
 from pathlib import Path
 
-import jsonschema
 import pytest
 
 from ftx.bench import BenchReport, bench
@@ -89,6 +88,7 @@ def rows_of_markdown(text: str) -> list[list[str]]:
 
 
 def test_json_follows_its_schema(tiny_report: BenchReport) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((FOLDER / "bench.schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator(schema).validate(json.loads(json.dumps(tiny_report.to_dict())))
 

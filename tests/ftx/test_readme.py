@@ -17,6 +17,12 @@ def prose(markdown: str) -> str:
     return "\n".join(line for line in markdown.splitlines() if not line.startswith(("    ", "|")))
 
 
+def test_the_two_commands_of_a_clone_are_named() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert "make train export" in text
+    assert "make test" in text
+
+
 def test_readme_is_short() -> None:
     words = [word for word in prose(README).split() if re.search(r"\w", word)]
     assert 200 < len(words) <= 700

@@ -351,6 +351,7 @@ def serve(
 
     Raises:
         FtxError: A model can't be served, or the address can't be listened on.
+        ValueError: A value is out of range, or a host can't be one.
         MissingExtraError: A package of serving is not installed.
     """
     require("serve", "starlette", "uvicorn", "httptools", "prometheus_client", "msgspec")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ import click
 from ftx.advice import advice
 from ftx.cli.answering import answer, working
 from ftx.cli.options import (
-    COLUMN_FIELDS,
     DATA_COLUMNS,
     against,
     as_json,
-    data_columns_options,
     delimiter,
     label_column,
     label_columns,
@@ -59,13 +56,10 @@ def evaluate(
     """Score a checkpoint or an ONNX file on labelled rows, as training scores its held-out ones."""
     if (run is None) == (onnx is None):
         raise click.UsageError("give either --run or --onnx")
-    given = {COLUMN_FIELDS[name]: value for name, value in columns.items() if value is not None}
     with working():
-        from ftx import finetune
-        from ftx.runtime import Predictor
+        from ftx import api
 
-        model = Predictor(onnx) if onnx else run
-        report = finetune.evaluate(model, data, columns=given, skip_bad_rows=skip_bad_rows)  # type: ignore[arg-type]
+        report = api.evaluate(run=run, onnx=onnx, data=data, skip_bad_rows=skip_bad_rows, **columns)
     if as_json:
         answer(json.dumps(report.to_dict()))
         return
@@ -97,7 +91,11 @@ def metric_lines(metrics: dict[str, float], scores: Any) -> list[str]:
 @onnx()
 @against(help="A run or checkpoint: compare full logits with PyTorch.")
 @click.option("--data", type=FILES, help="Texts for that: a table, or one a line.  [default: the run's eval.jsonl]")
-@data_columns_options
+@DATA_COLUMNS["text_column"]
+@DATA_COLUMNS["text_pair_column"]
+@DATA_COLUMNS["label_column"]
+@DATA_COLUMNS["label_columns"]
+@DATA_COLUMNS["delimiter"]
 @click.option(
     "--held-out-needed",
     is_flag=True,
@@ -105,7 +103,7 @@ def metric_lines(metrics: dict[str, float], scores: Any) -> list[str]:
 )
 @as_json(help="Print the figures as JSON.")
 def verify(
-    onnx: Path, against: Path | None, data: Path | None, columns: Any, held_out_needed: bool, as_json: bool
+    onnx: Path, against: Path | None, data: Path | None, held_out_needed: bool, as_json: bool, **columns: Any
 ) -> None:
     """Check that an ONNX file gives the same logits here as where it was exported, without PyTorch.
 
@@ -116,21 +114,14 @@ def verify(
         if given and not against:
             raise click.UsageError(f"{name} goes with --against")
     with working():
-        import ftx.runtime
+        from ftx import api
 
-        probes = ftx.runtime.verify(onnx)
+        found = api.verify(onnx, against=against, data=data, **columns)
+    probes, comparison = found.probes, found.against
     if probes.notice:
         click.echo(probes.notice, err=True)
-    comparison = None
-    if against:
-        with working():
-            from ftx.export import compare
-
-            comparison = compare(onnx, against, data=data, columns=columns)
-    passed = probes.passed and (comparison is None or comparison.passed)
     if as_json:
-        report = {"passed": passed, "probes": asdict(probes), "against": comparison and comparison.to_dict()}
-        answer(json.dumps(report))
+        answer(json.dumps(found.to_dict()))
     else:
         verdict = "passed" if probes.passed else "FAILED"
         difference = f"max |Δlogit| {probes.max_abs_diff:.2g} (at most {probes.atol:g})"
@@ -140,11 +131,11 @@ def verify(
         if comparison:
             for line in comparison.lines(held_out_needed=held_out_needed):
                 answer(line)
-        answer(f"next    ftx {'serve' if passed else 'inspect'} --onnx {onnx}")
+        answer(f"next    ftx {'serve' if found.passed else 'inspect'} --onnx {onnx}")
         page = Path(probes.path).with_name("parity.html")
         if page.is_file():
             answer(f"page    {page}")
-    if not passed:
+    if not found.passed:
         raise click.exceptions.Exit(1)
 
 

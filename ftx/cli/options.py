@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from ftx.cli.parameters import BATCH, CHARACTER, COUNT, FILES, NAMES, PATH, PROVIDER, TEXT, THREADS
 
 __all__ = [
-    "COLUMN_FIELDS", "DATA_COLUMNS", "against", "as_json", "data_columns_options", "delimiter", "given", "label_column",
+    "DATA_COLUMNS", "against", "as_json", "delimiter", "given", "label_column",
     "label_columns", "onnx", "output", "overwrite", "resume", "settings_options", "skip_bad_rows", "text_column",
     "text_pair_column", "together",
 ]  # fmt: skip
@@ -51,11 +51,6 @@ delimiter = partial(
     click.option, "--delimiter", type=CHARACTER, help="Delimiter of the cells.  [default: a tab in .tsv, else detected]"
 )
 skip_bad_rows = partial(click.option, "--skip-bad-rows", type=COUNT, default=0, help="Skip up to this many bad rows.")
-# The fields of `ftx.tables.columns.Columns`, by parameter name.
-COLUMN_FIELDS = {
-    "text_column": "text", "text_pair_column": "text_pair", "label_column": "label", "label_columns": "indicators",
-    "delimiter": "delimiter",
-}  # fmt: skip
 
 
 def given(names: Container[str | None]) -> dict[str, str]:
@@ -83,20 +78,7 @@ def together(argument: str, options: Mapping[str, Option], value: Callable[[dict
     return decorate
 
 
-def make_columns(values: dict[str, Any]) -> Any:
-    """Make the columns of held-out data."""
-    from ftx.heldout import data_columns
-
-    return data_columns(
-        values["text_column"],
-        values["label_column"],
-        values["text_pair_column"],
-        indicators=values["label_columns"] or (),
-        delimiter=values["delimiter"] or "",
-    )
-
-
-# Of `--data` in export, verify and bench, there as the argument `columns`.
+# Of `--data` in export, verify and bench.
 DATA_COLUMNS: dict[str, Option] = {
     "text_column": text_column(help="Column of the texts in --data.  [default: text]"),
     "text_pair_column": text_pair_column(),
@@ -104,7 +86,6 @@ DATA_COLUMNS: dict[str, Option] = {
     "label_columns": label_columns(),
     "delimiter": delimiter(),
 }
-data_columns_options = together("columns", DATA_COLUMNS, make_columns)
 
 
 def make_settings(values: dict[str, Any]) -> Any:

@@ -18,9 +18,8 @@ def prose(markdown: str) -> str:
 
 
 def test_the_two_commands_of_a_clone_are_named() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert "make train export" in text
-    assert "make test" in text
+    assert "make train export" in README
+    assert "make test" in README
 
 
 def test_readme_is_short() -> None:

@@ -16,8 +16,8 @@ from ftx.turns import elapsed_sec
 
 __all__ = ["NOISY", "Calibration", "machine_state"]
 
-# A spread above this is a warning: two quiet cores showed 0.1 to 0.2, cores shared with another program 0.5.
-NOISY = 0.25
+# A spread above this is reported as a warning: two quiet cores showed 0.09 once, cores shared with another program 0.5.
+NOISY = 0.1
 SIZE = 200_000
 # The first repetitions warm the caches, which the engine before has filled, and its threads may still spin.
 REPETITIONS = 15

@@ -30,7 +30,7 @@ def write(tmp_path: Path) -> Write:
 
         engines = [engine("ftx int8", slowed), engine("PyTorch eager", 5.0)]
         path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps({"engines": engines, "noise": 0.4 if machine > 1 else 0.0, "interrupted": False}))
+        path.write_text(json.dumps({"engines": engines, "noise": 0.2 if machine > 1 else 0.0, "interrupted": False}))
         return path
 
     return report

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from pathlib import Path
 
 from ftx import typed
 from ftx.errors import DataError, ModelError
 from ftx.heldout import HeldOut
 from ftx.hub import first_line
+from ftx.hub_ids import is_model_id
 from ftx.manifest import read_id2label
 from ftx.run_folder import check_tokenizer, find_checkpoint
 from ftx.tables.lines import exists
@@ -19,8 +19,6 @@ __all__ = ["LEAST_TEXTS", "check_enough", "check_files", "config_head", "default
 
 log = logging.getLogger(__name__)
 
-HUB_ID = re.compile(r"(?:[\w.-]+/)?[\w.-]+(?:@[\w./-]+)?", re.ASCII)
-LONGEST_HUB_ID = 96  # huggingface_hub's own limit
 FILES = ["*.json", "*.txt", "*.model"]
 LEAST_TEXTS, ENOUGH_TEXTS = 20, 200
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
@@ -42,7 +40,7 @@ def find_source(source: str) -> Path:
     Raises:
         ModelError: It is none of these, or it can't be fetched.
     """
-    if exists(source) or not is_hub_id(source):
+    if exists(source) or not is_model_id(source):
         return find_checkpoint(Path(source))
     first, slash, _ = source.partition("/")
     if slash and (first == "runs" or exists(first)):
@@ -69,15 +67,9 @@ def find_source(source: str) -> Path:
     return find_checkpoint(folder)
 
 
-def is_hub_id(source: str) -> bool:
-    """Tell a hub id from a path."""
-    short = all(len(part) <= LONGEST_HUB_ID for part in source.split("@"))
-    return short and HUB_ID.fullmatch(source) is not None and not source.startswith(".")
-
-
 def default_output(source: str) -> Path:
     """Return the export folder: `onnx` in a local folder, `exports/NAME` for a hub id."""
-    if exists(source) or not is_hub_id(source):
+    if exists(source) or not is_model_id(source):
         return Path(source) / "onnx"
     return Path("exports") / source.partition("@")[0].rpartition("/")[2]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
+
+from ftx.hub_ids import is_model_id
 
 __all__ = ["what_instead"]
 
-HUB_ID = re.compile(r"[\w.-]+(?:/[\w.-]+)?(?:@[\w./-]+)?")
 ONNX = ".onnx"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 
@@ -26,7 +26,7 @@ def what_instead(path: Path) -> str:
         return f"name the file: {path / found[0]}" + (f", or one of {len(found) - 1} others" if found[1:] else "")
     if path.suffix in WEIGHTS and os.path.isfile(path):  # noqa: PTH113 - Path's own raises, see `find_onnx`
         return f"it is a file of PyTorch weights: make an ONNX file with ftx export {path.parent} --data TEXTS"
-    if not os.path.lexists(path) and HUB_ID.fullmatch(str(path)) and path.suffix != ONNX:
+    if not os.path.lexists(path) and is_model_id(str(path)) and path.suffix != ONNX:
         return f"if it is a model of the hub, make its ONNX file with ftx export {path} --data TEXTS"
     return ""
 

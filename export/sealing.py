@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ftx.errors import ModelError, ParityError
 from ftx.export.parity.measure import Proof
 from ftx.export.parity.probes import add_probes
 from ftx.export.parity.reference import Reference
+from ftx.export.parity.stress import KindAgreement
 from ftx.export.search.candidate import Candidate
 from ftx.manifest import Manifest, write_manifest
 from ftx.quantization import Quantization
@@ -52,12 +54,14 @@ def describe_fp32(reference: Reference, checkpoint: Path) -> Manifest:
         raise ModelError(f"Checkpoint {checkpoint} can't be exported: {error}") from error
 
 
-def figures(proof: Proof, chosen: Candidate | None = None) -> dict[str, Any]:
+def figures(proof: Proof, chosen: Candidate | None = None, stress: Sequence[KindAgreement] = ()) -> dict[str, Any]:
     """Arrange a proof's figures for the manifest, with what batches gain where the file was timed."""
     found: dict[str, Any] = {f"batch_{result.batch_size}": asdict(result) for result in proof.parity}
     found["batch_invariance"] = asdict(proof.batch_invariance)
     if chosen and chosen.speed:
         found["batch_invariance"]["batched_speedup"] = chosen.speed.texts_per_sec * chosen.speed.latency_ms / 1000
+    if stress:
+        found["stress"] = {one.kind: asdict(one) for one in stress}
     return found
 
 

@@ -20,6 +20,7 @@ from ftx.export.search.peers import optimum_peers, peers
 from ftx.export.search.timing import Run
 from ftx.machine import usable_cores
 from ftx.runtime.session import open_session
+from ftx.text import Text
 
 __all__ = ["Maker"]
 
@@ -38,9 +39,13 @@ class Maker:
 
     def __init__(self, graphs: Graphs, work: Path, texts: ReferenceSet, target: str) -> None:
         self.graphs, self.work, self.target = graphs, work, target
-        names = [node.name for node in open_session(graphs.optimised).get_inputs()]
-        self.batches = Batches(texts.held_out.texts, graphs.plain, names)
+        self._input_names = [node.name for node in open_session(graphs.optimised).get_inputs()]
+        self.batches = self.batches_of(texts.held_out.texts)
         self.fitted = Fitted(calibrate(graphs.optimised, self.batches))
+
+    def batches_of(self, texts: list[Text]) -> Batches:
+        """Tokenise texts for the forms."""
+        return Batches(texts, self.graphs.plain, self._input_names)
 
     def path(self, name: str) -> Path:
         """Name a form's file."""

@@ -35,6 +35,8 @@ __all__ = ["bench", "evaluate", "metric_lines", "verify"]
 
 # Those of `ftx.bench.measure`, which is too heavy to import for --help.
 WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "training")
+# What --stress is without a file.
+EVERY_KIND = Path("-")
 
 
 @click.command(epilog="Example: ftx evaluate --run runs/starter --data test.csv")
@@ -103,16 +105,31 @@ def metric_lines(metrics: dict[str, float], scores: Any) -> list[str]:
     is_flag=True,
     help="With --against: print how many texts would make the verdict on a reduced file sure at the agreement seen.",
 )
+@click.option(
+    "--stress",
+    type=FILES,
+    is_flag=False,
+    flag_value=EVERY_KIND,
+    metavar="[FILE]",
+    help="With --against: compare on longer, shorter, misspelt text and so on, too, made from the held-out text, and "
+    "on the texts of a file if one is given.",
+)
 @as_json(help="Print the figures as JSON.")
 def verify(
-    onnx: Path, against: Path | None, data: Path | None, columns: Any, held_out_needed: bool, as_json: bool
+    onnx: Path,
+    against: Path | None,
+    data: Path | None,
+    columns: Any,
+    held_out_needed: bool,
+    stress: Path | None,
+    as_json: bool,
 ) -> None:
     """Check that an ONNX file gives the same logits here as where it was exported, without PyTorch.
 
     Replays the golden probes in the file. With --against, also compares its logits with a PyTorch checkpoint's. An int8
     or fp16 file passes on 100 texts or more. Exit status 1 if a check fails.
     """
-    for name, given in (("--data", data), ("--held-out-needed", held_out_needed)):
+    for name, given in (("--data", data), ("--held-out-needed", held_out_needed), ("--stress", stress)):
         if given and not against:
             raise click.UsageError(f"{name} goes with --against")
     with working():
@@ -126,7 +143,8 @@ def verify(
         with working():
             from ftx.export import compare
 
-            comparison = compare(onnx, against, data=data, columns=columns)
+            kinds = stress is not None and (stress == EVERY_KIND or stress)
+            comparison = compare(onnx, against, data=data, columns=columns, stress=kinds)
     passed = probes.passed and (comparison is None or comparison.passed)
     if as_json:
         report = {"passed": passed, "probes": asdict(probes), "against": comparison and comparison.to_dict()}

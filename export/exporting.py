@@ -158,7 +158,12 @@ def export(
         if reduced and reduced.verdict == "fails":
             (staging / reduced.file).unlink()
         elif reduced:
-            found = figures(reduced.proof, search.candidate if search else None, reduced.stress)
+            found = figures(
+                reduced.proof,
+                search.candidate if search else None,
+                stress=reduced.stress,
+                near_boundary=reduced.near_boundary,
+            )
             seal(
                 staging / reduced.file,
                 replace(manifest, parity=found, quantization=reduced.quantization),

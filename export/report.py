@@ -148,6 +148,11 @@ class ExportReport:
                 lines.append(
                     f"rejected   failed on the other half of the held-out texts: {', '.join(self.search.rejected)}"
                 )
+            if near := self.reduced.near_boundary:
+                lines.append(
+                    f"margins    {near.share:.1%} of the texts are near the boundary (margin below "
+                    f"{near.margin_error:.3g}); of the others {near.flips} have another prediction than in PyTorch"
+                )
             lines.append(f"batches    {self.reduced.batch_invariance.to_text(values=self.values)}")
             lines.append(f"safe on    {', '.join(self.reduced.quantization.safe_on or ())}")
             certainty = self.reduced.certainty

@@ -15,7 +15,7 @@ from ftx.export.parity.gate import same_predictions
 from ftx.manifest import Manifest
 from ftx.runtime.heads import DEFAULT_THRESHOLD
 
-__all__ = ["agreement_beside", "estimate_agreement"]
+__all__ = ["agreement_beside", "estimate_agreement", "nearest"]
 
 # Errors are taken from the texts with the smallest margins, since they may depend on the margin and matter most there:
 # of n texts the 0.29 n^(4/5) smallest, 50 of 630 (the rate at which a nearest-neighbour window shrinks to balance bias

@@ -10,6 +10,7 @@ from ftx.export.parity.batches import BATCH_SIZE
 from ftx.export.parity.certainty import Certainty, certainty_of
 from ftx.export.parity.flips import Flip, find_flips
 from ftx.export.parity.gate import Gate, Parity, largest_prob_diff
+from ftx.export.parity.margins import NearBoundary, near_boundary
 from ftx.export.parity.measure import BatchInvariance, Proof, measure
 from ftx.export.parity.reference_set import ReferenceSet
 from ftx.export.parity.stress import KindAgreement, StressSet, judge_kinds, missed_kinds, worst_verdict
@@ -37,6 +38,7 @@ class Reduced:
         certainty: How sure the verdict is.
         flips: The texts whose prediction changes.
         prob_diffs: Each text's largest |Δp| (of its value, for regression), ascending.
+        near_boundary: Which texts it may predict otherwise than PyTorch; None for regression.
         stress: How it agrees on other kinds of text, made from the texts to report on; empty where it was not tried.
     """
 
@@ -49,6 +51,7 @@ class Reduced:
     certainty: Certainty
     flips: list[Flip]
     prob_diffs: list[float]
+    near_boundary: NearBoundary | None = None
     stress: tuple[KindAgreement, ...] = ()
 
     @property
@@ -85,6 +88,7 @@ def verify_reduced(
         certainty=certainty_of(proof.worst, gate, used_share=USED_SHARE),
         flips=find_flips(logits, reporting),
         prob_diffs=sorted(map(float, largest_prob_diff(logits, reporting.logits, reporting.manifest))),
+        near_boundary=near_boundary(logits, reporting.logits, reporting.manifest),
         stress=kinds,
     )
 

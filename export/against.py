@@ -87,7 +87,7 @@ def compare(
     *,
     data: str | Path | None = None,
     columns: Columns | None = None,
-    stress: bool | str | Path = False,
+    stress: bool | str | Path | None = None,
 ) -> Comparison:
     """Compare full logits of an ONNX file and of PyTorch.
 

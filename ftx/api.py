@@ -258,7 +258,7 @@ def verify(
     label_column: str | None = None,
     label_columns: Sequence[str] | None = None,
     delimiter: str | None = None,
-    stress: bool | str | Path = False,
+    stress: bool | str | Path | None = None,
 ) -> Verification:
     """Check that an ONNX file gives the same logits here as where it was exported.
 

@@ -11,7 +11,7 @@ from random import Random
 
 from ftx.text import Text
 
-__all__ = ["MAX_TEXTS", "shifted"]
+__all__ = ["MAX_TEXTS", "joined_texts", "shifted"]
 
 # Of each kind. An export makes this many twice: to choose on, and to report on.
 MAX_TEXTS = 100
@@ -35,17 +35,24 @@ def shifted(texts: Sequence[Text], *, tokens: float, max_length: int, seed: int 
     Returns:
         By kind up to `MAX_TEXTS` different texts, fewer where they are long.
     """
-    joined = {}
-    count = 2
-    while count == 2 or count * tokens < 2 * max_length:
-        length = min(count * tokens, max_length)
-        joined[f"joined_{count}"] = join(texts, count, how_many(length), Random(f"{seed} joined {count}"))
-        count *= 2
+    joined = joined_texts(texts, tokens=tokens, max_length=max_length, seed=seed)
     changed = {
         name: change_each(texts, change, how_many(min(tokens, max_length)), Random(f"{seed} {name}"))
         for name, change in CHANGES.items()
     }
     return joined | changed
+
+
+def joined_texts(
+    texts: Sequence[Text], *, tokens: float, max_length: int, seed: int = 0, most: int = MAX_TEXTS
+) -> dict[str, list[Text]]:
+    """Join texts, by kind up to `most` of them; see `shifted`."""
+    joined, count = {}, 2
+    while count == 2 or count * tokens < 2 * max_length:
+        made = min(most, how_many(min(count * tokens, max_length)))
+        joined[f"joined_{count}"] = join(texts, count, made, Random(f"{seed} joined {count}"))
+        count *= 2
+    return joined
 
 
 def how_many(tokens: float) -> int:

@@ -238,6 +238,8 @@ def find_int8(
         details = searcher.schemes[search.chosen].to_dict()
         searcher.maker.path(search.chosen).rename(path)
         made = {**details, **portability(path), "target": searcher.maker.target}
+        if searcher.schemes[search.chosen].activations == "static":
+            made["calibrated_tokens"] = searcher.maker.calibrated_tokens
         reduced = verify(path, Quantization.from_dict(made))
         if reduced.verdict != "fails" or quantize in SCHEMES:
             return search, reduced

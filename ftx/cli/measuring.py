@@ -143,7 +143,7 @@ def verify(
         with working():
             from ftx.export import compare
 
-            kinds = stress is not None and (stress == EVERY_KIND or stress)
+            kinds = True if stress == EVERY_KIND else stress
             comparison = compare(onnx, against, data=data, columns=columns, stress=kinds)
     passed = probes.passed and (comparison is None or comparison.passed)
     if as_json:

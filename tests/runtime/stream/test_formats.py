@@ -26,7 +26,7 @@ from ftx import Predictor
 from ftx.errors import DataError, FtxError, OutputError
 from ftx.runtime.stream import predict_file, predicted_columns
 
-ADDED = 6  # columns of a single label prediction with two labels
+ADDED = 7  # columns of a single label prediction with two labels
 FORMATS = ["csv", "csv.gz", "tsv", "tsv.gz", "jsonl", "jsonl.gz", "parquet"]
 
 

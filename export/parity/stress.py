@@ -43,7 +43,7 @@ class KindAgreement:
             errors are larger here, or only margins smaller.
         max_abs_logit_diff: Largest |difference| of a logit.
         required: The gate's limit for the estimated agreement.
-        verdict: `passes`, `near` (at most twice the flips that are allowed) or `fails`, by the higher of both estimates.
+        verdict: By the higher of both estimates: `passes`, `near` (at most twice the flips that are allowed) or `fails`.
         label_agreement_interval: Exact 95 % interval of the label agreement (Clopper and Pearson).
     """
 
@@ -148,11 +148,8 @@ def judge_kind(
         beside = agreement_beside(logits, expected, manifest, usual) if finite else 0.0
     limit = gate.min_stress_agreement
     # Small margins are no fault of the file: with those of held-out text the same errors may flip few labels.
-    judged = max(estimated, beside)
-    if judged >= limit - SLACK:
-        verdict = "passes"
-    else:
-        verdict = "near" if judged >= 1 - 2 * (1 - limit) - SLACK else "fails"
+    judged = max(estimated, beside) + SLACK
+    verdict = "passes" if judged >= limit else "near" if judged >= 1 - 2 * (1 - limit) else "fails"
     return KindAgreement(
         kind=kind,
         texts=len(logits),

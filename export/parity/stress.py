@@ -43,7 +43,7 @@ class KindAgreement:
             errors are larger here, or only margins smaller.
         max_abs_logit_diff: Largest |difference| of a logit.
         required: The gate's limit for the estimated agreement.
-        verdict: By the higher of both estimates: `passes`, `near` (at most twice the flips that are allowed) or `fails`.
+        verdict: By the higher of both estimates: `passes`, `near` (at most twice the flips allowed) or `fails`.
         label_agreement_interval: Exact 95 % interval of the label agreement (Clopper and Pearson).
     """
 

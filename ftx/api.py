@@ -286,7 +286,7 @@ def verify(
         ValueError: There is `data` or `stress`, and nothing to compare with.
     """
     if (data is not None or stress) and against is None:
-        raise ValueError("data and stress go with against")
+        raise ValueError(f"{'data' if data is not None else 'stress'} goes with against")
     from ftx import runtime
 
     probes = runtime.verify(onnx)

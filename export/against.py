@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ftx.errors import ParityError
-from ftx.export.data import read_data
+from ftx.export.data import read_data, read_stress
 from ftx.export.parity.certainty import Certainty, certainty_of
 from ftx.export.parity.gate import ENOUGH_TEXTS, FP32_ATOL, NOT_ENOUGH, Gate
 from ftx.export.parity.measure import Proof, measure
+from ftx.export.parity.reduced import measure_kinds
 from ftx.export.parity.reference import Reference
 from ftx.export.parity.reference_set import ReferenceSet
+from ftx.export.parity.stress import KindAgreement, missed_kinds, stress_set, worst_verdict
 from ftx.export.source import check_files, find_source
+from ftx.heldout import data_columns
+from ftx.manifest import Manifest
 from ftx.runtime.model_file import describe, find_onnx
 from ftx.tables.columns import Columns
 
@@ -34,6 +38,7 @@ class Comparison:
             judged by a share of texts, but by the logits of each.
         missed: Which limits of its gate a reduced file misses.
         certainty: How sure the verdict on a reduced file is; None for fp32.
+        stress: How the file agrees on other kinds of text; empty where that was not requested.
     """
 
     path: str
@@ -43,6 +48,7 @@ class Comparison:
     verdict: str
     missed: tuple[str, ...] = ()
     certainty: Certainty | None = None
+    stress: tuple[KindAgreement, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -59,6 +65,7 @@ class Comparison:
             found.append(f"agreement {self.certainty.agreement_text()}")
             if self.certainty.accuracy:
                 found.append(f"accuracy  {self.certainty.accuracy_text()}")
+        found += [f"other     {one.to_text()}" for one in self.stress]
         if held_out_needed:
             fp32 = "one text: fp32 is judged by the logits of each, not by a share of them"
             found.append(f"needed    {self.certainty.needed_text() if self.certainty else fp32}")
@@ -75,7 +82,12 @@ class Comparison:
 
 
 def compare(
-    onnx: str | Path, checkpoint: str | Path, *, data: str | Path | None = None, columns: Columns | None = None
+    onnx: str | Path,
+    checkpoint: str | Path,
+    *,
+    data: str | Path | None = None,
+    columns: Columns | None = None,
+    stress: bool | str | Path | None = None,
 ) -> Comparison:
     """Compare full logits of an ONNX file and of PyTorch.
 
@@ -84,6 +96,8 @@ def compare(
         checkpoint: The run, or the checkpoint.
         data: Texts, a table, one a line or a hub data set, labelled or not; default: the run's held-out ones.
         columns: Which columns hold text and label; default: `text`, and `label` if there is one.
+        stress: Whether to compare on other kinds of text, too, made from every other held-out text, as `export` reports
+            on; or a file of the user's own texts, which are one more kind. fp32 is judged by its logits there, too.
 
     Raises:
         ParityError: The two do not have the same labels in the same order.
@@ -104,22 +118,37 @@ def compare(
         )
     expected = ReferenceSet(held_out=held_out, logits=reference.logits(held_out.texts), manifest=manifest)
     proof, _ = measure(path, expected)
+    limits = gate_written(manifest)
+    kinds: tuple[KindAgreement, ...] = ()
+    if stress:
+        given = [] if stress is True else read_stress(stress, columns or data_columns(), held_out)
+        kinds = measure_kinds(path, stress_set(reference, expected.split()[1], given), limits)
     if manifest.quantization.is_reduced:
-        written = manifest.quantization.gate
-        limits = Gate(**{field.name: written[field.name] for field in fields(Gate) if field.name in written})
         return Comparison(
             path=str(path),
             checkpoint=str(folder),
-            gate=limits.to_text(values=proof.worst.values is not None),
+            gate=limits.to_text(values=proof.worst.values is not None, stress=bool(kinds)),
             proof=proof,
-            verdict=proof.verdict(limits),
-            missed=tuple(proof.missed(limits)),
+            verdict=worst_verdict(proof.verdict(limits), kinds),
+            missed=(*proof.missed(limits), *missed_kinds(kinds)),
             certainty=certainty_of(proof.worst, limits),
+            stress=kinds,
         )
     return Comparison(
         path=str(path),
         checkpoint=str(folder),
         gate=f"max |{'Δvalue' if proof.worst.values else 'Δlogit'}| at most {FP32_ATOL:g}",
         proof=proof,
-        verdict="passes" if proof.passes_fp32() else "fails",
+        verdict="passes"
+        if proof.passes_fp32() and all(one.max_abs_logit_diff <= FP32_ATOL for one in kinds)
+        else "fails",
+        stress=kinds,
     )
+
+
+def gate_written(manifest: Manifest) -> Gate:
+    """Read the limits that a file was held to; one that was not held to a limit for other text has the usual one."""
+    written = manifest.quantization.gate
+    found = {field.name: written[field.name] for field in fields(Gate) if field.name in written}
+    usual = min(Gate.min_stress_agreement, found.get("min_agreement", 1.0))
+    return Gate(**{"min_stress_agreement": usual, **found})

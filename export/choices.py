@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ftx.export.parity.gate import Gate
 from ftx.export.quantization.scheme import SCHEMES, TARGETS
 from ftx.machine import instruction_sets, int8_can_saturate
 
-__all__ = ["ChoiceError", "check_choices", "target_here"]
+__all__ = ["ChoiceError", "check_choices", "gate_of", "target_here"]
 
 DEVICES = ("cpu", "cuda")
 QUANTIZE = ("auto", "fast", "none", *SCHEMES)
@@ -30,6 +31,19 @@ def check_choices(quantize: str, target: str | None, min_agreement: float, devic
             raise ChoiceError(f"{name} {value}: expected one of {', '.join(known)}")
     if not 0.5 <= min_agreement <= 1:
         raise ChoiceError(f"--min-agreement {min_agreement:g}: expected a share from 0.5 to 1, like 0.995")
+
+
+def gate_of(min_agreement: float, min_stress_agreement: float | None) -> Gate:
+    """Make the gate; where the second limit is not given, it is no higher than the first.
+
+    Raises:
+        ChoiceError: The second limit is no share.
+    """
+    usual = min(Gate.min_stress_agreement, min_agreement)
+    limit = usual if min_stress_agreement is None else min_stress_agreement
+    if not 0 <= limit <= 1:
+        raise ChoiceError(f"--min-stress-agreement {limit:g}: expected a share from 0 to 1, like 0.99")
+    return Gate(min_agreement=min_agreement, min_stress_agreement=limit)
 
 
 def target_here() -> str:

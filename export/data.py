@@ -12,8 +12,9 @@ from ftx.heldout import HeldOut, data_columns, find_held_out, gather, read_held_
 from ftx.hub import is_data_set_id, one_split
 from ftx.label_matching import match_labels
 from ftx.tables.columns import Columns
+from ftx.text import Text
 
-__all__ = ["read_data"]
+__all__ = ["read_data", "read_stress"]
 
 log = logging.getLogger(__name__)
 PLACES = 5  # named in a message
@@ -47,6 +48,27 @@ def read_data(
     held_out = without_empty(held_out, where)
     check_labels_there(held_out, id2label, where)
     return match_labels(held_out, id2label, problem_type, where), where
+
+
+def read_stress(path: str | Path, columns: Columns, held_out: HeldOut) -> list[Text]:
+    """Read the user's own texts to stress a smaller file with; labels are not looked at.
+
+    Args:
+        path: A table, a folder of tables, or a file with one text a line.
+        columns: Which columns hold the texts.
+        held_out: The held-out texts: these must be pairs if those are.
+
+    Raises:
+        DataError: They can't be read, none is left without the empty ones, or they are pairs and those are not.
+    """
+    where = Path(path)
+    asked = data_columns(columns.text, text_pair=columns.text_pair, delimiter=columns.delimiter)
+    asked = replace(asked, pair_optional=columns.pair_optional)
+    found = without_empty(read_held_out(where, asked), where).texts
+    kinds = ["texts" if isinstance(texts[0], str) else "pairs" for texts in (found, held_out.texts)]
+    if kinds[0] != kinds[1]:
+        raise DataError(f"{where} has {kinds[0]}, expected {kinds[1]}, as the held-out rows are")
+    return found
 
 
 def without_empty(held_out: HeldOut, where: Path) -> HeldOut:

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 from ftx.baseline import weakness, weakness_of_values
 from ftx.environment import environment
-from ftx.export.choices import check_choices, target_here
-from ftx.export.data import read_data
+from ftx.export.choices import ChoiceError, check_choices, gate_of, target_here
+from ftx.export.data import read_data, read_stress
 from ftx.export.graph.convert import convert
 from ftx.export.graph.half_precision import write_half
 from ftx.export.pages.card import write_card
@@ -23,6 +23,8 @@ from ftx.export.parity.measure import verify_fp32
 from ftx.export.parity.reduced import verify_reduced
 from ftx.export.parity.reference import Reference
 from ftx.export.parity.reference_set import ReferenceSet
+from ftx.export.parity.stress import stress_set
+from ftx.export.quantization.scheme import SCHEMES
 from ftx.export.report import ExportReport
 from ftx.export.sealing import describe_fp32, figures, seal
 from ftx.export.search.budget import Budget
@@ -63,6 +65,8 @@ def export(
     quantize: str = "auto",
     search_budget: float = 120,
     min_agreement: float = Gate.min_agreement,
+    stress: str | Path | None = None,
+    min_stress_agreement: float | None = None,
     target: str | None = None,
     device: str = "cpu",
     compare: bool = False,
@@ -94,6 +98,10 @@ def export(
         search_budget: Seconds to spend on finding a faster form. They do not decide whether one passes: until one
             does the search continues, and it fails only after all forms were tried.
         min_agreement: Share of the texts that must get PyTorch's label.
+        stress: Texts of another kind, a table or one a line, that the smaller file must agree on, too, beside those
+            that are made from the held-out ones: joined, cut, in upper case, misspelt and so on.
+        min_stress_agreement: Estimated share of the texts of each such kind that must get PyTorch's label; 0: not
+            judged; default: 0.99, or `min_agreement` if that is lower.
         target: The kind of CPU the file is for, one of `TARGETS`; default: this one's.
         device: `cpu`, or `cuda`: fp16 for a GPU instead of int8.
         compare: Whether the search also measures other toolkits' models.
@@ -107,6 +115,9 @@ def export(
         ModelError, DataError, OutputError: See there.
     """
     check_choices(quantize, target, min_agreement, device)
+    gate = gate_of(min_agreement, min_stress_agreement)
+    if stress and quantize == "none" and device == "cpu":
+        raise ChoiceError("--stress goes with a smaller file: with --quantize none there is none")
     checkpoint = find_source(str(source))
     folder = Path(output) if output else default_output(str(source))
     own_labels, own_type = config_head(checkpoint)
@@ -118,7 +129,7 @@ def export(
     )
     held_out, held_out_file = read_data(data, checkpoint, columns, names, problem_type or own_type)
     check_enough(held_out, held_out_file, few=few)
-    gate = Gate(min_agreement=min_agreement)
+    given = read_stress(stress, columns, held_out) if stress else []
 
     with staged_folder(folder, kind=KIND, overwrite=overwrite) as staging:
         log.info(f"Loading {checkpoint}")
@@ -132,18 +143,27 @@ def export(
             graphs = convert(reference, staging, Path(work), choosing)
             fp32, fp32_on_reporting = verify_fp32(graphs.plain, every)
             verify = partial(verify_reduced, reporting=reporting, gate=gate)
+            if device == "cuda" or quantize != "none":
+                log.info("Running PyTorch on other kinds of text")
+                verify = partial(verify, stress=stress_set(reference, reporting, given[1::2] or given))
             if device == "cuda":
                 path = staging / "model_fp16.onnx"
                 reduced = verify(path, write_half(graphs.optimised, path))
             elif quantize != "none":
                 maker = Maker(graphs, Path(work), choosing, target or target_here())
-                searcher = Searcher(maker, choosing, gate, Budget(search_budget))
+                chosen_on = None if quantize in SCHEMES else stress_set(reference, choosing, given[::2])
+                searcher = Searcher(maker, choosing, gate, Budget(search_budget), chosen_on)
                 path = staging / "model_quantized.onnx"
                 search, reduced = find_int8(searcher, path, quantize, verify, compare=compare)
         if reduced and reduced.verdict == "fails":
             (staging / reduced.file).unlink()
         elif reduced:
-            found = figures(reduced.proof, search.candidate if search else None)
+            found = figures(
+                reduced.proof,
+                search.candidate if search else None,
+                stress=reduced.stress,
+                near_boundary=reduced.near_boundary,
+            )
             seal(
                 staging / reduced.file,
                 replace(manifest, parity=found, quantization=reduced.quantization),

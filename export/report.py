@@ -11,6 +11,7 @@ from ftx.export.graph.fusion import Fusion
 from ftx.export.parity.gate import ENOUGH_TEXTS, FP32_ATOL, NOT_ENOUGH, Gate, Parity
 from ftx.export.parity.measure import Proof
 from ftx.export.parity.reduced import Reduced
+from ftx.export.parity.stress import lowest
 from ftx.export.search.candidate import Candidate
 from ftx.export.search.search import Search
 
@@ -65,7 +66,8 @@ class ExportReport:
     @property
     def required(self) -> str:
         """The gate's limits."""
-        return self.gate.to_text(values=self.values)
+        made = self.int8 or self.fp16
+        return self.gate.to_text(values=self.values, stress=bool(made and made.stress))
 
     @property
     def reduced(self) -> Reduced | None:
@@ -146,12 +148,21 @@ class ExportReport:
                 lines.append(
                     f"rejected   failed on the other half of the held-out texts: {', '.join(self.search.rejected)}"
                 )
+            if near := self.reduced.near_boundary:
+                lines.append(
+                    f"margins    {near.share:.1%} of the texts are near the boundary (margin below "
+                    f"{near.margin_error:.3g}); of the others {near.flips} have another prediction than in PyTorch"
+                )
             lines.append(f"batches    {self.reduced.batch_invariance.to_text(values=self.values)}")
             lines.append(f"safe on    {', '.join(self.reduced.quantization.safe_on or ())}")
             certainty = self.reduced.certainty
             lines.append(f"agreement  {certainty.agreement_text()}")
             if certainty.accuracy:
                 lines.append(f"accuracy   {certainty.accuracy_text()}")
+            if worst := lowest(self.reduced.stress):
+                passing = sum(one.verdict == "passes" for one in self.reduced.stress)
+                kinds = f"{passing} of {len(self.reduced.stress)} kinds pass"
+                lines.append(f"other text {kinds}; the lowest: {worst.to_text()}")
             lines.append(self.verdict_text(self.reduced))
         elif self.failed:
             lines.append(f"FAILED     {self.failed}; required: {self.required}")

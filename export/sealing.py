@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from ftx import typed
 from ftx.environment import versions
 from ftx.errors import ModelError, ParityError
+from ftx.export.parity.margins import NearBoundary
 from ftx.export.parity.measure import Proof
 from ftx.export.parity.probes import add_probes
 from ftx.export.parity.reference import Reference
+from ftx.export.parity.stress import KindAgreement
 from ftx.export.search.candidate import Candidate
 from ftx.manifest import Manifest, write_manifest
 from ftx.quantization import Quantization
@@ -52,12 +55,22 @@ def describe_fp32(reference: Reference, checkpoint: Path) -> Manifest:
         raise ModelError(f"Checkpoint {checkpoint} can't be exported: {error}") from error
 
 
-def figures(proof: Proof, chosen: Candidate | None = None) -> dict[str, Any]:
+def figures(
+    proof: Proof,
+    chosen: Candidate | None = None,
+    *,
+    stress: Sequence[KindAgreement] = (),
+    near_boundary: NearBoundary | None = None,
+) -> dict[str, Any]:
     """Arrange a proof's figures for the manifest, with what batches gain where the file was timed."""
     found: dict[str, Any] = {f"batch_{result.batch_size}": asdict(result) for result in proof.parity}
     found["batch_invariance"] = asdict(proof.batch_invariance)
     if chosen and chosen.speed:
         found["batch_invariance"]["batched_speedup"] = chosen.speed.texts_per_sec * chosen.speed.latency_ms / 1000
+    if near_boundary:
+        found["margin_error"] = near_boundary.margin_error
+    if stress:
+        found["stress"] = {one.kind: asdict(one) for one in stress}
     return found
 
 

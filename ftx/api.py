@@ -258,6 +258,7 @@ def verify(
     label_column: str | None = None,
     label_columns: Sequence[str] | None = None,
     delimiter: str | None = None,
+    stress: bool | str | Path | None = None,
 ) -> Verification:
     """Check that an ONNX file gives the same logits here as where it was exported.
 
@@ -274,16 +275,18 @@ def verify(
         label_column: The column of the labels; default: `label`, if there is one.
         label_columns: Columns of 0 and 1, one a label, in place of a column of labels.
         delimiter: What separates the columns of `data`; default: found out.
+        stress: Whether to compare on longer, shorter, misspelt text and so on, too, made from the held-out text; or a
+            file of texts, on which it is compared besides.
 
     Raises:
         OnnxFileError: The file can't be used, was changed after export, or has no probes.
         ParityError: It does not have the checkpoint's labels in the same order.
         ModelError, DataError: See there.
         MissingExtraError: A package of export is not installed, which `against` needs.
-        ValueError: There is `data`, and nothing to compare with.
+        ValueError: There is `data` or `stress`, and nothing to compare with.
     """
-    if data is not None and against is None:
-        raise ValueError("data goes with against")
+    if (data is not None or stress) and against is None:
+        raise ValueError(f"{'data' if data is not None else 'stress'} goes with against")
     from ftx import runtime
 
     probes = runtime.verify(onnx)
@@ -295,7 +298,7 @@ def verify(
     columns = data_columns(
         text_column, label_column, text_pair_column, indicators=tuple(label_columns or ()), delimiter=delimiter or ""
     )
-    return Verification(probes=probes, against=compare(onnx, against, data=data, columns=columns))
+    return Verification(probes=probes, against=compare(onnx, against, data=data, columns=columns, stress=stress))
 
 
 def serve(

@@ -134,6 +134,12 @@ class Manifest:
         """Label names in the order of the logits' columns."""
         return [self.id2label[column] for column in range(len(self.id2label))]
 
+    @property
+    def margin_error(self) -> float | None:
+        """How much the margin of a text near the boundary was seen to change at export; None: not measured."""
+        found = self.parity.get("margin_error")
+        return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+
     def to_json(self) -> str:
         """Write the manifest as one line of JSON; NaN and infinity become null."""
         values = typed.finite({**asdict(self), "quantization": self.quantization.to_dict()})

@@ -35,6 +35,8 @@ class Quantization:
         safe_setting: The setting of onnxruntime's session that makes them exact on other CPUs; None where none does.
         target: The kind of CPU that the file was made for.
         gate: The limits that the file was held to, by name.
+        calibrated_tokens: How long the longest text is that the scales of static activations were calibrated on; None
+            where unknown, or where they are not static.
         details: The scheme's other settings, and fields that this version of ftx does not know.
     """
 
@@ -49,6 +51,7 @@ class Quantization:
     safe_setting: str | None = None
     target: str | None = None
     gate: dict[str, float] = field(default_factory=dict)
+    calibrated_tokens: int | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -94,6 +97,7 @@ class Quantization:
 
         kind, scheme, activations = text("kind"), text("scheme") or "unknown", text("activations")
         gate = typed.mapping(given.pop("gate", {}), "gate")
+        tokens = given.pop("calibrated_tokens", None)
         return cls(
             kind=kind if kind in KINDS else kind_of(scheme, activations),
             scheme=scheme,
@@ -106,6 +110,7 @@ class Quantization:
             safe_setting=text("safe_setting", EXACT_SETTING),
             target=text("target"),
             gate={name: typed.number(limit, f"{name!s:.60} of the gate") for name, limit in gate.items()},
+            calibrated_tokens=None if tokens is None else typed.whole(tokens, "calibrated_tokens", least=1),
             details=given,
         )
 

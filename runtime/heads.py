@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ftx.manifest import Manifest
 from ftx.text import Text
 
-__all__ = ["Prediction", "decode", "decode_probabilities", "probabilities"]
+__all__ = ["Prediction", "decode", "decode_probabilities", "margins", "probabilities"]
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -30,6 +30,10 @@ class Prediction:
         truncated: Whether the text was longer than the model reads, and was truncated.
         windows: In how many windows it was read.
         pooling: How the windows were pooled, `mean` or `max`; None for one window.
+        margin: How far the prediction is from another one: the probability of the best label minus that of the next;
+            for multi-label, the smallest distance of a probability from its threshold; None for regression.
+        near_boundary: Whether that is less than what int8 or fp16 was seen to change at export, so that PyTorch's
+            prediction may be another; None where the file does not say how much that is.
     """
 
     text: Text
@@ -41,11 +45,13 @@ class Prediction:
     truncated: bool = False
     windows: int = 1
     pooling: str | None = None
+    margin: float | None = None
+    near_boundary: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of this kind of prediction, as `ftx predict --json` prints them.
 
-        `truncated`, `windows` and `pooling` are there only for long texts.
+        `truncated`, `windows` and `pooling` are there only for long texts, `near_boundary` only where it is known.
         """
         text = {"text": self.text} if isinstance(self.text, str) else {"text": self.text[0], "text_pair": self.text[1]}
         long: dict[str, Any] = {"truncated": True} if self.truncated else {}
@@ -53,6 +59,10 @@ class Prediction:
             long |= {"windows": self.windows, "pooling": self.pooling}
         if self.value is not None:
             return {**text, "value": self.value, **long}
+        if self.margin is not None:
+            long["margin"] = self.margin
+        if self.near_boundary is not None:
+            long["near_boundary"] = self.near_boundary
         if self.labels is not None:
             return {**text, "labels": self.labels, "scores": self.scores, **long}
         return {**text, "label": self.label, "score": self.score, "scores": self.scores, **long}
@@ -93,14 +103,42 @@ def decode_probabilities(texts: list[Text], rows: NDArray[np.float32], manifest:
     """
     if manifest.problem_type == "regression":
         return [Prediction(text=text, value=float(row[0]), scores={}) for text, row in zip(texts, rows, strict=True)]
-    names = manifest.labels
+    names, error = manifest.labels, manifest.margin_error
     predictions = []
-    for text, row in zip(texts, rows, strict=True):
+    for text, row, margin in zip(texts, rows, margins(rows, manifest).tolist(), strict=True):
+        near = None if error is None else margin < error
         scores = {name: float(score) for name, score in zip(names, row, strict=True)}
         if manifest.problem_type == "multi_label_classification":
             given = [n for n in names if scores[n] >= manifest.thresholds.get(n, DEFAULT_THRESHOLD)]
-            predictions.append(Prediction(text=text, labels=given, scores=scores))
+            found = Prediction(text=text, labels=given, scores=scores, margin=margin, near_boundary=near)
         else:
             best = int(row.argmax())
-            predictions.append(Prediction(text=text, label=names[best], score=float(row[best]), scores=scores))
+            found = Prediction(
+                text=text,
+                label=names[best],
+                score=float(row[best]),
+                scores=scores,
+                margin=margin,
+                near_boundary=near,
+            )
+        predictions.append(found)
     return predictions
+
+
+def margins(rows: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float32]:
+    """Compute how far each prediction is from another one; see `Prediction.margin`.
+
+    Args:
+        rows: Probabilities. *Shape:* `(num_texts, num_labels)`.
+        manifest: The head, not regression, and the thresholds.
+
+    Returns:
+        *Shape:* `(num_texts,)`.
+    """
+    if manifest.problem_type == "multi_label_classification":
+        limits = [manifest.thresholds.get(name, DEFAULT_THRESHOLD) for name in manifest.labels]
+        return np.asarray(np.abs(rows - np.array(limits, dtype=rows.dtype)).min(axis=1))
+    if rows.shape[1] < 2:
+        return rows[:, 0]
+    highest = np.partition(rows, -2, axis=1)
+    return np.asarray(highest[:, -1] - highest[:, -2])

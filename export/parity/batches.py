@@ -36,6 +36,16 @@ class Batches:
     def __len__(self) -> int:
         return len(self._encodings)
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each text, truncated to `max_length`."""
+        return [len(encoding) for encoding in self._encodings]
+
+    @property
+    def max_length(self) -> int:
+        """Tokens a text is truncated to."""
+        return self._manifest.max_length
+
     def of(self, batch_size: int, rows: list[int] | None = None) -> list[Batch]:
         """Make batches of some rows, or of all in order of length."""
         rows = self.order if rows is None else rows

@@ -45,27 +45,31 @@ class Gate:
         min_agreement: Share of the texts that must get PyTorch's label.
         max_accuracy_loss: How much accuracy may be lost, as a share.
         max_batch_flips: Share of the texts whose label may depend on the batch composition.
+        min_stress_agreement: Estimated share of texts of each other kind that must get PyTorch's label; see
+            `ftx.export.parity.stress`. 0: not judged.
     """
 
     min_agreement: float = 0.995
     max_accuracy_loss: float = 0.003
     max_batch_flips: float = 0.005
+    min_stress_agreement: float = 0.99
 
     @property
     def floor(self) -> float:
         """The agreement below which no file is kept: twice the flips that the gate allows."""
         return 1 - 2 * (1 - self.min_agreement)
 
-    def to_text(self, *, values: bool = False) -> str:
-        """Write the limits on one line, for labels or for values (regression)."""
+    def to_text(self, *, values: bool = False, stress: bool = False) -> str:
+        """Write the limits on one line, for labels or for values (regression), and for other kinds of text if asked."""
+        other = f"; on each other kind of text {self.min_stress_agreement:g} by estimate" if stress else ""
         if values:
             return (
                 f"at least {self.min_agreement:g} of the values within a tenth of a standard deviation of PyTorch's, "
-                f"at most {self.max_batch_flips:.1%} further than that between alone and batched"
+                f"at most {self.max_batch_flips:.1%} further than that between alone and batched{other}"
             )
         return (
             f"label agreement at least {self.min_agreement:g}, accuracy loss at most {self.max_accuracy_loss:.1%}, "
-            f"at most {self.max_batch_flips:.1%} of the labels depending on batch composition"
+            f"at most {self.max_batch_flips:.1%} of the labels depending on batch composition{other}"
         )
 
 

@@ -6,14 +6,18 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ftx.export.parity.batches import BATCH_SIZE
 from ftx.export.parity.certainty import Certainty, certainty_of
 from ftx.export.parity.flips import Flip, find_flips
 from ftx.export.parity.gate import Gate, Parity, largest_prob_diff
+from ftx.export.parity.margins import NearBoundary, near_boundary
 from ftx.export.parity.measure import BatchInvariance, Proof, measure
 from ftx.export.parity.reference_set import ReferenceSet
+from ftx.export.parity.stress import KindAgreement, StressSet, judge_kinds, missed_kinds, worst_verdict
 from ftx.quantization import Quantization
+from ftx.runtime import Predictor
 
-__all__ = ["Reduced", "verify_reduced"]
+__all__ = ["Reduced", "measure_kinds", "verify_reduced"]
 
 USED_SHARE = 0.5  # of the held-out texts; the others choose
 
@@ -34,6 +38,8 @@ class Reduced:
         certainty: How sure the verdict is.
         flips: The texts whose prediction changes.
         prob_diffs: Each text's largest |Δp| (of its value, for regression), ascending.
+        near_boundary: Which texts it may predict otherwise than PyTorch; None for regression.
+        stress: How it agrees on other kinds of text, made from the texts to report on; empty where it was not tried.
     """
 
     file: str
@@ -45,6 +51,8 @@ class Reduced:
     certainty: Certainty
     flips: list[Flip]
     prob_diffs: list[float]
+    near_boundary: NearBoundary | None = None
+    stress: tuple[KindAgreement, ...] = ()
 
     @property
     def proof(self) -> Proof:
@@ -52,7 +60,9 @@ class Reduced:
         return Proof(parity=self.parity, batch_invariance=self.batch_invariance)
 
 
-def verify_reduced(path: Path, quantization: Quantization, reporting: ReferenceSet, gate: Gate) -> Reduced:
+def verify_reduced(
+    path: Path, quantization: Quantization, reporting: ReferenceSet, gate: Gate, stress: StressSet | None = None
+) -> Reduced:
     """Measure the smaller file and judge it by a gate.
 
     Args:
@@ -60,18 +70,29 @@ def verify_reduced(path: Path, quantization: Quantization, reporting: ReferenceS
         quantization: How it was made.
         reporting: Texts that played no part in choosing it.
         gate: The limits.
+        stress: Other kinds of text, made from these; None: none.
     """
     proof, logits = measure(path, reporting)
-    verdict = proof.verdict(gate)
+    kinds = measure_kinds(path, stress, gate) if stress else ()
+    verdict = worst_verdict(proof.verdict(gate), kinds)
     log.info(f"On {len(reporting)} other held-out texts: {proof.worst.to_text()}: {verdict}")
+    for one in kinds:
+        log.info(f"  {one.to_text()}")
     return Reduced(
         file=path.name,
         quantization=replace(quantization, gate=asdict(gate)),
         parity=proof.parity,
         batch_invariance=proof.batch_invariance,
         verdict=verdict,
-        missed=proof.missed(gate),
+        missed=[*proof.missed(gate), *missed_kinds(kinds)],
         certainty=certainty_of(proof.worst, gate, used_share=USED_SHARE),
         flips=find_flips(logits, reporting),
         prob_diffs=sorted(map(float, largest_prob_diff(logits, reporting.logits, reporting.manifest))),
+        near_boundary=near_boundary(logits, reporting.logits, reporting.manifest),
+        stress=kinds,
     )
+
+
+def measure_kinds(path: Path, stress: StressSet, gate: Gate) -> tuple[KindAgreement, ...]:
+    """Run an ONNX file on other kinds of text in batches, and judge it."""
+    return judge_kinds(Predictor(path).logits(stress.texts, batch_size=BATCH_SIZE), stress, gate)

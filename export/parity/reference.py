@@ -108,6 +108,12 @@ class Reference:
         said = getattr(self.model.config, "text_pair", None)
         return None if said is None else bool(said)
 
+    def mean_tokens(self, texts: list[Text]) -> float:
+        """Count how many tokens texts have on average, special tokens included, untruncated."""
+        with quiet():  # it warns that some are too long for the model
+            encoded = self.tokenizer(texts, truncation=False)
+        return float(np.mean([len(ids) for ids in encoded["input_ids"]]))
+
     def logits(self, texts: list[Text], *, batch_size: int = 32) -> NDArray[np.float32]:
         """Compute logits, batching texts of similar length.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ftx.export.parity.gate import ENOUGH_TEXTS, NOT_ENOUGH, Gate, Parity
+from ftx.export.parity.stress import KindAgreement, lowest, missed_kinds, worst_verdict
 from ftx.export.search.timing import Speed
 
 __all__ = ["Candidate", "choose", "mark_front", "missed", "verdict"]
@@ -30,6 +31,7 @@ class Candidate:
         missed: Which limits of the gate it misses.
         speed: Where it was timed.
         on_front: Whether it is on the Pareto front: no other is better in one respect and worse in none.
+        stress: How it agrees on other kinds of text; empty where it was not tried on them.
     """
 
     name: str
@@ -43,6 +45,12 @@ class Candidate:
     missed: tuple[str, ...] = ()
     speed: Speed | None = None
     on_front: bool = False
+    stress: tuple[KindAgreement, ...] = ()
+
+    def stressed(self, kinds: tuple[KindAgreement, ...]) -> Candidate:
+        """Add what was measured on other kinds of text; a form that misses the limit there does not pass."""
+        missed = (*self.missed, *missed_kinds(kinds))
+        return replace(self, stress=kinds, verdict=worst_verdict(self.verdict, kinds), missed=missed)
 
     @property
     def keeps_limits(self) -> bool:
@@ -63,9 +71,11 @@ class Candidate:
         what, largest = ("values that agree", "|Δvalue|") if self.parity.values else ("label agreement", "|Δp|")
         flips = "" if self.batch_flips is None else f", {self.batch_flips} predictions depend on batch composition"
         why = f" ({'; '.join(self.missed)})" if self.missed else ""
+        worst = lowest(self.stress)
+        other = f", on {worst.kind} text {worst.expected_agreement:.4f}" if worst else ""
         return (
             f"{self.name}: {what} {self.parity.label_agreement:.4f} (estimated {self.expected_agreement:.4f}), "
-            f"p99 {largest} {self.parity.p99_abs_prob_diff:.3f}{flips}, {self.size_bytes / 2**20:.1f} MiB: "
+            f"p99 {largest} {self.parity.p99_abs_prob_diff:.3f}{flips}{other}, {self.size_bytes / 2**20:.1f} MiB: "
             f"{self.verdict}{why}"
         )
 

@@ -12,7 +12,7 @@ from ftx.export.parity.reference_set import ReferenceSet
 from ftx.export.search.candidate import Candidate, missed, verdict
 from ftx.export.search.forms import Form
 
-__all__ = ["judge", "logits_of"]
+__all__ = ["judge", "logits_of", "run_on"]
 
 
 def logits_of(form: Form, batches: Batches) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
@@ -22,11 +22,12 @@ def logits_of(form: Form, batches: Batches) -> tuple[NDArray[np.float32], NDArra
         Its logits in batches of 32, and those of each text alone where that may differ. *Shape of each:*
         `(num_texts, num_labels)`.
     """
-    batched, *alone = (
-        batches.in_order([form.run(batch) for batch in batches.of(size)])
-        for size in ((BATCH_SIZE, 1) if form.depends_on_batch else (BATCH_SIZE,))
-    )
-    return batched, alone[0] if alone else None
+    return run_on(form, batches), run_on(form, batches, 1) if form.depends_on_batch else None
+
+
+def run_on(form: Form, batches: Batches, batch_size: int = BATCH_SIZE) -> NDArray[np.float32]:
+    """Run a form on the texts in batches. *Shape:* `(num_texts, num_labels)`."""
+    return batches.in_order([form.run(batch) for batch in batches.of(batch_size)])
 
 
 def judge(

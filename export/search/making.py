@@ -11,6 +11,7 @@ import numpy as np
 from ftx.export.graph.convert import Graphs
 from ftx.export.parity.batches import Batches
 from ftx.export.parity.reference_set import ReferenceSet
+from ftx.export.parity.shifted import joined_texts
 from ftx.export.quantization.calibration import calibrate
 from ftx.export.quantization.fitted import Fitted
 from ftx.export.quantization.scheme import Scheme, for_target
@@ -20,10 +21,13 @@ from ftx.export.search.peers import optimum_peers, peers
 from ftx.export.search.timing import Run
 from ftx.machine import usable_cores
 from ftx.runtime.session import open_session
+from ftx.text import Text
 
 __all__ = ["Maker"]
 
 CALIBRATION_BATCHES = 300
+# Of each length, beside the held-out texts: with another seed than those that the forms are judged on.
+COVERING_TEXTS, COVERING_SEED = 32, 1
 
 
 class Maker:
@@ -34,13 +38,24 @@ class Maker:
         work: An empty folder for the forms' files.
         texts: Calibrate the activations.
         target: The kind of CPU that the file is for.
+
+    Attributes:
+        batches: The texts.
+        calibrated_tokens: How long the longest text is that static activation scales were calibrated on.
+        fitted: What was calibrated.
     """
 
     def __init__(self, graphs: Graphs, work: Path, texts: ReferenceSet, target: str) -> None:
         self.graphs, self.work, self.target = graphs, work, target
-        names = [node.name for node in open_session(graphs.optimised).get_inputs()]
-        self.batches = Batches(texts.held_out.texts, graphs.plain, names)
-        self.fitted = Fitted(calibrate(graphs.optimised, self.batches))
+        self._input_names = [node.name for node in open_session(graphs.optimised).get_inputs()]
+        self.batches = self.batches_of(texts.held_out.texts)
+        covering = self.batches_of(covering_texts(texts.held_out.texts, self.batches))
+        self.calibrated_tokens = max(*self.batches.lengths, *covering.lengths)
+        self.fitted = Fitted(calibrate(graphs.optimised, self.batches, covering))
+
+    def batches_of(self, texts: list[Text]) -> Batches:
+        """Tokenise texts for the forms."""
+        return Batches(texts, self.graphs.plain, self._input_names)
 
     def path(self, name: str) -> Path:
         """Name a form's file."""
@@ -75,6 +90,18 @@ class Maker:
             return islice(optimum_peers(folder, self.work, usable_cores()), 1)
         calibration = self.batches.of(1, self.batches.spread(CALIBRATION_BATCHES))
         return peers(folder, self.work, calibration, usable_cores())
+
+
+def covering_texts(texts: list[Text], batches: Batches) -> list[Text]:
+    """Join texts to cover the lengths up to `max_length` in calibration: held-out texts may all be short."""
+    joined = joined_texts(
+        texts,
+        tokens=float(np.mean(batches.lengths)),
+        max_length=batches.max_length,
+        seed=COVERING_SEED,
+        most=COVERING_TEXTS,
+    )
+    return [text for made in joined.values() for text in made]
 
 
 def open_run(path: Path) -> Run:

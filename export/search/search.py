@@ -12,12 +12,13 @@ from ftx.export.parity.gate import Gate
 from ftx.export.parity.reduced import Reduced
 from ftx.export.parity.reference_set import ReferenceSet
 from ftx.export.parity.saturation import portability
+from ftx.export.parity.stress import StressSet, judge_kinds
 from ftx.export.quantization.scheme import SCHEMES, Scheme
 from ftx.export.quantization.sensitivity import Sensitivity
 from ftx.export.search.budget import TRY_UNTIL, Budget
 from ftx.export.search.candidate import Candidate, choose, mark_front
 from ftx.export.search.forms import FIRST_SCHEME, Form, Worst, untried
-from ftx.export.search.judging import judge, logits_of
+from ftx.export.search.judging import judge, logits_of, run_on
 from ftx.export.search.making import Maker
 from ftx.export.search.ranking import Ranker
 from ftx.export.search.timing import Run, race
@@ -72,10 +73,14 @@ class Searcher:
         reference: The texts to choose on, with PyTorch's logits.
         gate: The limits.
         budget: Seconds that buy a faster form. Without any the first form that passes is taken.
+        stress: Other kinds of text to choose on; None: none.
     """
 
-    def __init__(self, maker: Maker, reference: ReferenceSet, gate: Gate, budget: Budget) -> None:
-        self.maker, self.reference, self.gate, self.budget = maker, reference, gate, budget
+    def __init__(
+        self, maker: Maker, reference: ReferenceSet, gate: Gate, budget: Budget, stress: StressSet | None = None
+    ) -> None:
+        self.maker, self.reference, self.gate, self.budget, self.stress = maker, reference, gate, budget, stress
+        self.stress_batches = maker.batches_of(stress.texts) if stress else None
         self.ranker = Ranker(maker, budget)
         self.candidates: list[Candidate] = []
         self.schemes: dict[str, Scheme] = {}
@@ -149,6 +154,10 @@ class Searcher:
     def add(self, form: Form) -> None:
         """Judge a form, and keep it open for the race if it may take part."""
         candidate = judge(form, *logits_of(form, self.maker.batches), self.reference, self.gate)
+        worth = form.kind == "peer" or (form.kind == "int8" and candidate.verdict != "fails")
+        if self.stress and self.stress_batches and worth:
+            logits = run_on(form, self.stress_batches)
+            candidate = candidate.stressed(judge_kinds(logits, self.stress, self.gate))
         self.candidates.append(candidate)
         if form.scheme:
             self.schemes[form.name] = form.scheme
@@ -229,6 +238,8 @@ def find_int8(
         details = searcher.schemes[search.chosen].to_dict()
         searcher.maker.path(search.chosen).rename(path)
         made = {**details, **portability(path), "target": searcher.maker.target}
+        if searcher.schemes[search.chosen].activations == "static":
+            made["calibrated_tokens"] = searcher.maker.calibrated_tokens
         reduced = verify(path, Quantization.from_dict(made))
         if reduced.verdict != "fails" or quantize in SCHEMES:
             return search, reduced

@@ -32,6 +32,8 @@ __all__ = ["bench", "evaluate", "metric_lines", "verify"]
 
 # Those of `ftx.bench.measure`, which is too heavy to import for --help.
 WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "training")
+# What --stress is without a file.
+EVERY_KIND = Path("-")
 
 
 @click.command(epilog="Example: ftx evaluate --run runs/starter --data test.csv")
@@ -101,22 +103,38 @@ def metric_lines(metrics: dict[str, float], scores: Any) -> list[str]:
     is_flag=True,
     help="With --against: print how many texts would make the verdict on a reduced file sure at the agreement seen.",
 )
+@click.option(
+    "--stress",
+    type=FILES,
+    is_flag=False,
+    flag_value=EVERY_KIND,
+    metavar="[FILE]",
+    help="With --against: compare on longer, shorter, misspelt text and so on, too, made from the held-out text, and "
+    "on the texts of a file if one is given.",
+)
 @as_json(help="Print the figures as JSON.")
 def verify(
-    onnx: Path, against: Path | None, data: Path | None, held_out_needed: bool, as_json: bool, **columns: Any
+    onnx: Path,
+    against: Path | None,
+    data: Path | None,
+    held_out_needed: bool,
+    stress: Path | None,
+    as_json: bool,
+    **columns: Any,
 ) -> None:
     """Check that an ONNX file gives the same logits here as where it was exported, without PyTorch.
 
     Replays the golden probes in the file. With --against, also compares its logits with a PyTorch checkpoint's. An int8
     or fp16 file passes on 100 texts or more. Exit status 1 if a check fails.
     """
-    for name, given in (("--data", data), ("--held-out-needed", held_out_needed)):
+    for name, given in (("--data", data), ("--held-out-needed", held_out_needed), ("--stress", stress)):
         if given and not against:
             raise click.UsageError(f"{name} goes with --against")
     with working():
         from ftx import api
 
-        found = api.verify(onnx, against=against, data=data, **columns)
+        kinds = True if stress == EVERY_KIND else stress
+        found = api.verify(onnx, against=against, data=data, stress=kinds, **columns)
     probes, comparison = found.probes, found.against
     if probes.notice:
         click.echo(probes.notice, err=True)

@@ -191,6 +191,18 @@ def train(
 @click.option(
     "--min-agreement", type=Finite(), default=0.995, show_default=True, help="Minimum share of unchanged labels."
 )
+@click.option(
+    "--stress",
+    type=FILES,
+    help="Texts of another kind to agree on as well, a table or one a line; longer, shorter, misspelt text and so on "
+    "is made from the held-out text in any case.",
+)
+@click.option(
+    "--min-stress-agreement",
+    type=Finite(),
+    help="Minimum estimated share of unchanged labels on each other kind of text; 0: not judged.  [default: 0.99, or "
+    "--min-agreement if that is lower]",
+)
 @click.option("--target", type=TARGET, help="The CPU to export for.  [default: like this one]")
 @click.option(
     "--device", type=DEVICE, default="cpu", show_default=True, help="cpu, or cuda: fp16 for a GPU instead of int8."
@@ -214,6 +226,8 @@ def export(
     quantize: str,
     search_budget: float,
     min_agreement: float,
+    stress: Path | None,
+    min_stress_agreement: float | None,
     target: str | None,
     device: str,
     compare: bool,
@@ -248,6 +262,8 @@ def export(
                 quantize=quantize,
                 search_budget=search_budget,
                 min_agreement=min_agreement,
+                stress=stress,
+                min_stress_agreement=min_stress_agreement,
                 target=target,
                 device=device,
                 compare=compare,

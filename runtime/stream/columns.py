@@ -29,7 +29,8 @@ def predicted_columns(
     Returns:
         Single label: `label`, `score` and the probabilities. Multi-label: `labels` (lists) and the probabilities.
         Regression: `value`. Every head adds `truncated`, whether the text was longer than the model reads and was
-        truncated, and `windows`, in how many windows it was read.
+        truncated, and `windows`, in how many windows it was read; all but regression the `margin`, and where the file
+        says what int8 or fp16 changes, `near_boundary`.
     """
     columns: dict[str, list[Any]] = {}
     if manifest.problem_type == "regression":
@@ -47,6 +48,10 @@ def predicted_columns(
                 columns[f"{prefix}score_{label}"] = [prediction.scores[label] for prediction in predictions]
     columns[f"{prefix}truncated"] = [prediction.truncated for prediction in predictions]
     columns[f"{prefix}windows"] = [prediction.windows for prediction in predictions]
+    if manifest.problem_type != "regression":
+        columns[f"{prefix}margin"] = [prediction.margin for prediction in predictions]
+        if manifest.margin_error is not None:
+            columns[f"{prefix}near_boundary"] = [prediction.near_boundary for prediction in predictions]
     return columns
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from ftx.errors import DataError, OutputError, ParityError
 from ftx.export import ChoiceError, compare, export, exporting
 from ftx.export.graph import convert
 from ftx.export.graph.convert import export_graph
+from ftx.export.parity import stress
 from ftx.export.parity.reduced import Reduced
 from ftx.export.parity.reference import Reference
+from ftx.export.parity.stress import KindAgreement
 from ftx.export.quantization.fitted import Fitted
 from ftx.export.quantization.scheme import SCHEMES, Scheme
 from ftx.export.search import making, ranking, timing
@@ -61,6 +64,12 @@ def test_parity_json_says_what_was_measured(tiny_export: Path, tiny_run: Path) -
     assert all(result["texts"] == rows // 2 and result["label_agreement"] >= 0.995 for result in int8)
     assert report["int8"]["batch_invariance"]["flips"] == 0
     assert len(report["int8"]["prob_diffs"]) == rows // 2
+    assert {one["verdict"] for one in report["int8"]["stress"]} == {"passes"}
+    assert all(0 < one["texts"] <= rows // 2 for one in report["int8"]["stress"])
+    assert [one["kind"] for one in report["search"]["candidates"][0]["stress"]] == [
+        one["kind"] for one in report["int8"]["stress"]
+    ]
+    assert report["int8"]["near_boundary"]["flips"] == 0
     assert report["fusion"]["found"]["Attention"] == report["fusion"]["expected"]["Attention"] == 2
     assert report["search"]["chosen"] == report["int8"]["quantization"]["name"]
     assert report["environment"]["versions"]["onnxruntime"]
@@ -73,6 +82,11 @@ def test_the_card_carries_the_figures(tiny_export: Path) -> None:
     assert f"{report['fp32']['parity'][0]['max_abs_logit_diff']:.2g}" in card
     assert "ftx predict --onnx model_quantized.onnx" in card
     assert "negative, positive" in card
+    page = (tiny_export / "parity.html").read_text()
+    for one in report["int8"]["stress"]:
+        kind = one["kind"].replace("_", " ")
+        assert f"| {kind} | {one['texts']} | {one['label_agreement']:.4f} |" in card
+        assert f'<td class="name">{kind}' in page
 
 
 def test_the_manifest_carries_figures_and_probes(tiny_export: Path) -> None:
@@ -82,7 +96,11 @@ def test_the_manifest_carries_figures_and_probes(tiny_export: Path) -> None:
     assert int8.quantization.safe_on
     assert int8.quantization.gate["min_agreement"] == 0.995
     assert int8.max_length == 32
-    assert set(int8.parity) == {"batch_1", "batch_32", "batch_invariance"}
+    assert set(int8.parity) == {"batch_1", "batch_32", "batch_invariance", "margin_error", "stress"}
+    assert {"joined_2", "few_words", "typos"} < set(int8.parity["stress"])
+    assert int8.quantization.gate["min_stress_agreement"] == 0.99
+    assert int8.margin_error
+    assert (fp32.margin_error, set(fp32.parity)) == (None, {"batch_1", "batch_32", "batch_invariance"})
     assert fp32.metrics["accuracy"] >= 0.9
     np.testing.assert_allclose(
         [probe.logits for probe in fp32.probes], [probe.reference for probe in fp32.probes], atol=1e-4
@@ -118,6 +136,49 @@ def test_a_file_passes_against_its_checkpoint(tiny_export: Path, tiny_run: Path,
     assert comparison.passed
     assert json.loads(json.dumps(comparison.to_dict()))["proof"]["parity"][0]["texts"] == 24
     assert compare(tiny_export / name, tiny_run / "checkpoint", data=tiny_run / "eval.jsonl").passed
+
+
+def test_other_kinds_of_text_are_compared_when_asked(tiny_export: Path, tiny_run: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.txt"
+    own.write_text("Was the plot any good?\nAn awful cast, awful.\n")
+    int8 = compare(tiny_export / "model_quantized.onnx", tiny_run, stress=True)
+    reported = json.loads((tiny_export / "parity.json").read_text())["int8"]["stress"]
+    assert json.loads(json.dumps(int8.to_dict()))["stress"] == reported, "as the export reported"
+    arguments = ["verify", "--onnx", str(tiny_export / "model.onnx"), "--against", str(tiny_run), "--stress"]
+    result = CliRunner().invoke(ftx, [*arguments, str(own), "--json"])
+    assert result.exit_code == 0, result.stderr
+    fp32 = json.loads(result.stdout)["against"]["stress"]
+    assert [one["kind"] for one in fp32] == [*(one["kind"] for one in reported), "given"]
+    assert fp32[-1]["texts"] == 2
+    assert all(one["label_agreement"] == 1 and one["max_abs_logit_diff"] < 1e-4 for one in fp32)
+    result = CliRunner().invoke(ftx, arguments)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.count("other     ") == len(reported)
+    assert CliRunner().invoke(ftx, [*arguments[:3], "--stress"]).exit_code == 2
+
+
+def test_a_limit_for_other_text_that_nothing_keeps_makes_the_verdict(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(kind: str, logits: Any, *rest: Any) -> KindAgreement:
+        found = plain(kind, logits, *rest)
+        return replace(found, verdict="near" if kind == "typos" else found.verdict)
+
+    plain = stress.judge_kind
+    monkeypatch.setattr(stress, "judge_kind", never)
+    report = export(tiny_run, tmp_path / "onnx", quantize="static")
+    assert report.reduced
+    assert report.reduced.verdict == "near"
+    assert "on typos text, required 0.99" in report.to_text()
+    assert "on typos text, required 0.99" in (tmp_path / "onnx" / "README.md").read_text()
+
+
+def test_a_limit_for_other_text_must_be_a_share(tiny_run: Path, tmp_path: Path) -> None:
+    for limit in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ChoiceError, match="expected a share from 0 to 1"):
+            export(tiny_run, tmp_path / "onnx", min_stress_agreement=limit)
+    with pytest.raises(ChoiceError, match="--stress goes with a smaller file"):
+        export(tiny_run, tmp_path / "onnx", stress=tmp_path / "own.txt", quantize="none")
 
 
 def shift_bias(model: Path, amount: float) -> None:

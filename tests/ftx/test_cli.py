@@ -88,7 +88,7 @@ def test_predict_json_is_one_object_a_line(tiny_export: Path) -> None:
     first, second = map(json.loads, result.stdout.splitlines())
     assert first["text"] == "The movie was great!"
     assert first["label"] == "positive"
-    assert set(first) == {"text", "label", "score", "scores"}
+    assert set(first) == {"text", "label", "score", "scores", "margin"}
     assert first["score"] == max(first["scores"].values())
     assert second["text"] == ""
 

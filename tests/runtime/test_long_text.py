@@ -63,7 +63,7 @@ def test_windows_are_the_parts_that_a_user_would_cut(path: Path, stride: int | N
 def test_what_is_cut_is_said(path: Path) -> None:
     short, long = Predictor(path)([SHORT, LONG])
     assert (short.truncated, long.truncated) == (False, True)
-    assert short.to_dict().keys() == {"text", "label", "score", "scores"}
+    assert short.to_dict().keys() == {"text", "label", "score", "scores", "margin"}
     assert long.to_dict()["truncated"] is True
 
 

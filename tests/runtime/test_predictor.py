@@ -64,7 +64,7 @@ def test_single_label_head(graph: Callable[[str], tuple[Reference, Path]]) -> No
     for prediction, row in zip(predictor(TEXTS), rows, strict=True):
         assert prediction.label == predictor.manifest.labels[row.argmax()]
         assert prediction.score == pytest.approx(row.max())
-        assert prediction.to_dict().keys() - {"truncated"} == {"text", "label", "score", "scores"}
+        assert prediction.to_dict().keys() - {"truncated"} == {"text", "label", "score", "scores", "margin"}
 
 
 def test_multi_label_head(graph: Callable[[str], tuple[Reference, Path]]) -> None:
@@ -76,7 +76,7 @@ def test_multi_label_head(graph: Callable[[str], tuple[Reference, Path]]) -> Non
     np.testing.assert_allclose(predictor.predict_proba(TEXTS), expected, atol=1e-5)
     for prediction, row in zip(predictor(TEXTS), expected, strict=True):
         assert prediction.labels == [n for n, p in zip(["funny", "sad", "long"], row, strict=True) if p >= 0.5]
-        assert prediction.to_dict().keys() - {"truncated"} == {"text", "labels", "scores"}
+        assert prediction.to_dict().keys() - {"truncated"} == {"text", "labels", "scores", "margin"}
 
 
 def test_regression_head(graph: Callable[[str], tuple[Reference, Path]]) -> None:

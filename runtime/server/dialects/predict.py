@@ -42,6 +42,8 @@ class PredictionBody(TypedDict):
     truncated: NotRequired[bool]
     windows: NotRequired[int]
     pooling: NotRequired[str]
+    margin: NotRequired[float]
+    near_boundary: NotRequired[bool]
 
 
 class Given(msgspec.Struct):

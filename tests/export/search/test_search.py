@@ -51,7 +51,7 @@ def make_searcher(
     graphs: Graphs, tmp_path: Path, reference_logits: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Searcher]]:
     monkeypatch.setattr(timing, "MAX_ROUNDS", 3)
-    monkeypatch.setattr(making, "calibrate", lambda path, batches: graphs.fitted.observed)
+    monkeypatch.setattr(making, "calibrate", lambda path, batches, covering: graphs.fitted.observed)
     made = []
 
     def make(budget_sec: float = 0, step_sec: float = 0, min_agreement: float = 0.995) -> Searcher:

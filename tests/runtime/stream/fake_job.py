@@ -61,9 +61,9 @@ class Fake:
         scores = {label: share if number else 1 - share for number, label in enumerate(labels)}
         if self.manifest.problem_type == "multi_label_classification":
             given = [label for label in labels if scores[label] >= 0.5]
-            return Prediction(text=text, labels=given, scores=scores, truncated=truncated)
+            return Prediction(text=text, labels=given, scores=scores, truncated=truncated, margin=share)
         best = max(labels, key=lambda label: scores[label])
-        return Prediction(text=text, label=best, score=scores[best], scores=scores, truncated=truncated)
+        return Prediction(text=text, label=best, score=scores[best], scores=scores, truncated=truncated, margin=share)
 
 
 def count_steps(step: Callable[[], None]) -> None:

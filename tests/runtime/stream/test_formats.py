@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ftx import Predictor
 from ftx.errors import DataError, FtxError, OutputError
 from ftx.runtime.stream import predict_file, predicted_columns
 
-ADDED = 6  # columns of a single label prediction with two labels
+ADDED = 7  # columns of a single label prediction with two labels
 FORMATS = ["csv", "csv.gz", "tsv", "tsv.gz", "jsonl", "jsonl.gz", "parquet"]
 
 
@@ -175,9 +176,12 @@ def test_labels_with_the_sign_that_stands_between_labels(tmp_path: Path, make_fa
 
 def test_columns_of_predictions(fake: Any) -> None:
     names = ["predicted_label", "predicted_score", "predicted_score_negative", "predicted_score_positive"]
-    assert list(predicted_columns([], fake.manifest)) == [*names, "predicted_truncated", "predicted_windows"]
+    names += ["predicted_truncated", "predicted_windows", "predicted_margin"]
+    assert list(predicted_columns([], fake.manifest)) == names
+    measured = replace(fake.manifest, parity={"margin_error": 0.1})
+    assert list(predicted_columns([], measured)) == [*names, "predicted_near_boundary"]
     nested = predicted_columns(fake(["a", "a much longer text"]), fake.manifest, prefix="", nested=True)
-    assert list(nested) == ["label", "score", "scores", "truncated", "windows"]
+    assert list(nested) == ["label", "score", "scores", "truncated", "windows", "margin"]
     assert nested["truncated"] == [False, True]
     assert nested["windows"] == [1, 1]
 

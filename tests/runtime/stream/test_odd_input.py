@@ -315,6 +315,7 @@ def test_values_stay_as_they_are_written(tmp_path: Path, fake: Any) -> None:
         assert after.startswith(before[:-1] + ", ")
         assert set(json.loads(after)) - set(json.loads(before)) == {
             "predicted_label", "predicted_score", "predicted_scores", "predicted_truncated", "predicted_windows",
+            "predicted_margin",
         }  # fmt: skip
     (tmp_path / "c.jsonl").write_text(lines[0] + '\n{"text": true, "n": 1}\n{"text": "c", "n": false}\n')
     predict_file(fake, tmp_path / "c.jsonl", tmp_path / "c.csv", skip_bad_rows=1)

@@ -120,7 +120,7 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
         eval_set,
         precision=precision.name,
         staging=staging,
-        loss=lesson and lesson.loss,
+        loss=lesson.loss if lesson else None,
     )
     fitted = fit(trainer, checkpoint)
     held_out = evaluate_held_out(trainer, eval_set, data.head, recipe.seed)

@@ -203,10 +203,10 @@ def verdict(loss: float, interval: tuple[float, float], allowed: float, texts: i
 def predicted(logits: NDArray[np.float32], head: Head, thresholds: dict[str, float]) -> NDArray[Any]:
     """Return what logits say, in the form of targets: label ids, values, or 0 or 1 for each label."""
     if head.problem_type == REGRESSION:
-        return logits.reshape(-1).astype(np.float64)
+        return np.asarray(logits.reshape(-1), dtype=np.float64)
     if head.problem_type == MULTI_LABEL:
         limits = np.asarray([thresholds.get(name, 0.5) for name in head.labels])
-        return (expit(logits) >= limits.astype(logits.dtype)).astype(np.float64)
+        return np.asarray(expit(logits) >= limits.astype(logits.dtype), dtype=np.float64)
     return np.asarray(logits.argmax(axis=-1))
 
 
@@ -256,7 +256,7 @@ def weighed(
         mean_x, mean_y = counts @ x / rows, counts @ y / rows
         covariance = counts @ (x * y) / rows - mean_x * mean_y
         spread = np.sqrt((counts @ x**2 / rows - mean_x**2) * (counts @ y**2 / rows - mean_y**2))
-        return np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0)
+        return np.asarray(np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0))
     return np.asarray(counts @ (predictions == targets) / rows)
 
 

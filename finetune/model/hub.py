@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Pretrained:
     model: Any
     tokenizer: Any
     head: Head
-    thresholds: dict[str, float]
+    thresholds: dict[str, float] = field(default_factory=dict)
 
 
 def load_pretrained(recipe: Recipe, head: Head) -> Pretrained:

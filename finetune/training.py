@@ -168,6 +168,8 @@ def write_verdict(lesson: Lesson, data: LabelledText, report: TrainingReport, st
         run=report.run,
         train_rows=report.train_rows,
     )
+    if found.failed:
+        say(f"WARNING: the student loses {found.loss_points:.2f} points of {found.measure}, more than it may")
     if is_first_process():
         (staging / REPORT_FILE).write_text(json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n")
 

@@ -127,10 +127,16 @@ def read_rows(recipe: Recipe, columns: Columns, bad_rows: BadRows) -> tuple[list
         validation = list(read_tables(Path(recipe.validation_file), columns, bad_rows))
         if not validation:
             raise DataError(f"{recipe.validation_file} is empty; expected rows of labelled text")
-    elif recipe.distill and (held_out := Path(recipe.model).absolute().parent / HELD_OUT_FILE).is_file():
+    elif recipe.distill and (held_out := held_out_of(recipe.model)):
         # Student and teacher are compared on what the teacher's run held out: it has seen the labels of the rest.
         validation = list(read_tables(held_out, held_out_columns(recipe), bad_rows))
     return rows, validation
+
+
+def held_out_of(teacher: str) -> Path | None:
+    """Find what the run of a teacher's checkpoint held out; None: it is in no run."""
+    path = Path(teacher).absolute().parent / HELD_OUT_FILE
+    return path if exists(teacher) and path.is_file() else None
 
 
 def held_out_columns(recipe: Recipe) -> Columns:

@@ -142,6 +142,24 @@ def test_every_head_and_pairs_are_distilled_from_a_checkpoint_of_any_maker(
     assert bool(report.class_f1_losses_points) == (problem_type != "regression")
 
 
+def test_a_multi_label_run_is_compared_at_its_own_thresholds(
+    tiny_model: Callable[[str], Path], labelled: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in labelled("multi_label_classification").read_text().splitlines()]
+    lines = [f"{row['text']},{int('funny' in row['label'])},{int('sad' in row['label'])}" for row in rows]
+    (tmp_path / "tags.csv").write_text("\n".join(["sentence,funny,sad", *lines]) + "\n")
+    recipe = tiny_recipe(
+        tiny_model("multi_label_classification"), tmp_path / "tags.csv", Recipe, epochs=1.0, max_length=48,
+        text_column="sentence", label_columns=("funny", "sad"),
+    )  # fmt: skip
+    train(recipe, tmp_path / "teacher")
+    report = ftx.distill(tmp_path / "teacher", layers=1, **SHORT, output=tmp_path / "run")
+    assert (report.measure, report.texts, report.train_rows) == ("f1_macro", 120, 360)
+    assert report.teacher_metrics == ftx.evaluate(run=tmp_path / "teacher").metrics
+    assert report.metrics == ftx.evaluate(run=tmp_path / "run").metrics
+    assert report.verdict in ("passes", "near", "fails")
+
+
 def test_unlabelled_text_is_learnt_from_but_never_held_out_text(teacher_run: Path, tmp_path: Path) -> None:
     held_out = read_held_out(teacher_run / "eval.jsonl").texts
     new = [f"The {word} was so {word}." for word in ("film", "plot", "cast")]

@@ -7,14 +7,18 @@ from ftx.errors import require
 from ftx.finetune.evaluation import Evaluation, evaluate
 
 if TYPE_CHECKING:
-    from ftx.finetune.recipe import Recipe, load_recipe, recipe_path, recipes
+    from ftx.finetune.distillation.verdict import DistillationReport
+    from ftx.finetune.recipe import Distillation, Recipe, load_recipe, recipe_path, recipes
     from ftx.finetune.trainer.processes import is_first_process
-    from ftx.finetune.training import TrainingReport, train
+    from ftx.finetune.training import TrainingReport, distill, train
 
 __all__ = [
+    "Distillation",
+    "DistillationReport",
     "Evaluation",
     "Recipe",
     "TrainingReport",
+    "distill",
     "evaluate",
     "is_first_process",
     "load_recipe",
@@ -35,9 +39,10 @@ PACKAGES = (
     "msgspec",
 )
 MODULES = {
-    **dict.fromkeys(("Recipe", "load_recipe", "recipe_path", "recipes"), "recipe"),
+    "DistillationReport": "distillation.verdict",
+    **dict.fromkeys(("Distillation", "Recipe", "load_recipe", "recipe_path", "recipes"), "recipe"),
     "is_first_process": "trainer.processes",
-    **dict.fromkeys(("TrainingReport", "train"), "training"),
+    **dict.fromkeys(("TrainingReport", "distill", "train"), "training"),
 }
 
 

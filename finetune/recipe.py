@@ -5,49 +5,83 @@ from __future__ import annotations
 import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
-
-import msgspec
-import numpy as np
-from msgspec import Meta
+from typing import Any, Literal
 
 from ftx.errors import RecipeError
+from ftx.finetune.recipe_values import (
+    BEST_METRICS,
+    Count,
+    Decay,
+    Delimiter,
+    Epochs,
+    Flag,
+    FromOne,
+    HeldOut,
+    LabelNames,
+    Metric,
+    Name,
+    Numbers,
+    Points,
+    PrecisionName,
+    ProblemType,
+    Rate,
+    Schedule,
+    Seed,
+    Share,
+    Smoothing,
+    String,
+    Temperature,
+    check_values,
+    shown,
+)
 from ftx.finetune.starter import STARTER
-from ftx.tables.cells import LONGEST_LABEL, listed
+from ftx.tables.cells import listed
 from ftx.tables.lines import exists
 
-__all__ = ["BEST_METRICS", "Recipe", "load_recipe", "recipe_path", "recipes"]
+__all__ = ["BEST_METRICS", "Distillation", "Recipe", "load_recipe", "recipe_path", "recipes"]
 
 FOLDER = Path(__file__).parent / "recipes"
 
-# Counts pass through 32-bit integers, numpy takes no larger seed, and float32 holds no larger learning rate.
-LARGEST_COUNT, LARGEST_SEED = 2**31 - 1, 2**32 - 1
-Count = Annotated[int, Meta(ge=0, le=LARGEST_COUNT, description=f"an integer from 0 to {LARGEST_COUNT}")]
-FromOne = Annotated[int, Meta(ge=1, le=LARGEST_COUNT, description=f"an integer from 1 to {LARGEST_COUNT}")]
-Seed = Annotated[int, Meta(ge=0, le=LARGEST_SEED, description=f"an integer from 0 to {LARGEST_SEED}")]
-Rate = Annotated[float, Meta(gt=0, le=1e30, description="a number above 0, up to 1e+30")]
-Epochs = Annotated[float, Meta(gt=0, le=1e6, description="a number above 0, up to 1e+06")]
-Decay = Annotated[float, Meta(ge=0, le=1000, description="a number from 0 to 1000")]
-Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
-Smoothing = Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to below 1")]
-HeldOut = Annotated[float, Meta(gt=0, lt=1, description="a number between 0 and 1")]
-Flag = Annotated[bool, Meta(description="true or false")]
-String = Annotated[str, Meta(description="a string")]
-Name = Annotated[str, Meta(pattern=r"\S", description="a name")]
-LabelName = Annotated[str, Meta(pattern=r"\S", max_length=LONGEST_LABEL)]
-LabelNames = Annotated[tuple[LabelName, ...], Meta(description=f"a list of names of 1 to {LONGEST_LABEL} characters")]
-Delimiter = Annotated[
-    str, Meta(pattern=r'\A[^"\r\n\0]?\Z', description="one character, no quote or line break; or empty")
-]
-ProblemType = Literal["auto", "single_label_classification", "multi_label_classification", "regression"]
-PrecisionName = Literal["auto", "fp32", "fp16", "bf16"]
-Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup", "polynomial"]
-# Those of all problem types; training checks that the head has the metric.
-Metric = Literal["accuracy", "f1_macro", "f1_micro", "mcc", "map", "mae", "rmse", "pearson", "spearman", "loss"]
-BEST_METRICS: tuple[str, ...] = get_args(Metric)
-
 # Hub ids or paths. In a file, `./` at the start means the folder of that file.
 PATHS = ("model", "dataset", "validation_file")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """The `[distill]` section of a recipe: a model of fewer layers learns to answer as the recipe's model does.
+
+    Attributes:
+        layers: How many of the teacher's encoder layers the student starts from; 0: those in `keep`.
+        keep: Which ones, counted from 0; empty: several choices are tried on the training text.
+        temperature: What both models' logits are divided by before they are compared.
+        hard_weight: Share of the labels in the loss; the rest is the teacher's.
+        candidate_steps: Optimiser steps to try each choice of layers for; 0: take the evenly spread ones untried.
+        unlabelled: A table, a folder of tables, or a file with a text on each line, to learn from, too; empty: none.
+        max_loss: Points of accuracy (macro F1, Pearson) that the student may lose on held-out text.
+
+    Raises:
+        RecipeError: A value is out of its range, or does not go with the others.
+    """
+
+    layers: Count = 0
+    keep: Numbers = ()
+    temperature: Temperature = 2.0
+    hard_weight: Share = 0.1
+    candidate_steps: Count = 40
+    unlabelled: String = ""
+    max_loss: Points = 1.0
+
+    def __post_init__(self) -> None:
+        check_values(self, "distill.")
+        if not self.layers and not self.keep:
+            raise RecipeError("distill.layers is 0, expected how many layers the student is to have")
+        if self.keep != tuple(sorted(set(self.keep))):
+            raise RecipeError(f"distill.keep is {shown(self.keep)}, expected layers in ascending order, each once")
+        if self.keep and self.layers not in (0, len(self.keep)):
+            raise RecipeError(
+                f"distill.layers is {self.layers}, but distill.keep has {len(self.keep)} layers: give one"
+            )
+        object.__setattr__(self, "layers", len(self.keep) or self.layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +128,7 @@ class Recipe:
         logging_steps: Steps between two lines of history.jsonl.
         precision: Number format of training.
         seed: For the split, the weights of a new head, the order of the rows, and dropout.
+        distill: How to distil the model into one of fewer layers; None: it is fine-tuned.
 
     Raises:
         RecipeError: A value is out of its range, or does not go with the others.
@@ -135,16 +170,10 @@ class Recipe:
     logging_steps: FromOne = 10
     precision: PrecisionName = "auto"
     seed: Seed = 42
+    distill: Distillation | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(Recipe, include_extras=True).items():
-            value = getattr(self, name)
-            try:
-                value = msgspec.convert(value.item() if isinstance(value, np.generic) else value, kind)
-            except msgspec.ValidationError as error:
-                raise RecipeError(f"{name} is {shown(value)}, expected {expected(kind)}") from error
-            object.__setattr__(self, name, value)  # a list has become a tuple, an integer a float
-
+        check_values(self)
         self._expect("eval_steps", "more than 0 with best_metric", self.eval_steps > 0 or not self.best_metric)
         self._expect("best_metric", "a metric for early_stopping", bool(self.best_metric) or not self.early_stopping)
         for name in ("labels", "label_columns"):
@@ -177,11 +206,15 @@ class Recipe:
         paths = {name: getattr(self, name) for name in PATHS}
         there = {name: path for name, path in paths.items() if path not in ("", STARTER) and exists(path)}
         absolute: dict[str, Any] = {name: str(Path(path).absolute()) for name, path in there.items()}
+        if self.distill and self.distill.unlabelled:
+            absolute["distill"] = replace(self.distill, unlabelled=str(Path(self.distill.unlabelled).absolute()))
         return replace(self, **absolute)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every value, for TOML and JSON."""
-        return {**asdict(self), "labels": list(self.labels), "label_columns": list(self.label_columns)}
+        """Return every value, for TOML and JSON; without `distill` where there is none."""
+        values = {**asdict(self), "labels": list(self.labels), "label_columns": list(self.label_columns)}
+        section = values.pop("distill")
+        return values if section is None else {**values, "distill": {**section, "keep": list(section["keep"])}}
 
 
 def recipes() -> dict[str, str]:
@@ -226,14 +259,14 @@ def load_recipe(name: str, *, quick: bool = False, starter: bool = False) -> Rec
     except ValueError as error:  # no TOML, no UTF-8, or an integer of more digits than Python reads
         raise RecipeError(f"Recipe {name} is not TOML: {error!s:.300}") from error
     values.pop("versions", None)  # a run's recipe.toml records them
-    tables = {kind: values.pop(kind, {}) for kind in ("quick", "starter")}
+    tables = {kind: values.pop(kind, {}) for kind in ("quick", "starter", "distill")}
     for kind, table in tables.items():
         if not isinstance(table, dict):
             raise RecipeError(f"Recipe {name}: {kind} is {shown(table)}, expected values under [{kind}]")
     if quick and not tables["quick"]:
         raise RecipeError(f"Recipe {name} has no [quick] values: try --max-steps, --train-rows and --eval-rows")
     values |= (tables["quick"] if quick else {}) | (tables["starter"] if starter else {})
-    known = [field.name for field in fields(Recipe)]
+    known = [field.name for field in fields(Recipe) if field.name != "distill"]
     if unknown := sorted(set(values) - set(known)):
         raise RecipeError(f"Recipe {name} has unknown values {listed(unknown)}; expected {', '.join(known)}")
     if missing := sorted({"model", "dataset"} - set(values)):
@@ -242,21 +275,18 @@ def load_recipe(name: str, *, quick: bool = False, starter: bool = False) -> Rec
         if str(values.get(key)).startswith("./"):
             values[key] = str(path.parent / values[key])
     try:
-        return Recipe(**values)
+        return Recipe(**values, distill=distillation(tables["distill"]))
     except RecipeError as error:
         raise RecipeError(f"Recipe {name}: {error}") from error
 
 
-def expected(kind: Any) -> str:
-    """Describe the values of a field's type for a message."""
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(filter(None, get_args(kind)))}"
-    return str(kind.__metadata__[0].description)
+def distillation(table: dict[str, Any]) -> Distillation | None:
+    """Read the `[distill]` section; empty: None.
 
-
-def shown(value: Any) -> str:
-    """Write a value for a message, not more of it than fits on a line."""
-    try:
-        return f"{value!r:.200}"
-    except ValueError:  # Python writes no integer of more than 4,300 digits
-        return "an integer of thousands of digits"
+    Raises:
+        RecipeError: It has an unknown value, or one that is out of its range.
+    """
+    known = [field.name for field in fields(Distillation)]
+    if unknown := sorted(set(table) - set(known)):
+        raise RecipeError(f"[distill] has unknown values {listed(unknown)}; expected {', '.join(known)}")
+    return Distillation(**table) if table else None

@@ -28,7 +28,8 @@ CHECKPOINT = (
     "vocab.json", "merges.txt", "spm.model", "sentencepiece.bpe.model", "tokenizer.model", "chat_template.jinja",
 )  # fmt: skip
 OWNED = {
-    "recipe.toml", "metrics.json", "history.jsonl", "training.svg", "bad_rows.jsonl", HELD_OUT_FILE,
+    "recipe.toml", "metrics.json", "distillation.json", "history.jsonl", "training.svg", "bad_rows.jsonl",
+    HELD_OUT_FILE,
     *(f"checkpoint/{name}" for name in CHECKPOINT),
 }  # fmt: skip
 KIND = Kind(
@@ -97,9 +98,11 @@ def resumed_recipe(path: Path, recipe: Recipe, what: str = "unfinished run") -> 
     recipe = replace(
         recipe, **{name: getattr(begun, name) for name in resolved if getattr(recipe, name) in ((), "auto")}
     )
+    if begun.distill and recipe.distill and recipe.distill.layers == begun.distill.layers and not recipe.distill.keep:
+        recipe = replace(recipe, distill=replace(recipe.distill, keep=begun.distill.keep))
     was, now = begun.to_dict(), recipe.anchored().to_dict()
-    if differing := [name for name in now if was[name] != now[name]]:
-        values = ", ".join(f"{name} = {was[name]!r}" for name in differing)
+    if differing := [name for name in {**was, **now} if was.get(name) != now.get(name)]:
+        values = ", ".join(f"{name} = {was.get(name)!r}" for name in differing)
         raise RecipeError(f"The {what} has {values}: resume it with the same values, or start over with --overwrite")
     return recipe
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ftx.errors import RecipeError
 from ftx.finetune.recipe import Recipe
 from ftx.finetune.report import TrainingReport
 from ftx.finetune.run_files import KIND, begin_run, finished_report, resumed_recipe, write_run
@@ -12,7 +17,12 @@ from ftx.finetune.trainer.processes import agreed, is_first_process, join_proces
 from ftx.finetune.trainer.unfinished import checkpoint_to_resume, unfinished_steps
 from ftx.output import FinishedError, explained, staged_folder, staging_of
 
-__all__ = ["TrainingReport", "train"]
+if TYPE_CHECKING:
+    from ftx.finetune.data.labelled_text import LabelledText
+    from ftx.finetune.distillation.teaching import Lesson
+    from ftx.finetune.distillation.verdict import DistillationReport
+
+__all__ = ["TrainingReport", "distill", "train"]
 
 
 def train(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume: bool = False) -> TrainingReport:
@@ -69,6 +79,7 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
 
     from ftx.finetune.data.labelled_text import load_labelled_text
     from ftx.finetune.data.profile import profile
+    from ftx.finetune.distillation.teaching import prepare
     from ftx.finetune.model.hub import load_pretrained
     from ftx.finetune.model.precision import device_name, precision_for
     from ftx.finetune.model.tokens import check_max_length, tokenise
@@ -94,10 +105,23 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
         recipe = resumed_recipe(staging / "recipe.toml", recipe)
     precision = agreed(is_first_process() and precision_for(recipe, pretrained, train_set))
     several = f", {processes.num_processes} processes" if processes.num_processes > 1 else ""
-    say(f"Training {recipe.model} in {precision.name} ({precision.reason}) on {device_name()}{several}")
+    what = "Distilling" if recipe.distill else "Training"
+    say(f"{what} {recipe.model} in {precision.name} ({precision.reason}) on {device_name()}{several}")
+    lesson = None
+    if recipe.distill:
+        lesson = prepare(recipe, recipe.distill, pretrained, data, train_set, precision=precision.name, staging=staging)
+        recipe, pretrained, train_set = lesson.recipe, lesson.student, lesson.train_set
     if is_first_process():
         begin_run(staging, recipe, pretrained, precision.name, checkpoint)
-    trainer = build_trainer(recipe, pretrained, train_set, eval_set, precision=precision.name, staging=staging)
+    trainer = build_trainer(
+        recipe,
+        pretrained,
+        train_set,
+        eval_set,
+        precision=precision.name,
+        staging=staging,
+        loss=lesson.loss if lesson else None,
+    )
     fitted = fit(trainer, checkpoint)
     held_out = evaluate_held_out(trainer, eval_set, data.head, recipe.seed)
     report = TrainingReport(
@@ -122,10 +146,53 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
     )
     if report.weakness:
         say(f"WARNING: {report.weakness}")
+    if lesson:
+        write_verdict(lesson, data, report, staging)
     if is_first_process():
         trainer.save_model(str(staging / "checkpoint"))  # with the tokenizer
         write_run(staging, report, data)
     return report
+
+
+def write_verdict(lesson: Lesson, data: LabelledText, report: TrainingReport, staging: Path) -> None:
+    """Compare a student with its teacher on the held-out rows, and write distillation.json."""
+    from ftx.finetune.distillation.verdict import REPORT_FILE, judge
+    from ftx.finetune.evaluation import trainer_logits
+
+    student, texts = lesson.student, [text for text, _ in data.held_out]
+    found = judge(
+        lesson,
+        trainer_logits(student.model, student.tokenizer, texts, lesson.recipe.max_length),
+        np.asarray([target for _, target in data.held_out]),
+        report.thresholds,
+        run=report.run,
+        train_rows=report.train_rows,
+    )
+    if found.failed:
+        say(f"WARNING: the student loses {found.loss_points:.2f} points of {found.measure}, more than it may")
+    if is_first_process():
+        (staging / REPORT_FILE).write_text(json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n")
+
+
+def distill(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume: bool = False) -> DistillationReport:
+    """Distil a model as a recipe with a `[distill]` section says: `train`, and what the student lost.
+
+    Args:
+        recipe: Its model is the teacher.
+        output: The student's run folder.
+        overwrite: Whether to replace an existing run.
+        resume: Whether to resume an unfinished run.
+
+    Raises:
+        RecipeError, DataError, ModelError, FetchError, OutputError: See there.
+    """
+    from ftx.finetune.distillation.verdict import read_report
+
+    if recipe.distill is None:
+        raise RecipeError("The recipe has no [distill] section, which says how many layers the student is to have")
+    train(recipe, output, overwrite=overwrite, resume=resume)
+    found: DistillationReport = agreed(read_report(Path(output)) if is_first_process() else None)
+    return found
 
 
 def warn_of_few_steps(recipe: Recipe, rows: int, processes: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ftx.api import evaluate, serve, train, verify
     from ftx.bench.measure import bench
+    from ftx.distilling import distill
     from ftx.errors import FtxError
     from ftx.export.exporting import export
     from ftx.runtime import Prediction, Predictor
@@ -22,6 +23,7 @@ __all__ = [
     "Predictor",
     "__version__",
     "bench",
+    "distill",
     "evaluate",
     "export",
     "predict_file",
@@ -36,6 +38,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 MODULES = {
     "FtxError": "ftx.errors",
+    "distill": "ftx.distilling",
     **dict.fromkeys(("evaluate", "serve", "train", "verify"), "ftx.api"),
     **dict.fromkeys(("Prediction", "Predictor"), "ftx.runtime"),
     "predict_file": "ftx.runtime.stream",

@@ -50,11 +50,11 @@ def commands() -> Iterator[str]:
 def fields() -> Iterator[str]:
     from ftx.bench import BenchReport
     from ftx.export import ExportReport
-    from ftx.finetune import Evaluation, TrainingReport
+    from ftx.finetune import DistillationReport, Evaluation, TrainingReport
     from ftx.manifest import Manifest
 
     yield "\n# Fields of results and of the manifest"
-    for one in (ftx.Prediction, TrainingReport, Evaluation, ExportReport, BenchReport, Manifest):
+    for one in (ftx.Prediction, TrainingReport, DistillationReport, Evaluation, ExportReport, BenchReport, Manifest):
         yield f"{one.__name__}: {', '.join(field.name for field in dataclasses.fields(one))}"
 
 

@@ -13,6 +13,7 @@ from ftx.finetune.data.targets import examples
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, Example, Head, find_head, strata
 from ftx.finetune.recipe import Recipe
 from ftx.finetune.starter import STARTER, starter_rows
+from ftx.heldout import HELD_OUT_FILE
 from ftx.tables.bad_rows import BadRows
 from ftx.tables.cells import listed
 from ftx.tables.columns import Columns
@@ -126,7 +127,22 @@ def read_rows(recipe: Recipe, columns: Columns, bad_rows: BadRows) -> tuple[list
         validation = list(read_tables(Path(recipe.validation_file), columns, bad_rows))
         if not validation:
             raise DataError(f"{recipe.validation_file} is empty; expected rows of labelled text")
+    elif recipe.distill and (held_out := held_out_of(recipe.model)):
+        # Student and teacher are compared on what the teacher's run held out: it has seen the labels of the rest.
+        validation = list(read_tables(held_out, held_out_columns(recipe), bad_rows))
     return rows, validation
+
+
+def held_out_of(teacher: str) -> Path | None:
+    """Find what the run of a teacher's checkpoint held out; None: it is in no run."""
+    path = Path(teacher).absolute().parent / HELD_OUT_FILE
+    return path if exists(teacher) and path.is_file() else None
+
+
+def held_out_columns(recipe: Recipe) -> Columns:
+    """Return the columns of a run's held-out file."""
+    multi = recipe.problem_type == MULTI_LABEL
+    return Columns(text="text", label="label", text_pair="text_pair" if recipe.text_pair_column else "", lists=multi)
 
 
 def is_path(dataset: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,24 @@ from ftx.lengths import longest_input
 from ftx.run_folder import check_tokenizer, check_whole
 from ftx.tables.lines import exists
 
-__all__ = ["Pretrained", "load_checkpoint", "load_model", "load_pretrained", "load_tokenizer", "positions"]
+__all__ = ["Pretrained", "load_checkpoint", "load_model", "load_pretrained", "load_tokenizer", "positions", "read_head"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """A pretrained model under the head to train, and its tokenizer."""
+    """A pretrained model under the head to train, and its tokenizer.
+
+    Attributes:
+        model: The model.
+        tokenizer: Its fast tokenizer.
+        head: The head to train.
+        thresholds: For multi-label: those that the checkpoint came with, by label; else empty.
+    """
 
     model: Any
     tokenizer: Any
     head: Head
+    thresholds: dict[str, float] = field(default_factory=dict)
 
 
 def load_pretrained(recipe: Recipe, head: Head) -> Pretrained:
@@ -37,11 +45,11 @@ def load_pretrained(recipe: Recipe, head: Head) -> Pretrained:
 
     tokenizer = load_tokenizer(recipe.model)
     set_seed(recipe.seed)  # for the weights of the new head
-    model = load_model(recipe.model, head)
+    model = load_model(recipe.model, head, trained=recipe.distill is not None)
     model.config.text_pair = bool(recipe.text_pair_column)
-    vars(model.config).pop("thresholds", None)  # those of an earlier head
+    thresholds = vars(model.config).pop("thresholds", None) or {}  # of the head that it came with
     tokenizer.model_max_length = recipe.max_length  # whoever loads the checkpoint truncates texts as training did
-    return Pretrained(model=model, tokenizer=tokenizer, head=head)
+    return Pretrained(model=model, tokenizer=tokenizer, head=head, thresholds=thresholds)
 
 
 def load_tokenizer(model: str) -> Any:
@@ -69,20 +77,26 @@ def load_tokenizer(model: str) -> Any:
     return tokenizer
 
 
-def load_model(model: str, head: Head) -> Any:
+def load_model(model: str, head: Head, *, trained: bool = False) -> Any:
     """Load pretrained weights under a classification head.
 
     The checkpoint's own head is kept where its shape fits, and newly initialised where it does not.
 
+    Args:
+        model: `starter`, a folder, or a hub id, optionally with `@REVISION`.
+        head: The head.
+        trained: Whether the checkpoint must have been trained for this head.
+
     Raises:
-        ModelError: There is no such model, or it has no model.safetensors.
+        ModelError: There is no such model, it has no model.safetensors, or not the trained head that it must have.
     """
     from transformers import AutoModelForSequenceClassification
 
     try:
         name, revision = resolve(model)
-        return AutoModelForSequenceClassification.from_pretrained(
+        loaded, info = AutoModelForSequenceClassification.from_pretrained(
             name,
+            output_loading_info=True,
             revision=revision,
             num_labels=len(head.labels),
             id2label=dict(enumerate(head.labels)),
@@ -96,6 +110,14 @@ def load_model(model: str, head: Head) -> Any:
     except Exception as error:  # a damaged model.safetensors raises SafetensorError, which has no common base
         expected = "expected config.json and model.safetensors (pickled weights are never read)"
         raise unloadable(f"Model {model!r:.300} can't be loaded: ", error, f"; {expected}; {advice(model)}") from error
+    if trained:
+        check_whole(Path(model), info)
+        if info["mismatched_keys"]:
+            labels = len(head.labels)
+            raise ModelError(
+                f"Model {model!r:.300} has another head than one of {labels} labels: name its own --labels"
+            )
+    return loaded
 
 
 def load_checkpoint(checkpoint: Path) -> Any:
@@ -114,6 +136,33 @@ def load_checkpoint(checkpoint: Path) -> Any:
         raise unloadable(f"Checkpoint {checkpoint} can't be loaded: ", error, f"; {advice(str(checkpoint))}") from error
     check_whole(checkpoint, info)
     return model
+
+
+def read_head(model: str) -> Head:
+    """Read which head a checkpoint has from its config, without its weights.
+
+    Args:
+        model: A folder, or a hub id, optionally with `@REVISION`.
+
+    Raises:
+        ModelError: There is no such model, or its labels have no names.
+    """
+    from transformers import AutoConfig
+
+    try:
+        name, revision = resolve(model)
+        config = AutoConfig.from_pretrained(name, revision=revision)
+    except FtxError:
+        raise
+    except Exception as error:
+        raise unloadable(f"Model {model!r:.300} can't be loaded: ", error, f"; {advice(model)}") from error
+    labels = [str(config.id2label.get(number, "")) for number in range(config.num_labels)]
+    if not all(labels) or len(set(labels)) < len(labels):
+        raise ModelError(
+            f"Model {model!r:.300}: id2label is {labels!r:.200}, expected a name for each label, each once"
+        )
+    guessed = "regression" if len(labels) == 1 else "single_label_classification"  # as transformers does
+    return Head(problem_type=config.problem_type or guessed, labels=labels)
 
 
 def positions(config: Any) -> int:

@@ -13,7 +13,7 @@ from ftx.errors import ModelError, RecipeError
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, Head, Target
 from ftx.finetune.recipe import Recipe
 
-__all__ = ["balanced_weights", "freeze_layers", "loss_function", "positive_weights"]
+__all__ = ["Loss", "balanced_weights", "encoder_layers", "freeze_layers", "loss_function", "positive_weights"]
 
 Loss = Callable[..., Any]
 
@@ -77,9 +77,14 @@ def freeze_layers(model: Any, count: int) -> None:
     """
     if not count:
         return
-    base = model.base_model
-    layers = getattr(getattr(base, "encoder", None) or getattr(base, "transformer", None), "layer", [])
+    base, layers = model.base_model, encoder_layers(model)
     if count > len(layers):
         raise ModelError(f"freeze_layers is {count}, but {type(base).__name__} has {len(layers)} layers to freeze")
     for part in (base.embeddings, *layers[:count]):
         part.requires_grad_(False)
+
+
+def encoder_layers(model: Any) -> Any:
+    """Return a model's encoder layers, a `ModuleList`; an empty list where ftx does not find them."""
+    base = model.base_model
+    return getattr(getattr(base, "encoder", None) or getattr(base, "transformer", None), "layer", [])

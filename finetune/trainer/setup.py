@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from ftx.finetune.model.hub import Pretrained
-from ftx.finetune.model.objective import freeze_layers, loss_function
+from ftx.finetune.model.objective import Loss, freeze_layers, loss_function
 from ftx.finetune.model.precision import on_cpu
 from ftx.finetune.recipe import Recipe
 from ftx.finetune.scoring.metrics import SMALLER_IS_BETTER, check_best_metric, measure_of
@@ -24,7 +24,14 @@ __all__ = ["build_trainer", "forget_earlier_runs"]
 
 
 def build_trainer(
-    recipe: Recipe, pretrained: Pretrained, train_set: Any, eval_set: Any, *, precision: str, staging: Path
+    recipe: Recipe,
+    pretrained: Pretrained,
+    train_set: Any,
+    eval_set: Any,
+    *,
+    precision: str,
+    staging: Path,
+    loss: Loss | None = None,
 ) -> Any:
     """Set up the Trainer for a recipe.
 
@@ -35,6 +42,7 @@ def build_trainer(
         eval_set: Tokenised held-out rows.
         precision: fp32, fp16 or bf16.
         staging: The folder for history.jsonl and the Trainer's own files.
+        loss: What to minimise; None: the recipe's loss.
 
     Raises:
         RecipeError: The metric, class weights or label smoothing of the recipe do not suit the head.
@@ -91,7 +99,7 @@ def build_trainer(
     freeze_layers(model, recipe.freeze_layers)
     trainer = CrashSafeTrainer(
         model=model,
-        compute_loss_func=loss_function(recipe, train_set["labels"], head),
+        compute_loss_func=loss or loss_function(recipe, train_set["labels"], head),
         args=arguments,
         train_dataset=train_set,
         eval_dataset=eval_set,

@@ -10,6 +10,7 @@ import json
 import click
 
 from ftx import __version__
+from ftx.cli.distilling import distill
 from ftx.cli.group import ExplainingGroup
 from ftx.cli.inspecting import doctor, inspect
 from ftx.cli.measuring import bench, evaluate, verify
@@ -63,5 +64,5 @@ def ftx(as_json: bool) -> None:
         raise click.UsageError("--json before a command goes with --version only; a command's own follows its name")
 
 
-for command in (train, evaluate, export, verify, predict, serve, bench, inspect, doctor):
+for command in (train, distill, evaluate, export, verify, predict, serve, bench, inspect, doctor):
     ftx.add_command(command)

@@ -15,8 +15,8 @@ from ftx.machine import MAX_THREADS
 
 __all__ = [
     "ABOVE_ZERO", "ANY_TEXT", "AT_LEAST_ONE", "BATCH", "BEST_METRIC", "CHARACTER", "CLASS_WEIGHTS", "COUNT",
-    "DATA_SET", "DEVICE", "FILES", "HEAD", "NAMES", "PATH", "PRECISION", "PROBLEM_TYPE", "PROVIDER", "QUANTIZE",
-    "SCHEDULE", "SEED", "SHARE", "TARGET", "TEXT", "THREADS", "Choice", "Finite",
+    "DATA_SET", "DEVICE", "FILES", "HEAD", "NAMES", "NUMBERS", "PATH", "PRECISION", "PROBLEM_TYPE", "PROVIDER",
+    "QUANTIZE", "SCHEDULE", "SEED", "SHARE", "TARGET", "TEXT", "THREADS", "Choice", "Finite",
 ]  # fmt: skip
 
 MOST = 2**31 - 1  # the largest int32: onnxruntime, PyTorch and Arrow count with it
@@ -70,6 +70,16 @@ class Names(Text):
         if not all(names):
             self.fail(f"{value!r} has an empty name; expected names separated by commas", param, ctx)
         return names
+
+
+class Numbers(Names):
+    """Integers from 0, separated by commas, as a tuple."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Split a string."""
+        return tuple(COUNT.convert(name, param, ctx) for name in super().convert(value, param, ctx))
 
 
 class AnyPath(click.Path):
@@ -139,6 +149,7 @@ TEXT = Text()
 ANY_TEXT = Text(empty=True)
 CHARACTER = Character()
 NAMES = Names()
+NUMBERS = Numbers()
 COUNT = click.IntRange(0, MOST)
 AT_LEAST_ONE = click.IntRange(1, MOST)
 BATCH = click.IntRange(1, 2**16)

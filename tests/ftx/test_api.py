@@ -71,7 +71,7 @@ def compare(name: str, given: dict[str, Any], called: Callable[..., Any]) -> Non
         assert (None if expected == () else expected) == (None if default == () else default), (name, option)
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "export", "verify", "bench", "serve"])
+@pytest.mark.parametrize("name", ["train", "distill", "evaluate", "export", "verify", "bench", "serve"])
 def test_a_function_takes_the_options_of_its_command(name: str) -> None:
     given, called = options(command_line.commands[name]), function(name)
     compare(name, given, called)
@@ -105,7 +105,7 @@ def examples(
 
 
 # In this order: bench takes the export of the one before.
-EXAMPLES = ["Predictor", "predict_file", "evaluate", "verify", "train", "export", "bench"]
+EXAMPLES = ["Predictor", "predict_file", "evaluate", "verify", "train", "distill", "export", "bench"]
 
 
 def test_the_examples_work_and_print_nothing(

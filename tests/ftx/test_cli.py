@@ -16,7 +16,7 @@ from ftx.cli.predicting import readable
 from ftx.runtime import Prediction
 from ftx.runtime.exact_kernel import NOTICE
 
-COMMANDS = ["train", "evaluate", "export", "verify", "predict", "serve", "bench", "inspect", "doctor"]
+COMMANDS = ["train", "distill", "evaluate", "export", "verify", "predict", "serve", "bench", "inspect", "doctor"]
 
 
 def run(*arguments: str | Path, stdin: str | bytes | None = None) -> Result:

@@ -33,7 +33,8 @@ def modules(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "train", "evaluate", "export", "verify", "predict", "serve", "bench", "inspect", "doctor"]
+    "command",
+    ["", "train", "distill", "evaluate", "export", "verify", "predict", "serve", "bench", "inspect", "doctor"],
 )
 def test_help_loads_nothing_heavy(command: str) -> None:
     loaded = modules(*command.split(), "--help")

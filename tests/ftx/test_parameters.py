@@ -67,6 +67,7 @@ def base(
             "--max-steps": 1,
             "--precision": "fp32",
         },
+        "distill": {"--layers": 1, "--output": tmp_path / "run", "--max-steps": 1, "--precision": "fp32"},
         "evaluate": {"--onnx": tiny_export, "--data": reviews},
         "export": {"--output": tmp_path / "onnx", "--quantize": "fast"},
         "verify": {"--onnx": tiny_export, "--against": tiny_run},
@@ -128,7 +129,7 @@ def test_what_no_option_can_use(
     words = [word for pair in rest.items() for word in pair]
     for value in bad_values(option.type, special):
         if (command, option.name, value) not in GOOD:
-            run = [str(tiny_run)] if command == "export" else []
+            run = [str(tiny_run)] if command in ("export", "distill") else []
             refused([command, *run, *words, f"{option.opts[0]}={value}"])
     left = {path.name for path in Path("..").iterdir()}
     assert left <= {"here", "places", "data"}
@@ -137,6 +138,7 @@ def test_what_no_option_can_use(
 def test_what_no_argument_can_use(special: list[str]) -> None:
     for value in (*TEXTS, *special):
         refused(["export", value])
+        refused(["distill", value, "--layers", "1"])
 
 
 def test_any_text_can_be_predicted(tiny_export: Path) -> None:

@@ -70,6 +70,7 @@ def printing(tiny_export: Path, tiny_run: Path, tmp_path: Path, reviews: Path) -
         "doctor": ["doctor"],
         "train --list": ["train", "--list"],
         "train": ["train", "--dataset", reviews, "--output", tmp_path / "run"],
+        "distill": ["distill", tiny_run, "--layers", "1", "--output", tmp_path / "student"],
         "evaluate": ["evaluate", *onnx, "--data", reviews],
         "export": ["export", tiny_run, "--output", tmp_path / "onnx"],
         "bench": ["bench", *onnx, "--against", tiny_run, "--output", tmp_path / "bench"],

@@ -240,3 +240,23 @@ def test_what_is_there_is_not_overwritten(starter_run: Path, starter_export: Pat
         assert "--overwrite" in done.stderr
         assert "Traceback" not in done.stderr
     assert (starter_export / "parity.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_student_of_half_the_layers_is_distilled_and_exported(
+    starter_run: Path, starter_export: Path, tmp_path: Path
+) -> None:
+    student = tmp_path / "student"
+    quick = ["--train-rows", 1500, "--epochs", 1, "--candidate-steps", 10, "--max-loss", 20]
+    done = ftx("distill", starter_run, "--layers", 3, *quick, "--output", student, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report == json.loads((student / "distillation.json").read_text())
+    assert report["verdict"] == "passes"
+    assert report["texts"] == len(read_held_out(starter_run / "eval.jsonl"))
+    assert report["agreement"] > 0.75
+    assert len(report["candidates"]) == 3
+    done = ftx("export", student, "--quantize", "fast", "--json")
+    assert done.returncode == 0, done.stderr
+    sizes = [(one / "model_quantized.onnx").stat().st_size for one in (student / "onnx", starter_export)]
+    assert sizes[0] < 0.85 * sizes[1]

@@ -1,0 +1,177 @@
+"""Prepare a student's training: what the teacher says of every text, and which of its layers to start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from numpy.typing import NDArray
+
+from ftx.errors import DataError
+from ftx.finetune.data.labelled_text import LabelledText
+from ftx.finetune.data.sentence_split import sentence_key
+from ftx.finetune.distillation.choosing import Candidate, Trial, try_layers
+from ftx.finetune.distillation.objective import distilling_loss, taught_rows
+from ftx.finetune.distillation.student import count_layers, layer_choices, make_student
+from ftx.finetune.evaluation import trainer_logits
+from ftx.finetune.model.hub import Pretrained
+from ftx.finetune.model.objective import Loss
+from ftx.finetune.model.tokens import tokenise
+from ftx.finetune.recipe import Distillation, Recipe
+from ftx.finetune.trainer.processes import agreed, is_first_process, say
+from ftx.finetune.trainer.unfinished import TRAINER_FOLDER
+from ftx.heldout import data_columns, read_held_out
+from ftx.text import Text
+
+__all__ = ["Lesson", "prepare"]
+
+LOGITS_FILE = "teacher_logits.npy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What a student is trained with.
+
+    Attributes:
+        recipe: The recipe, with the layers that were chosen.
+        distill: Its `[distill]` section.
+        student: The student, untrained.
+        train_set: Tokenised rows, labelled and unlabelled, with the teacher's logits in `labels`.
+        loss: What to minimise on them.
+        teacher_logits: The teacher's logits on the held-out rows. *Shape:* `(num_rows, num_labels)`.
+        teacher_thresholds: For multi-label: the teacher's thresholds, by label.
+        teacher_layers: How many encoder layers the teacher has.
+        candidates: The choices of layers that were tried; empty: none had to be.
+        unlabelled_rows: How many unlabelled texts there are in train_set.
+    """
+
+    recipe: Recipe
+    distill: Distillation
+    student: Pretrained
+    train_set: Any
+    loss: Loss
+    teacher_logits: NDArray[np.float32]
+    teacher_thresholds: dict[str, float]
+    teacher_layers: int
+    candidates: list[Candidate]
+    unlabelled_rows: int
+
+
+def prepare(
+    recipe: Recipe,
+    distill: Distillation,
+    teacher: Pretrained,
+    data: LabelledText,
+    train_set: Any,
+    *,
+    precision: str,
+    staging: Path,
+) -> Lesson:
+    """Have the teacher label every text, choose the student's layers, and make the student.
+
+    Args:
+        recipe: The values of the run.
+        distill: Its `[distill]` section.
+        teacher: The teacher.
+        data: Labelled text.
+        train_set: Its training rows, tokenised.
+        precision: fp32, fp16 or bf16.
+        staging: The run's staging folder, in which the teacher's logits are kept for a resumption.
+
+    Raises:
+        ModelError, RecipeError: The student can't have these layers.
+        DataError: The unlabelled text can't be used.
+    """
+    teacher_layers = count_layers(teacher, distill)
+    unlabelled = unlabelled_texts(recipe, distill, data)
+    taught = [*(text for text, _ in data.train), *unlabelled]
+    texts = [*taught, *(text for text, _ in data.held_out)]
+    logits = cached_logits(staging / TRAINER_FOLDER / LOGITS_FILE, teacher, texts, recipe.max_length)
+    rows = train_set.remove_columns("labels")
+    if unlabelled:
+        more = tokenise([(text, 0) for text in unlabelled], teacher.tokenizer, recipe.max_length)
+        rows = datasets.concatenate_datasets([rows, more.remove_columns("labels")])
+    targets = [target for _, target in data.train]
+    labels = taught_rows(targets, len(unlabelled), logits[: len(taught)], data.head)
+    rows = rows.add_column("labels", labels.tolist())
+    loss = distilling_loss(recipe, distill, targets, data.head)
+    keep, candidates = distill.keep, []
+    if not keep:
+        choices = layer_choices(distill.layers, teacher_layers)
+        keep = choices[0]
+        if distill.candidate_steps and len(choices) > 1:
+            trial = Trial(
+                recipe=recipe,
+                distill=distill,
+                teacher=teacher,
+                texts=taught,
+                rows=rows,
+                teacher_logits=logits[: len(taught)],
+                loss=loss,
+                precision=precision,
+                staging=staging / TRAINER_FOLDER / "trial",
+            )
+            candidates = [try_layers(choice, trial) for choice in choices]
+            keep = min(candidates, key=lambda one: one.loss).keep
+    say(f"The student starts from layers {', '.join(map(str, keep))} of {teacher_layers}")
+    chosen = replace(distill, keep=keep)
+    return Lesson(
+        recipe=replace(recipe, distill=chosen),
+        distill=chosen,
+        student=make_student(teacher, keep),
+        train_set=rows,
+        loss=loss,
+        teacher_logits=logits[len(taught) :],
+        teacher_thresholds=teacher.thresholds,
+        teacher_layers=teacher_layers,
+        candidates=candidates,
+        unlabelled_rows=len(unlabelled),
+    )
+
+
+def unlabelled_texts(recipe: Recipe, distill: Distillation, data: LabelledText) -> list[Text]:
+    """Read the unlabelled text, without repeated sentences and those that are training or held-out text already.
+
+    Raises:
+        DataError: It can't be read, or holds pairs where the model reads single texts, or the other way round.
+    """
+    if not distill.unlabelled:
+        return []
+    path = Path(distill.unlabelled)
+    named = None if recipe.text_column == "text" else recipe.text_column
+    found = read_held_out(path, data_columns(named, None, recipe.text_pair_column or None)).texts
+    if isinstance(found[0], tuple) != bool(recipe.text_pair_column):
+        expected = "pairs of texts" if recipe.text_pair_column else "single texts"
+        raise DataError(f"{path} does not hold {expected}, which the teacher reads: name its columns")
+    seen = {sentence_key(text) for text, _ in (*data.train, *data.held_out)}
+    new = {key: text for text in found if "".join(text).strip() and (key := sentence_key(text)) not in seen}
+    say(f"Unlabelled text: {len(new)} of {len(found)} texts are new; the others are repeated, or known already")
+    return list(new.values())
+
+
+def cached_logits(file: Path, teacher: Pretrained, texts: list[Text], max_length: int) -> NDArray[np.float32]:
+    """Compute a teacher's logits once, and read them from a file after that. *Shape:* `(len(texts), num_labels)`."""
+    if (known := agreed(is_first_process() and read_logits(file, len(texts)))) is not False:
+        return np.asarray(known)
+    say(f"The teacher labels {len(texts)} texts")
+    logits = trainer_logits(teacher.model, teacher.tokenizer, texts, max_length)
+    if not np.isfinite(logits).all():
+        raise DataError("the teacher gives no number for some of the texts: its weights are damaged; train it again")
+    if is_first_process():
+        file.parent.mkdir(exist_ok=True)
+        beside = file.with_name("writing.npy")
+        np.save(beside, logits)
+        beside.replace(file)
+    return logits
+
+
+def read_logits(file: Path, rows: int) -> NDArray[np.float32] | bool:
+    """Read the logits of an unfinished run; False: there are none, or those of other texts."""
+    try:
+        logits = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return False
+    return logits if len(logits) == rows else False

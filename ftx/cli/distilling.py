@@ -1,0 +1,128 @@
+"""`ftx distill`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ftx.cli.answering import answer, working
+from ftx.cli.options import (
+    as_json,
+    delimiter,
+    label_column,
+    label_columns,
+    output,
+    overwrite,
+    resume,
+    skip_bad_rows,
+    text_column,
+    text_pair_column,
+)
+from ftx.cli.parameters import (
+    ABOVE_ZERO,
+    AT_LEAST_ONE,
+    BATCH,
+    COUNT,
+    DATA_SET,
+    FILES,
+    NAMES,
+    NUMBERS,
+    PRECISION,
+    SEED,
+    SHARE,
+    Finite,
+)
+
+__all__ = ["distill"]
+
+
+@click.command(epilog="Example: ftx distill runs/starter --layers 3")
+@click.argument("teacher", type=DATA_SET)
+@click.option("--layers", type=AT_LEAST_ONE, help="How many of the teacher's layers the student has.")
+@click.option(
+    "--keep",
+    type=NUMBERS,
+    help="Or which ones, by commas, counted from 0.  [default: the best of several choices]",
+)
+@click.option(
+    "--unlabelled", type=FILES, help="More text to learn from: a table, a folder of tables, or a text on each line."
+)
+@click.option(
+    "--max-loss",
+    type=Finite(0, 100),
+    help="Points of accuracy (macro F1, Pearson) that may be lost.  [default: 1]",
+)
+@click.option(
+    "--temperature", type=Finite(0.1, 100), help="What both models' logits are divided by in the loss.  [default: 2]"
+)
+@click.option("--hard-weight", type=SHARE, help="Share of the labels in the loss.  [default: 0.1]")
+@click.option(
+    "--candidate-steps",
+    type=COUNT,
+    help="Steps to try each choice of layers for; 0: take the evenly spread ones.  [default: 40]",
+)
+@output(help="The student's run folder.  [default: runs/TEACHER-N-layers]")
+@overwrite(help="Replace an existing run.")
+@resume(help="Resume an unfinished run from its newest checkpoint.")
+@click.option("--dataset", type=DATA_SET, help="Labelled text.  [default: that of the teacher's run]")
+@text_column(help="Column of the texts.  [default: the run's, else text]")
+@text_pair_column()
+@label_column(help="Column of the labels, or of lists of them.  [default: the run's, else label]")
+@label_columns()
+@click.option("--labels", type=NAMES, help="Names of the teacher's labels, by commas.  [default: its own]")
+@delimiter()
+@skip_bad_rows(default=None, help="Skip up to this many bad rows, listed in RUN/bad_rows.jsonl.")
+@click.option(
+    "--validation",
+    type=FILES,
+    help="What is held out.  [default: what the teacher's run held out, else a tenth of the sentences]",
+)
+@click.option("--train-rows", type=COUNT, help="Training rows, sampled at random; 0: all.")
+@click.option("--max-length", type=AT_LEAST_ONE, help="Truncate texts to this many tokens.")
+@click.option("--epochs", type=Finite(0, 10**6, min_open=True), help="Passes over the training rows.  [default: 3]")
+@click.option("--max-steps", type=COUNT, help="Stop after this many steps; 0: as many as the epochs take.")
+@click.option("--save-steps", type=COUNT, help="Steps between checkpoints to resume from; 0: none.")
+@click.option("--batch-size", type=BATCH, help="Texts per training step.")
+@click.option("--learning-rate", type=ABOVE_ZERO, help="Peak learning rate.  [default: the run's, else 1e-4]")
+@click.option("--precision", type=PRECISION, help="auto (as ftx train chooses), fp32, fp16 or bf16.")
+@click.option("--seed", type=SEED, help="Seed of the order of the rows and of dropout.")
+@as_json(help="Print distillation.json.")
+def distill(
+    teacher: str,
+    layers: int | None,
+    keep: tuple[int, ...] | None,
+    output: Path | None,
+    overwrite: bool,
+    resume: bool,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Distil a classifier into one of fewer layers, and compare both on held-out text.
+
+    TEACHER is a run folder of ftx train; or, with --dataset, a checkpoint folder of any maker or a hub id, either with
+    @REVISION. The student is a run folder, too: export it, time it and serve it as any other. Exit status 1 if it loses
+    more than --max-loss on the held-out text; it is kept all the same.
+    """
+    if layers is None and keep is None:
+        raise click.UsageError("give --layers, how many the student has, or --keep, which ones")
+    with working():  # libraries print; stdout is for the result
+        import ftx
+        from ftx import finetune
+
+        report = ftx.distill(
+            teacher, layers=layers, keep=keep, output=output, overwrite=overwrite, resume=resume, **values
+        )
+    if not finetune.is_first_process():
+        return
+    if as_json:
+        answer(json.dumps(report.to_dict()))
+    else:
+        answer(f"run        {report.run}")
+        answer(report.to_text())
+        answer(f"next       ftx export {report.run}")
+        answer(f"page       {Path(report.run) / 'training.svg'}")
+    if report.failed:
+        raise click.exceptions.Exit(1)

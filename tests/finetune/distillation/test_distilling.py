@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+import ftx
+from ftx.cli import ftx as command_line
+from ftx.errors import DataError, ModelError, RecipeError
+from ftx.finetune import Distillation, Recipe, distill, load_recipe, train
+from ftx.finetune.distillation.student import layer_choices
+from ftx.heldout import read_held_out
+from ftx.output.record import is_intact, read_record
+from tests.conftest import build_tiny, tiny_recipe
+
+SHORT: dict[str, Any] = {"candidate_steps": 0, "max_steps": 2, "save_steps": 0}
+
+
+@pytest.fixture(scope="module")
+def student_run(teacher_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("student") / "run"
+    ftx.distill(teacher_run, layers=2, candidate_steps=4, epochs=2.0, output=output)
+    return output
+
+
+def report_of(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "distillation.json").read_text())
+    return found
+
+
+def test_a_student_s_run_is_a_run(teacher_run: Path, student_run: Path) -> None:
+    names = {path.name for path in teacher_run.iterdir()}
+    assert {path.name for path in student_run.iterdir()} == names | {"distillation.json"}
+    assert all(is_intact(student_run, *entry) for entry in read_record(student_run / "SHA256SUMS").items())
+    config = json.loads((student_run / "checkpoint/config.json").read_text())
+    assert config["num_hidden_layers"] == 2
+    assert config["id2label"] == {"0": "negative", "1": "positive"}
+    weights = load_file(student_run / "checkpoint/model.safetensors")
+    assert {name.split(".")[3] for name in weights if ".layer." in name} == {"0", "1"}
+    recipe = load_recipe(str(student_run / "recipe.toml"))
+    assert recipe.model == str(teacher_run / "checkpoint")
+    assert recipe.distill and recipe.distill.keep == tuple(report_of(student_run)["layers"])
+    assert ftx.evaluate(run=student_run).metrics == report_of(student_run)["metrics"]
+
+
+def test_a_student_learns_what_its_teacher_knows(teacher_run: Path, student_run: Path) -> None:
+    report = report_of(student_run)
+    assert report["texts"] == 120
+    assert report["teacher_metrics"]["accuracy"] == ftx.evaluate(run=teacher_run).metrics["accuracy"] > 0.9
+    assert report["metrics"]["accuracy"] > 0.9
+    assert report["agreement"] > 0.9
+    assert report["verdict"] in ("passes", "near", "fails")
+    lost = report["teacher_metrics"]["accuracy"] - report["metrics"]["accuracy"]
+    assert report["loss_points"] == pytest.approx(100 * lost)
+    low, high = report["loss_interval_points"]
+    assert low <= report["loss_points"] <= high
+    assert set(report["class_f1_losses_points"]) == {"negative", "positive"}
+    assert [tuple(one["keep"]) for one in report["candidates"]] == layer_choices(2, 4) == [(0, 3), (0, 1)]
+    best = min(report["candidates"], key=lambda one: one["loss"])
+    assert report["layers"] == best["keep"]
+
+
+def test_student_and_teacher_are_compared_on_what_the_teacher_never_saw(
+    teacher_run: Path, student_run: Path, tmp_path: Path
+) -> None:
+    held_out = read_held_out(teacher_run / "eval.jsonl")
+    assert read_held_out(student_run / "eval.jsonl") == held_out
+    ftx.distill(teacher_run, layers=1, seed=7, **SHORT, output=tmp_path / "run")
+    assert read_held_out(tmp_path / "run/eval.jsonl") == held_out
+    assert report_of(tmp_path / "run")["train_rows"] == 360
+
+
+def test_the_recipe_of_a_student_repeats_it(student_run: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(student_run / "recipe.toml"))
+    train(recipe, tmp_path / "again")
+    weights = [(run / "checkpoint/model.safetensors").read_bytes() for run in (student_run, tmp_path / "again")]
+    assert weights[0] == weights[1]
+    changed = {"run", "candidates"}  # the layers were chosen, and stand in the recipe
+    first, again = (
+        {k: v for k, v in report_of(run).items() if k not in changed} for run in (student_run, tmp_path / "again")
+    )
+    assert first == again
+
+
+def test_an_interrupted_student_resumes_without_asking_its_teacher_again(
+    student_run: Path, teacher_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ftx.finetune.distillation import teaching
+    from ftx.finetune.trainer.progress import Progress
+
+    values: dict[str, Any] = {"layers": 2, "candidate_steps": 4, "epochs": 2.0, "save_steps": 10}
+    plain = Progress.on_step_end
+
+    def stop(self: Progress, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        plain(self, args, state, control, **kwargs)
+        if state.global_step == 25:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Progress, "on_step_end", stop)
+        ftx.distill(teacher_run, **values, output=tmp_path / "run")
+
+    def asked(*arguments: Any) -> None:
+        raise AssertionError("the teacher was asked again")
+
+    monkeypatch.setattr(teaching, "trainer_logits", asked)
+    ftx.distill(teacher_run, **values, output=tmp_path / "run", resume=True)
+    weights = [(run / "checkpoint/model.safetensors").read_bytes() for run in (student_run, tmp_path / "run")]
+    assert weights[0] == weights[1]
+    with pytest.raises(RecipeError, match="the same values, or start over"):
+        ftx.distill(teacher_run, **{**values, "layers": 1}, output=tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "pairs", "measure"),
+    [
+        ("multi_label_classification", False, "f1_macro"),
+        ("regression", False, "pearson"),
+        ("single_label_classification", True, "accuracy"),
+    ],
+)
+def test_every_head_and_pairs_are_distilled_from_a_checkpoint_of_any_maker(
+    tiny_model: Callable[[str], Path], labelled: Callable[..., Path], tmp_path: Path,
+    problem_type: str, pairs: bool, measure: str,
+) -> None:  # fmt: skip
+    output = tmp_path / "run"
+    report = ftx.distill(
+        tiny_model(problem_type), layers=1, **SHORT, dataset=labelled(problem_type, pairs=pairs), max_length=48,
+        text_pair_column="second" if pairs else None, output=output,
+    )  # fmt: skip
+    assert (report.measure, report.problem_type, report.layers) == (measure, problem_type, (0,))
+    assert report.texts == 48 and report.verdict == "not enough text" and not report.failed
+    assert report.to_dict()["metrics"] == ftx.evaluate(run=output).metrics
+    assert (report.calibration_error is None) == (problem_type != "single_label_classification")
+    assert bool(report.class_f1_losses_points) == (problem_type != "regression")
+
+
+def test_a_multi_label_run_is_compared_at_its_own_thresholds(
+    tiny_model: Callable[[str], Path], labelled: Callable[..., Path], tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in labelled("multi_label_classification").read_text().splitlines()]
+    lines = [f"{row['text']},{int('funny' in row['label'])},{int('sad' in row['label'])}" for row in rows]
+    (tmp_path / "tags.csv").write_text("\n".join(["sentence,funny,sad", *lines]) + "\n")
+    recipe = tiny_recipe(
+        tiny_model("multi_label_classification"), tmp_path / "tags.csv", Recipe, epochs=1.0, max_length=48,
+        text_column="sentence", label_columns=("funny", "sad"),
+    )  # fmt: skip
+    train(recipe, tmp_path / "teacher")
+    report = ftx.distill(tmp_path / "teacher", layers=1, **SHORT, output=tmp_path / "run")
+    assert (report.measure, report.texts, report.train_rows) == ("f1_macro", 120, 360)
+    assert report.teacher_metrics == ftx.evaluate(run=tmp_path / "teacher").metrics
+    assert report.metrics == ftx.evaluate(run=tmp_path / "run").metrics
+    assert report.verdict in ("passes", "near", "fails")
+
+
+def test_unlabelled_text_is_learnt_from_but_never_held_out_text(teacher_run: Path, tmp_path: Path) -> None:
+    held_out = read_held_out(teacher_run / "eval.jsonl").texts
+    new = [f"The {word} was so {word}." for word in ("film", "plot", "cast")]
+    (tmp_path / "more.txt").write_text("\n".join([*held_out[:5], *new, new[0].upper()]) + "\n")
+    output = tmp_path / "run"
+    values = {**SHORT, "layers": 1, "unlabelled": tmp_path / "more.txt"}
+    report = ftx.distill(teacher_run, **values, output=output)
+    assert (report.train_rows, report.unlabelled_rows, report.texts) == (360, 3, 120)
+    without = ftx.distill(teacher_run, **{**values, "unlabelled": None}, output=tmp_path / "without")
+    assert without.unlabelled_rows == 0
+    assert load_recipe(str(output / "recipe.toml")).distill.unlabelled == str(tmp_path / "more.txt")  # type: ignore[union-attr]
+    (tmp_path / "pairs.jsonl").write_text('{"text": "a", "text_pair": "b"}\n')
+    with pytest.raises(DataError, match="does not hold single texts, which the teacher reads"):
+        ftx.distill(teacher_run, **{**values, "unlabelled": tmp_path / "pairs.jsonl"}, output=tmp_path / "pairs")
+
+
+def test_a_student_starts_from_its_teacher_s_weights(teacher_run: Path, tmp_path: Path) -> None:
+    values = {**SHORT, "max_steps": 1, "learning_rate": 1e-12}
+    ftx.distill(teacher_run, keep=[1, 3], **values, output=tmp_path / "run")
+    theirs, ours = (load_file(run / "checkpoint/model.safetensors") for run in (teacher_run, tmp_path / "run"))
+    for name, weights in ours.items():
+        source = name.replace("layer.1.", "layer.3.").replace("layer.0.", "layer.1.")
+        assert weights.sub(theirs[source]).abs().max() < 1e-6, name
+    assert len(ours) < len(theirs)
+
+
+def test_a_student_is_exported_and_distilled_again(student_run: Path, tmp_path: Path) -> None:
+    report = ftx.export(student_run, tmp_path / "onnx", quantize="none")
+    assert not report.failed
+    assert ftx.Predictor(tmp_path / "onnx")(["The movie was a great!"])[0].label == "positive"
+    again = ftx.distill(student_run, layers=1, **SHORT, output=tmp_path / "run")
+    assert (again.layers, again.teacher_layers) == ((0,), 2)
+
+
+def test_a_student_that_lost_too_much_is_status_1_and_kept(teacher_run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    arguments = ["distill", str(teacher_run), "--keep", "3", "--max-steps", "1", "--learning-rate", "1e-9"]
+    result = CliRunner().invoke(command_line, [*arguments, "--output", str(output), "--json"])
+    report = json.loads(result.stdout)
+    assert report["loss_points"] > 10, "the last layer alone should not do"
+    assert (result.exit_code, report["verdict"]) == (1, "fails")
+    assert report == report_of(output)
+    again = CliRunner().invoke(command_line, [*arguments, "--output", str(output), "--resume"])
+    assert again.exit_code == 1
+    assert "verdict    fails" in again.stdout
+    allowed = CliRunner().invoke(
+        command_line, [*arguments, "--output", str(tmp_path / "allowed"), "--max-loss", "100", "--json"]
+    )
+    assert (allowed.exit_code, json.loads(allowed.stdout)["verdict"]) == (0, "passes")
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"layers": 4}, "layers is 4, expected 1 to 3: the teacher has 4"),
+        ({"keep": [1, 4]}, "keep has layer 4, expected 0 to 3"),
+        ({"keep": [2, 1]}, r"keep is \(2, 1\), expected layers in ascending order"),
+        ({"keep": [1], "layers": 2}, "layers is 2, but distill.keep has 1 layers"),
+        ({}, "layers is 0, expected how many layers"),
+        ({"layers": 1, "temperature": 0.0}, "temperature is 0.0, expected a number from 0.1 to 100"),
+        ({"layers": 1, "hard_weight": 1.5}, "hard_weight is 1.5, expected a number from 0 to 1"),
+    ],
+)
+def test_a_student_that_can_not_be_is_refused(
+    teacher_run: Path, tmp_path: Path, values: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(RecipeError, match=reason):
+        ftx.distill(teacher_run, **values, output=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_teacher_must_have_been_trained(teacher_run: Path, reviews: Path, tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    bare = shutil.copytree(teacher_run / "checkpoint", tmp_path / "bare")
+    config = BertConfig.from_pretrained(bare)
+    BertModel(config).save_pretrained(bare)
+    with pytest.raises(ModelError, match="its classifier is not trained"):
+        ftx.distill(bare, layers=1, dataset=reviews, output=tmp_path / "run")
+    with pytest.raises(ModelError, match="has another head than one of 3 labels"):
+        ftx.distill(teacher_run, layers=1, labels=["negative", "positive", "mixed"], output=tmp_path / "run")
+    with pytest.raises(RecipeError, match=r"is no run of ftx train: name labelled text .* --dataset"):
+        ftx.distill(bare, layers=1, output=tmp_path / "run")
+    one = build_tiny(tmp_path / "one", "single_label_classification", ["negative", "positive"], layers=1)
+    with pytest.raises(ModelError, match="has 1 layers to choose from"):
+        ftx.distill(one, layers=1, dataset=reviews, output=tmp_path / "run", max_length=32)
+    recipe = tiny_recipe(one, reviews, Recipe)
+    with pytest.raises(RecipeError, match=r"no \[distill\] section"):
+        distill(recipe, tmp_path / "run")
+
+
+def test_the_section_of_a_recipe_is_read_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    head = 'model = "m"\ndataset = "d"\n[distill]\n'
+    path.write_text(head + "keep = [0, 2]\ntemperature = 3\n")
+    assert load_recipe(str(path)).distill == Distillation(keep=(0, 2), temperature=3.0, layers=2)
+    assert replace(load_recipe(str(path)), distill=None) == Recipe(model="m", dataset="d")
+    for content, reason in (
+        ("depth = 3\n", r"\[distill\] has unknown values depth; expected layers, keep"),
+        ("keep = [-1]\n", r"distill.keep is \[-1\], expected a list of integers from 0"),
+        ("layers = 1\nmax_loss = nan\n", "distill.max_loss is nan, expected a number from 0 to 100"),
+    ):
+        path.write_text(head + content)
+        with pytest.raises(RecipeError, match=reason):
+            load_recipe(str(path))

@@ -66,6 +66,11 @@ class KindAgreement:
         """Whether it passes only by the margins of held-out text: its own texts lie near the boundary."""
         return self.verdict == "passes" and self.expected_agreement < self.required - SLACK
 
+    @property
+    def outcome(self) -> str:
+        """Say what became of the limit: whether a file passes is said of its held-out text alone."""
+        return {"passes": "kept", "near": "nearly kept", "fails": "missed"}[self.verdict]
+
     def to_text(self) -> str:
         """Write the figures on a line."""
         low, high = self.label_agreement_interval
@@ -74,7 +79,7 @@ class KindAgreement:
         )
         return (
             f"{self.kind} text: agreement {self.label_agreement:.4f} on {self.texts} texts (95 % interval {low:.4f} to "
-            f"{high:.4f}), estimated {self.expected_agreement:.4f}: {self.verdict}{why}"
+            f"{high:.4f}), estimated {self.expected_agreement:.4f}: limit {self.required:g} {self.outcome}{why}"
         )
 
 

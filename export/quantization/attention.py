@@ -28,8 +28,8 @@ class AttentionParts:
         graph: An `onnx.GraphProto`, changed in place.
     """
 
-    def __init__(self, graph: Any) -> None:
-        self.graph = graph
+    def __init__(self, graph: Any, rows: set[str]) -> None:
+        self.graph, self.rows = graph, rows
         self.known: Constants = constants(graph)
         self.users = consumers(graph)
         self.added: set[str] = set()
@@ -57,6 +57,10 @@ class AttentionParts:
         self.add("Transpose", [node.input[0]], f"{name}/input", perm=[1, 0, 2])
         if first:
             self.add("Gather", [f"{name}/input", FIRST_TOKEN], f"{name}/first_input", axis=0)
+        if node.input[3] in self.rows:
+            self.add("Transpose", [node.input[3]], f"{name}/input_scale", perm=[1, 0, 2])
+            if first:
+                self.add("Gather", [f"{name}/input_scale", FIRST_TOKEN], f"{name}/first_input_scale", axis=0)
         query = self.project(node, 0, f"{name}/query", f"{name}/{'first_' if first else ''}input", size)
         key = self.project(node, 1, f"{name}/key", f"{name}/input", size)
         value = self.project(node, 2, f"{name}/value", f"{name}/input", size, factors)
@@ -112,6 +116,8 @@ class AttentionParts:
             factors: Of each channel; the scales and the bias absorb them.
         """
         _, weight, bias, scale, steps, _, zero, weight_zero = node.input[:8]
+        if scale in self.rows:
+            scale = f"{source}_scale"
         columns = self.known.shape(weight)[1]
         its = slice(place * columns // 3, (place + 1) * columns // 3)
         multiplied = 1 if factors is None else factors
@@ -125,7 +131,14 @@ class AttentionParts:
             self.constant(f"{name}/{part}", array) for part, array in parts.items()
         )
         inputs = [source, its_weight, scale, its_scale, zero, its_zero, its_bias]
-        product = self.add("MatMulIntegerToFloat", inputs, name, domain=MICROSOFT)
+        if node.input[3] in self.rows:
+            if place != 1:
+                self.add("MatMulIntegerToFloat", inputs[:6], f"{name}/unbiased", domain=MICROSOFT)
+                product = self.add("Sum", [f"{name}/unbiased", its_bias], name)
+            else:
+                product = self.add("MatMulIntegerToFloat", inputs[:6], name, domain=MICROSOFT)
+        else:
+            product = self.add("MatMulIntegerToFloat", inputs, name, domain=MICROSOFT)
         heads = self.constant(f"attention/heads_of_{size}", np.array([0, 0, -1, size]))
         return self.add("Reshape", [product, heads], f"{name}/heads")
 

@@ -10,19 +10,20 @@ from ftx.export.quantization.attention import AttentionParts
 __all__ = ["rearrange", "split_skips"]
 
 
-def rearrange(graph: Any, sums: dict[str, str]) -> None:
+def rearrange(graph: Any, sums: dict[str, str], rows: set[str]) -> None:
     """Rearrange a quantised graph in place; afterwards its nodes are unsorted.
 
     Args:
         graph: An `onnx.GraphProto`.
         sums: The whole result, by the result of a product without its outlier channels.
+        rows: Scales that have one value for each token.
     """
-    fold_biases(graph, sums)
+    fold_biases(graph, sums, rows)
     split_skips(graph)
-    AttentionParts(graph).replace_all()
+    AttentionParts(graph, rows).replace_all()
 
 
-def fold_biases(graph: Any, sums: dict[str, str]) -> None:
+def fold_biases(graph: Any, sums: dict[str, str], rows: set[str]) -> None:
     """Move the biases of the following operators into the products: there they are free, and plain Gelu is faster."""
     users = consumers(graph)
     for node in graph.node:
@@ -30,6 +31,21 @@ def fold_biases(graph: Any, sums: dict[str, str]) -> None:
         if node.op_type != "MatMulIntegerToFloat" or len(read_by) != 1:
             continue
         follower = read_by[0]
+        if node.input[2] in rows:
+            if follower.op_type == "BiasGelu":
+                from onnx import helper
+                bias = follower.input.pop()
+                name = f"{follower.input[0]}/biased"
+                graph.node.append(helper.make_node("Sum", [follower.input[0], bias], [name], name))
+                follower.input[0] = name
+                follower.op_type = "Gelu"
+            elif follower.op_type == "SkipLayerNormalization" and len(follower.input) == 5:
+                from onnx import helper
+                bias = follower.input.pop()
+                name = f"{follower.input[0]}/biased"
+                graph.node.append(helper.make_node("Sum", [follower.input[0], bias], [name], name))
+                follower.input[0] = name
+            continue
         if follower.op_type == "BiasGelu":
             node.input.append(follower.input.pop())
             follower.op_type = "Gelu"

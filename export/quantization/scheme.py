@@ -22,8 +22,9 @@ class Scheme:
     Attributes:
         name: What the user calls it.
         activations: `static`: one scale for each tensor, fixed by calibration, so that predictions do not depend
-            on the batch composition; `dynamic`: one for each tensor and batch, found at run time; `blockwise`: one for
-            each token and block of 128 channels (onnxruntime's MatMulNBits).
+            on the batch composition; `dynamic`: one for each tensor and batch, found at run time; `per-token`: one
+            for each token, found at run time, so that predictions depend neither on calibrated ranges nor on the batch
+            composition; `blockwise`: one for each token and block of 128 channels (onnxruntime's MatMulNBits).
         smooth: Whether an activation's outliers move into the weights (SmoothQuant), as far as is best for each.
         per_channel: Whether each output channel of a weight has a scale of its own.
         weight_bits: 8, or 7: half the range, which no CPU's int8 product overflows.
@@ -79,7 +80,8 @@ SCHEMES = {
     scheme.name: scheme
     for scheme in (
         Scheme(name="static", smooth=True),
-        Scheme(name="dynamic", activations="dynamic"),
+        Scheme(name="dynamic-per-token", activations="per-token"),
+        Scheme(name="dynamic-per-batch", activations="dynamic"),
         Scheme(name="static-fp32-attention", smooth=True, attention=False),
         Scheme(name="static-fp32-embeddings", smooth=True, embeddings=False),
         Scheme(name="blockwise", activations="blockwise", weight_type="u8"),

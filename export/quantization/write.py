@@ -17,8 +17,9 @@ from ftx.errors import ModelError
 from ftx.export.graph.edit import MICROSOFT, Constants, add_constant, constants, consumers, drop_unused, sort_nodes
 from ftx.export.quantization.epilogue import rearrange as rearrange_graph
 from ftx.export.quantization.fitted import Fitted
+from ftx.export.quantization.per_token import OPSET, write_token_steps
 from ftx.export.quantization.linear import Linear, linears
-from ftx.export.quantization.rounding import activation_rounding
+from ftx.export.quantization.rounding import fixed_rounding, token_rounding
 from ftx.export.quantization.scheme import Scheme
 from ftx.export.quantization.smoothing import OUTLIERS, Smoothing
 
@@ -51,6 +52,11 @@ def write_quantized(base: Path, target: Path, scheme: Scheme, fitted: Fitted, *,
     model = onnx.load(str(base))
     if all(entry.domain != MICROSOFT for entry in model.opset_import):
         model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
+    if scheme.activations == "per-token":
+        for entry in model.opset_import:
+            if entry.domain in ("", "ai.onnx"):
+                entry.version = max(entry.version, OPSET)
+        model.ir_version = max(model.ir_version, 10)
     writer = Writer(model.graph, scheme, fitted)
     writer.write_linears()
     if scheme.embeddings:
@@ -58,7 +64,7 @@ def write_quantized(base: Path, target: Path, scheme: Scheme, fitted: Fitted, *,
     if not writer.replaced:
         raise ModelError(f"this architecture has no operator for {scheme.name} int8")
     if rearrange:
-        rearrange_graph(writer.graph, writer.sums)
+        rearrange_graph(writer.graph, writer.sums, writer.rows)
     writer.finish()
     onnx.save(model, str(target))
 
@@ -77,6 +83,8 @@ class Writer:
         self.nodes: dict[str, Any] = {node.name: node for node in graph.node}
         self.replaced: list[str] = []
         self.sums: dict[str, str] = {}
+        self.rows: set[str] = set()
+        self.per_token = scheme.activations == "per-token"
 
     def write_linears(self) -> None:
         """Quantise the linear operators that the scheme names."""
@@ -101,8 +109,12 @@ class Writer:
             source = f"{prefix}/smooth"
             self.add("Mul", [activation, self.constant(f"{source}/factors", 1 / smoothing.factors)], [source])
         rounded, scale, zero = (f"{prefix}/{part}" for part in ("int8", "scale", "zero"))
-        if self.scheme.activations == "static":
-            rounding = activation_rounding(self.fitted.observed[activation], smoothing.factors)
+        observed = self.fitted.observed[activation]
+        if self.per_token:
+            write_token_steps(self.graph, source, prefix, token_rounding(observed.sample / smoothing.factors), len(observed.low))
+            self.rows.add(scale)
+        elif self.scheme.activations == "static":
+            rounding = fixed_rounding(observed, smoothing.factors)
             self.constant(scale, rounding.step)
             self.constant(zero, rounding.zero)
             self.add("QuantizeLinear", [source, scale, zero], [rounded])
@@ -111,7 +123,7 @@ class Writer:
         for linear in together:
             values, steps = self.fitted.rounded(
                 linear.node, activation, weights[linear.node], smoothing,
-                bits=self.scheme.weight_bits, per_channel=self.scheme.per_channel,
+                bits=self.scheme.weight_bits, per_channel=self.scheme.per_channel, per_token=self.per_token,
             )  # fmt: skip
             self.write_linear(linear, values, steps, [rounded, scale, zero])
         if way == "outliers":
@@ -124,9 +136,9 @@ class Writer:
         """Choose how an activation is smoothed."""
         bits = self.scheme.weight_bits
         if way == "outliers":
-            return self.fitted.smoothing(activation, weights, bits=bits, outliers=OUTLIERS)
+            return self.fitted.smoothing(activation, weights, bits=bits, outliers=OUTLIERS, per_token=self.per_token)
         if self.scheme.smooth:
-            return self.fitted.smoothing(activation, weights, bits=bits)
+            return self.fitted.smoothing(activation, weights, bits=bits, per_token=self.per_token)
         return Smoothing.none(len(self.fitted.observed[activation].low))
 
     def add_outliers(self, linear: Linear, few: str, rows: NDArray[np.float32]) -> None:

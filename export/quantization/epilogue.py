@@ -24,33 +24,30 @@ def rearrange(graph: Any, sums: dict[str, str], rows: set[str]) -> None:
 
 
 def fold_biases(graph: Any, sums: dict[str, str], rows: set[str]) -> None:
-    """Move the biases of the following operators into the products: there they are free, and plain Gelu is faster."""
+    """Move the biases of the following operators into the products: there they are free, and plain Gelu is faster.
+
+    A product with a scale for each token would multiply its bias by it, too: it is added by a Sum, which, unlike Add,
+    onnxruntime does not fuse with Gelu again.
+    """
+    from onnx import helper
+
     users = consumers(graph)
-    for node in graph.node:
+    for node in list(graph.node):
         read_by = users.get(sums.get(node.output[0], node.output[0]), [])
         if node.op_type != "MatMulIntegerToFloat" or len(read_by) != 1:
             continue
         follower = read_by[0]
-        if node.input[2] in rows:
-            if follower.op_type == "BiasGelu":
-                from onnx import helper
-                bias = follower.input.pop()
-                name = f"{follower.input[0]}/biased"
-                graph.node.append(helper.make_node("Sum", [follower.input[0], bias], [name], name))
-                follower.input[0] = name
-                follower.op_type = "Gelu"
-            elif follower.op_type == "SkipLayerNormalization" and len(follower.input) == 5:
-                from onnx import helper
-                bias = follower.input.pop()
-                name = f"{follower.input[0]}/biased"
-                graph.node.append(helper.make_node("Sum", [follower.input[0], bias], [name], name))
-                follower.input[0] = name
-            continue
         if follower.op_type == "BiasGelu":
-            node.input.append(follower.input.pop())
             follower.op_type = "Gelu"
-        elif follower.op_type == "SkipLayerNormalization" and len(follower.input) == 5:
-            node.input.append(follower.input.pop())
+        elif follower.op_type != "SkipLayerNormalization" or len(follower.input) != 5:
+            continue
+        bias = follower.input.pop()
+        if node.input[2] in rows:
+            source = follower.input[0]
+            follower.input[0] = f"{source}/biased"
+            graph.node.append(helper.make_node("Sum", [source, bias], [f"{source}/biased"], f"{source}/biased"))
+        else:
+            node.input.append(bias)
 
 
 def split_skips(graph: Any) -> None:

@@ -6,14 +6,36 @@ from typing import Any
 
 import numpy as np
 
+from ftx.errors import ModelError
 from ftx.export.graph.edit import add_constant
 from ftx.export.quantization.rounding import TINY, TokenRounding
 
-__all__ = ["write_token_steps"]
+__all__ = ["raise_opset", "write_token_steps"]
 
-# QuantizeLinear takes a scale for each block of an axis from this version of ONNX's operators on; the others that a
-# BERT uses are the same as in the version before it.
-OPSET, LEAST_OPSET = 21, 18
+# Reductions take their axes as an input from 18 on; QuantizeLinear takes a scale for each block of an axis from 21 on.
+# The other operators of a BERT only gained types from 18 to 21.
+LEAST_OPSET, OPSET = 18, 21
+# The version of the file format that goes with opset 21.
+IR_VERSION = 10
+
+
+def raise_opset(model: Any) -> None:
+    """Declare the operators' version that scales for each token need.
+
+    Args:
+        model: An `onnx.ModelProto`, changed in place.
+
+    Raises:
+        ModelError: It is older than what can be declared without converting operators.
+    """
+    for entry in model.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            if entry.version < LEAST_OPSET:
+                raise ModelError(
+                    f"the graph has opset {entry.version}, scales for each token need {LEAST_OPSET} or later"
+                )
+            entry.version = max(entry.version, OPSET)
+    model.ir_version = max(model.ir_version, IR_VERSION)
 
 
 def write_token_steps(graph: Any, source: str, prefix: str, rounding: TokenRounding, channels: int) -> None:
@@ -42,7 +64,7 @@ def write_token_steps(graph: Any, source: str, prefix: str, rounding: TokenRound
     for_high = add("Mul", [high, constant("of_high", rounding.of_high)], "for_high")
     for_low = add("Mul", [low, constant("of_low", rounding.of_low)], "for_low")
     scale = add("Max", [for_high, for_low, constant("least", np.float32(TINY))], "scale")
-    zero = constant("zero", rounding.zero)
+    constant("zero", rounding.zero)
     # QuantizeLinear wants as many zero points as scales, the product wants one.
     shape = add("Shape", [scale], "shape")
     value = helper.make_tensor("value", TensorProto.UINT8, [1], [int(rounding.zero)])

@@ -1,12 +1,8 @@
 """Round the operands of a product.
 
 An activation has one scale, fixed by calibration, or one for each token, found at run time. In the latter case
-calibration chooses the zero point only: a token's scale is the smallest with which its own values fit, whatever the zero
-point is, so none is ever clipped.
-
-Rounding one input channel of a weight after the other, while the remaining ones compensate for the error so far,
-changes the products less than rounding each number to the nearest step (GPTQ, Frantar et al. 2022, arXiv:2210.17323).
-Libraries offer it for weight-only quantisation; here the activations are smoothed and rounded, too.
+calibration chooses the zero point only: a token's scale is the smallest with which its own values fit beside that, so
+none is ever clipped.
 """
 
 from __future__ import annotations

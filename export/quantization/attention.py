@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ class AttentionParts:
         rows: Scales that have one value for each token, which the fused operator can't have.
     """
 
-    def __init__(self, graph: Any, rows: set[str]) -> None:
+    def __init__(self, graph: Any, rows: Collection[str] = ()) -> None:
         self.graph, self.rows = graph, rows
         self.known: Constants = constants(graph)
         self.users = consumers(graph)

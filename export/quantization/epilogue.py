@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ftx.export.graph.edit import consumers
@@ -10,7 +11,7 @@ from ftx.export.quantization.attention import AttentionParts
 __all__ = ["rearrange", "split_skips"]
 
 
-def rearrange(graph: Any, sums: dict[str, str], rows: set[str]) -> None:
+def rearrange(graph: Any, sums: dict[str, str], rows: Collection[str] = ()) -> None:
     """Rearrange a quantised graph in place; afterwards its nodes are unsorted.
 
     Args:
@@ -23,7 +24,7 @@ def rearrange(graph: Any, sums: dict[str, str], rows: set[str]) -> None:
     AttentionParts(graph, rows).replace_all()
 
 
-def fold_biases(graph: Any, sums: dict[str, str], rows: set[str]) -> None:
+def fold_biases(graph: Any, sums: dict[str, str], rows: Collection[str]) -> None:
     """Move the biases of the following operators into the products: there they are free, and plain Gelu is faster.
 
     A product with a scale for each token would multiply its bias by it, too: it is added by a Sum, which, unlike Add,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ftx.export.parity.gate import Gate
-from ftx.export.quantization.scheme import SCHEMES, TARGETS
+from ftx.export.quantization.scheme import NAMES, TARGETS
 from ftx.machine import instruction_sets, int8_can_saturate
 
 __all__ = ["ChoiceError", "check_choices", "gate_of", "target_here"]
 
 DEVICES = ("cpu", "cuda")
-QUANTIZE = ("auto", "fast", "none", *SCHEMES)
+QUANTIZE = ("auto", "fast", "none", *NAMES)
 
 
 class ChoiceError(ValueError):

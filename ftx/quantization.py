@@ -7,10 +7,12 @@ from typing import Any
 
 from ftx import typed
 
-__all__ = ["EXACT_SETTING", "INT8_KINDS", "KINDS", "Quantization"]
+__all__ = ["EXACT_SETTING", "INT8_KINDS", "KINDS", "PER_TOKEN", "Quantization"]
 
 INT8_KINDS = ("static", "dynamic", "blockwise")
 KINDS = ("none", "fp16", *INT8_KINDS, "unknown")
+# The `activations` of dynamic int8 with a scale for each token, instead of one for the whole batch.
+PER_TOKEN = "per-token"
 # Makes onnxruntime turn s8 weights to u8, whose kernel is exact on every CPU (its Avx2WeightS8ToU8Transformer).
 EXACT_SETTING = "session.x64quantprecision=1"
 # Fields whose name in the JSON differs.
@@ -26,7 +28,7 @@ class Quantization:
             did not say.
         scheme: The same in words, with the details.
         name: The scheme's name, as `ftx export --quantize` takes it.
-        activations: How activations are scaled; None where unknown.
+        activations: How activations are scaled: as `kind`, or `per-token`; None where unknown.
         weights: Their type: `fp32`, `fp16`, `int8` or `uint8`; None where unknown.
         fallback_nodes: The operators that int8 hurts most, which are quantised less: mixed precision.
         fallback: How these are computed: `outliers`: their outlier channels in fp32; `blockwise`; or `fp32`. None where

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ftx.errors import DataError, OnnxFileError
 from ftx.machine import usable_cores
 from ftx.manifest import Manifest
+from ftx.quantization import PER_TOKEN
 from ftx.runtime.exact_kernel import NOTICE, needs_exact_kernel
 from ftx.runtime.graphs import Graphs, check_graph
 from ftx.runtime.heads import Prediction, decode_probabilities, probabilities
@@ -317,8 +318,9 @@ def plan(lengths: list[int], batch_size: int, max_tokens: int, *, same_length: b
 def depends_on_batch(manifest: Manifest) -> bool:
     """Tell whether batch composition may change a text's logits.
 
-    It may not in a file without int8, nor with static activation scales. Block-wise products have a scale per token,
-    but are summed in another order in batches of another size.
+    It may not in a file without int8, nor with activation scales that are static or each token's own. Block-wise
+    products have a scale per token, too, but are summed in another order in batches of another size.
     """
     quantization = manifest.quantization
-    return quantization.kind not in ("none", "fp16", "static") or quantization.fallback == "blockwise"
+    own = quantization.kind in ("none", "fp16", "static") or quantization.activations == PER_TOKEN
+    return not own or quantization.fallback == "blockwise"

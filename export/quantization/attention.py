@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from ftx.export.graph.edit import MICROSOFT, Constants, add_constant, constants, consumers
 from ftx.export.graph.fusion import FIRST_TOKEN
 
-__all__ = ["AttentionParts"]
+__all__ = ["AttentionParts", "can_take_apart"]
 
 # What onnxruntime's attention adds to the scores of padding by default.
 MASKED = -10000.0
@@ -26,10 +27,11 @@ class AttentionParts:
 
     Args:
         graph: An `onnx.GraphProto`, changed in place.
+        rows: Scales that have one value for each token, which the fused operator can't have.
     """
 
-    def __init__(self, graph: Any) -> None:
-        self.graph = graph
+    def __init__(self, graph: Any, rows: Collection[str] = ()) -> None:
+        self.graph, self.rows = graph, rows
         self.known: Constants = constants(graph)
         self.users = consumers(graph)
         self.added: set[str] = set()
@@ -38,11 +40,8 @@ class AttentionParts:
     def replace_all(self) -> None:
         """Replace every int8 attention that does not use the operator's rarer features."""
         for node in list(self.graph.node):
-            if node.op_type == "QAttention":
-                given = {attribute.name: attribute for attribute in node.attribute}
-                rare = [given[name].i for name in ("unidirectional", "do_rotary") if name in given]
-                if not any(rare) and not any(node.input[8:]):
-                    self.take_apart(node, given)
+            if node.op_type == "QAttention" and can_take_apart(node) and not any(node.input[8:]):
+                self.take_apart(node, {attribute.name: attribute for attribute in node.attribute})
 
     def take_apart(self, node: Any, given: dict[str, Any]) -> None:
         """Replace one attention.
@@ -57,6 +56,10 @@ class AttentionParts:
         self.add("Transpose", [node.input[0]], f"{name}/input", perm=[1, 0, 2])
         if first:
             self.add("Gather", [f"{name}/input", FIRST_TOKEN], f"{name}/first_input", axis=0)
+        if node.input[3] in self.rows:
+            self.add("Transpose", [node.input[3]], f"{name}/input/scale", perm=[1, 0, 2])
+            if first:
+                self.add("Gather", [f"{name}/input/scale", FIRST_TOKEN], f"{name}/first_input/scale", axis=0)
         query = self.project(node, 0, f"{name}/query", f"{name}/{'first_' if first else ''}input", size)
         key = self.project(node, 1, f"{name}/key", f"{name}/input", size)
         value = self.project(node, 2, f"{name}/value", f"{name}/input", size, factors)
@@ -125,7 +128,13 @@ class AttentionParts:
             self.constant(f"{name}/{part}", array) for part, array in parts.items()
         )
         inputs = [source, its_weight, scale, its_scale, zero, its_zero, its_bias]
-        product = self.add("MatMulIntegerToFloat", inputs, name, domain=MICROSOFT)
+        if scale not in self.rows:
+            product = self.add("MatMulIntegerToFloat", inputs, name, domain=MICROSOFT)
+        else:
+            inputs[2] = f"{source}/scale"
+            product = self.add("MatMulIntegerToFloat", inputs[:6], f"{name}/unbiased", domain=MICROSOFT)
+            if place != 1:  # the key's bias adds the same to all scores of a query: softmax is blind to it
+                product = self.add("Sum", [product, its_bias], name)
         heads = self.constant(f"attention/heads_of_{size}", np.array([0, 0, -1, size]))
         return self.add("Reshape", [product, heads], f"{name}/heads")
 
@@ -163,3 +172,8 @@ class AttentionParts:
 
         self.graph.node.append(helper.make_node(kind, inputs, [output], output, domain=domain, **attributes))
         return output
+
+
+def can_take_apart(node: Any) -> bool:
+    """Tell whether an attention, fused in fp32 or int8, does not use the operator's rarer features."""
+    return not any(given.i for given in node.attribute if given.name in ("unidirectional", "do_rotary"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ftx.export.graph.edit import consumers
@@ -10,31 +11,44 @@ from ftx.export.quantization.attention import AttentionParts
 __all__ = ["rearrange", "split_skips"]
 
 
-def rearrange(graph: Any, sums: dict[str, str]) -> None:
+def rearrange(graph: Any, sums: dict[str, str], rows: Collection[str] = ()) -> None:
     """Rearrange a quantised graph in place; afterwards its nodes are unsorted.
 
     Args:
         graph: An `onnx.GraphProto`.
         sums: The whole result, by the result of a product without its outlier channels.
+        rows: Scales that have one value for each token.
     """
-    fold_biases(graph, sums)
+    fold_biases(graph, sums, rows)
     split_skips(graph)
-    AttentionParts(graph).replace_all()
+    AttentionParts(graph, rows).replace_all()
 
 
-def fold_biases(graph: Any, sums: dict[str, str]) -> None:
-    """Move the biases of the following operators into the products: there they are free, and plain Gelu is faster."""
+def fold_biases(graph: Any, sums: dict[str, str], rows: Collection[str]) -> None:
+    """Move the biases of the following operators into the products: there they are free, and plain Gelu is faster.
+
+    A product with a scale for each token would multiply its bias by it, too: it is added by a Sum, which, unlike Add,
+    onnxruntime does not fuse with Gelu again.
+    """
+    from onnx import helper
+
     users = consumers(graph)
-    for node in graph.node:
+    for node in list(graph.node):
         read_by = users.get(sums.get(node.output[0], node.output[0]), [])
         if node.op_type != "MatMulIntegerToFloat" or len(read_by) != 1:
             continue
         follower = read_by[0]
         if follower.op_type == "BiasGelu":
-            node.input.append(follower.input.pop())
             follower.op_type = "Gelu"
-        elif follower.op_type == "SkipLayerNormalization" and len(follower.input) == 5:
-            node.input.append(follower.input.pop())
+        elif follower.op_type != "SkipLayerNormalization" or len(follower.input) != 5:
+            continue
+        bias = follower.input.pop()
+        if node.input[2] in rows:
+            source = follower.input[0]
+            follower.input[0] = f"{source}/biased"
+            graph.node.append(helper.make_node("Sum", [source, bias], [f"{source}/biased"], f"{source}/biased"))
+        else:
+            node.input.append(bias)
 
 
 def split_skips(graph: Any) -> None:

@@ -1,8 +1,8 @@
 """Round the operands of a product.
 
-Rounding one input channel of a weight after the other, while the remaining ones compensate for the error so far,
-changes the products less than rounding each number to the nearest step (GPTQ, Frantar et al. 2022, arXiv:2210.17323).
-Libraries offer it for weight-only quantisation; here the activations are smoothed and rounded, too.
+An activation has one scale, fixed by calibration, or one for each token, found at run time. In the latter case
+calibration chooses the zero point only: a token's scale is the smallest with which its own values fit beside that, so
+none is ever clipped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ftx.export.quantization.calibration import Observed
 
-__all__ = ["Rounding", "activation_rounding", "keep_product", "round_weight"]
+__all__ = ["ActivationRounding", "Rounding", "TokenRounding", "activation_rounding", "keep_product", "round_weight"]
 
 TINY = 1e-5
 # Added to the second moments, as a share of their mean, so that they are invertible.
@@ -35,8 +35,72 @@ class Rounding:
         zero = np.float32(self.zero)
         return np.asarray((np.clip(np.round(values / self.step) + zero, 0, 255) - zero) * self.step)
 
+    @property
+    def mean_square_step(self) -> float:
+        """The square of the step."""
+        return float(self.step) ** 2
 
-def activation_rounding(observed: Observed, factors: NDArray[np.float32]) -> Rounding:
+
+@dataclass(frozen=True, kw_only=True)
+class TokenRounding:
+    """The quantisation of an activation to u8 with a step for each token: q = round(x / step) + zero.
+
+    Attributes:
+        zero: The zero point, which is the same for all tokens, as onnxruntime's product requires.
+        mean_square_step: The mean of the observed tokens' squared steps.
+    """
+
+    zero: np.uint8
+    mean_square_step: float
+
+    @property
+    def of_high(self) -> np.float32:
+        """What a token's largest value is multiplied by; its step is the larger of the two products."""
+        return np.float32(1 / (255 - float(self.zero)))
+
+    @property
+    def of_low(self) -> np.float32:
+        """What its smallest value is multiplied by."""
+        return np.float32(-1 / float(self.zero))
+
+    def steps(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Find the step of each token.
+
+        Args:
+            values: *Shape:* `(..., tokens, channels)`.
+
+        Returns:
+            *Shape:* `(..., tokens, 1)`.
+        """
+        high, low = values.max(axis=-1, keepdims=True), values.min(axis=-1, keepdims=True)
+        return np.maximum(np.maximum(high * self.of_high, low * self.of_low), np.float32(TINY))
+
+    def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Quantise and dequantise."""
+        steps, zero = self.steps(values), np.float32(self.zero)
+        return np.asarray((np.clip(np.round(values / steps) + zero, 0, 255) - zero) * steps)
+
+
+ActivationRounding = Rounding | TokenRounding
+
+
+def activation_rounding(
+    observed: Observed, factors: NDArray[np.float32], *, per_token: bool = False
+) -> ActivationRounding:
+    """Choose how an activation, divided by the factors, is rounded."""
+    return token_rounding(observed.sample / factors) if per_token else fixed_rounding(observed, factors)
+
+
+def token_rounding(sample: NDArray[np.float32]) -> TokenRounding:
+    """Choose the zero point with the smallest mean squared step over a sample. *Shape:* `(tokens, channels)`."""
+    high, low = sample.max(axis=1, keepdims=True), sample.min(axis=1, keepdims=True)
+    zeros = np.arange(1, 255, dtype=np.float32)
+    squares = np.square(np.maximum(high / (255 - zeros), -low / zeros)).mean(axis=0)
+    best = int(np.argmin(squares))
+    return TokenRounding(zero=np.uint8(zeros[best]), mean_square_step=float(squares[best]))
+
+
+def fixed_rounding(observed: Observed, factors: NDArray[np.float32]) -> Rounding:
     """Choose step and zero point so that all observed values, divided by the factors, fit into u8."""
     low = min(0.0, float((observed.low / factors).min()))
     high = max(0.0, float((observed.high / factors).max()))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["SCHEMES", "TARGETS", "Scheme", "for_target"]
+from ftx.quantization import PER_TOKEN
+
+__all__ = ["NAMES", "SCHEMES", "TARGETS", "Scheme", "for_target"]
 
 # For which CPUs a file may be made. Without int8 dot products (VNNI) x86 adds pairs of products in int16, which weights
 # of 7 bits can't overflow; with them 8 bits are exact, as on Arm.
@@ -22,8 +24,9 @@ class Scheme:
     Attributes:
         name: What the user calls it.
         activations: `static`: one scale for each tensor, fixed by calibration, so that predictions do not depend
-            on the batch composition; `dynamic`: one for each tensor and batch, found at run time; `blockwise`: one for
-            each token and block of 128 channels (onnxruntime's MatMulNBits).
+            on the batch composition; `dynamic`: one for each tensor and batch, found at run time; `per-token`: one
+            for each token, found at run time, so that predictions depend neither on calibrated ranges nor on the batch
+            composition; `blockwise`: one for each token and block of 128 channels (onnxruntime's MatMulNBits).
         smooth: Whether an activation's outliers move into the weights (SmoothQuant), as far as is best for each.
         per_channel: Whether each output channel of a weight has a scale of its own.
         weight_bits: 8, or 7: half the range, which no CPU's int8 product overflows.
@@ -46,6 +49,11 @@ class Scheme:
     fallback_nodes: tuple[str, ...] = ()
     fallback: str = "fp32"
 
+    @property
+    def per_token(self) -> bool:
+        """Whether each token of an activation has a scale of its own."""
+        return self.activations == PER_TOKEN
+
     def way(self, node: str) -> str:
         """Tell how an operator is made: one of `FALLBACKS`, `blockwise`, or `int8` with a scale for each tensor."""
         if node in self.fallback_nodes:
@@ -57,9 +65,10 @@ class Scheme:
         smoothing, count = ", smoothed" if self.smooth else "", len(self.fallback_nodes)
         mixed = f", {count} operator{'s' * (count > 1)} {FALLBACKS[self.fallback]}" if count else ""
         grain = "block" if self.activations == "blockwise" else "channel" if self.per_channel else "tensor"
+        kind, of_tokens = ("dynamic", "activations per token, ") if self.per_token else (self.activations, "")
         return {
-            "scheme": f"{self.activations} int8: weights {self.weight_type} per {grain}{smoothing}{mixed}",
-            "kind": self.activations,
+            "scheme": f"{kind} int8: {of_tokens}weights {self.weight_type} per {grain}{smoothing}{mixed}",
+            "kind": kind,
             "name": self.name,
             "activations": self.activations,
             "smooth": self.smooth,
@@ -79,7 +88,8 @@ SCHEMES = {
     scheme.name: scheme
     for scheme in (
         Scheme(name="static", smooth=True),
-        Scheme(name="dynamic", activations="dynamic"),
+        Scheme(name="dynamic-per-token", activations=PER_TOKEN, smooth=True),
+        Scheme(name="dynamic-per-batch", activations="dynamic"),
         Scheme(name="static-fp32-attention", smooth=True, attention=False),
         Scheme(name="static-fp32-embeddings", smooth=True, embeddings=False),
         Scheme(name="blockwise", activations="blockwise", weight_type="u8"),
@@ -87,6 +97,9 @@ SCHEMES = {
         Scheme(name="dynamic-per-tensor", activations="dynamic", per_channel=False),
     )
 }
+
+# What --quantize takes: dynamic is the best of the dynamic ones.
+NAMES = {**SCHEMES, "dynamic": SCHEMES["dynamic-per-token"]}
 
 
 def for_target(scheme: Scheme, target: str) -> Scheme:

@@ -70,7 +70,9 @@ def smoothing(largest: NDArray[np.float32], weights: NDArray[np.float32], alpha:
     return np.asarray(factors / np.exp(np.mean(np.log(factors))), dtype=np.float32)
 
 
-def find_smoothing(observed: Observed, weights: NDArray[np.float32], *, bits: int, outliers: int = 0) -> Smoothing:
+def find_smoothing(
+    observed: Observed, weights: NDArray[np.float32], *, bits: int, outliers: int = 0, per_token: bool = False
+) -> Smoothing:
     """Find the smoothing with the smallest mean squared error of the product over the sample.
 
     Args:
@@ -78,12 +80,13 @@ def find_smoothing(observed: Observed, weights: NDArray[np.float32], *, bits: in
         weights: All weights that read it, side by side. *Shape:* `(in_channels, out_channels)`.
         bits: Of the weights.
         outliers: How many channels to keep out of int8.
+        per_token: Whether each token of the activation has a scale of its own.
     """
     exact = observed.sample @ weights
     errors = []
     found = list(candidates(observed, weights, outliers))
     for candidate in found:
-        rounding = activation_rounding(observed, candidate.factors)
+        rounding = activation_rounding(observed, candidate.factors, per_token=per_token)
         values, steps = round_weight(weights * candidate.of_weights[:, None], bits)
         product = rounding.apply(observed.sample / candidate.factors) @ (values * steps)
         few = candidate.outliers

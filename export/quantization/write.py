@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from ftx.errors import ModelError
 from ftx.export.graph.edit import MICROSOFT, Constants, add_constant, constants, consumers, drop_unused, sort_nodes
+from ftx.export.quantization.attention import AttentionParts, can_take_apart
 from ftx.export.quantization.epilogue import rearrange as rearrange_graph
 from ftx.export.quantization.fitted import Fitted
 from ftx.export.quantization.linear import Linear, linears
-from ftx.export.quantization.rounding import activation_rounding
+from ftx.export.quantization.per_token import raise_opset, write_token_steps
+from ftx.export.quantization.rounding import fixed_rounding, token_rounding
 from ftx.export.quantization.scheme import Scheme
 from ftx.export.quantization.smoothing import OUTLIERS, Smoothing
 
@@ -40,7 +42,7 @@ def write_quantized(base: Path, target: Path, scheme: Scheme, fitted: Fitted, *,
         scheme: How to quantise.
         fitted: What fits the calibration data of `base`.
         rearrange: Whether to make the operators between the products faster, too. Without it every operator's result is
-            that of the one it replaces.
+            that of the one it replaces. Attention is taken apart in any case where tokens have scales.
 
     Raises:
         ModelError: The graph has nothing that the scheme would quantise.
@@ -51,6 +53,8 @@ def write_quantized(base: Path, target: Path, scheme: Scheme, fitted: Fitted, *,
     model = onnx.load(str(base))
     if all(entry.domain != MICROSOFT for entry in model.opset_import):
         model.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
+    if scheme.per_token:
+        raise_opset(model)
     writer = Writer(model.graph, scheme, fitted)
     writer.write_linears()
     if scheme.embeddings:
@@ -58,7 +62,9 @@ def write_quantized(base: Path, target: Path, scheme: Scheme, fitted: Fitted, *,
     if not writer.replaced:
         raise ModelError(f"this architecture has no operator for {scheme.name} int8")
     if rearrange:
-        rearrange_graph(writer.graph, writer.sums)
+        rearrange_graph(writer.graph, writer.sums, writer.rows)
+    elif writer.rows:
+        AttentionParts(writer.graph, writer.rows).replace_all()
     writer.finish()
     onnx.save(model, str(target))
 
@@ -69,6 +75,7 @@ class Writer:
     Attributes:
         replaced: Names of the operators that are int8 now.
         sums: The whole result, by the name of the result without outliers.
+        rows: Scales that have one value for each token.
     """
 
     def __init__(self, graph: Any, scheme: Scheme, fitted: Fitted) -> None:
@@ -77,13 +84,14 @@ class Writer:
         self.nodes: dict[str, Any] = {node.name: node for node in graph.node}
         self.replaced: list[str] = []
         self.sums: dict[str, str] = {}
+        self.rows: set[str] = set()
 
     def write_linears(self) -> None:
         """Quantise the linear operators that the scheme names."""
         sharing: dict[tuple[str, str], list[Linear]] = defaultdict(list)
         for linear in linears(self.graph):
             way = self.scheme.way(linear.node)
-            if way == "fp32" or (linear.kind == "Attention" and not self.scheme.attention):
+            if way == "fp32" or (linear.kind == "Attention" and not self.attention(self.nodes[linear.node])):
                 continue
             if way != "blockwise":  # query, key and value read the same activation: rounded once
                 sharing[linear.activation, way].append(linear)
@@ -91,6 +99,10 @@ class Writer:
                 self.write_blockwise(linear)
         for (activation, way), together in sharing.items():
             self.write_together(activation, way, together)
+
+    def attention(self, node: Any) -> bool:
+        """Tell whether a fused attention's projections are to be int8."""
+        return self.scheme.attention and (not self.scheme.per_token or can_take_apart(node))
 
     def write_together(self, activation: str, way: str, together: list[Linear]) -> None:
         """Quantise one activation and the operators that read it in the same way."""
@@ -101,8 +113,14 @@ class Writer:
             source = f"{prefix}/smooth"
             self.add("Mul", [activation, self.constant(f"{source}/factors", 1 / smoothing.factors)], [source])
         rounded, scale, zero = (f"{prefix}/{part}" for part in ("int8", "scale", "zero"))
-        if self.scheme.activations == "static":
-            rounding = activation_rounding(self.fitted.observed[activation], smoothing.factors)
+        observed = self.fitted.observed[activation]
+        if self.scheme.per_token:
+            write_token_steps(
+                self.graph, source, prefix, token_rounding(observed.sample / smoothing.factors), len(observed.low)
+            )
+            self.rows.add(scale)
+        elif self.scheme.activations == "static":
+            rounding = fixed_rounding(observed, smoothing.factors)
             self.constant(scale, rounding.step)
             self.constant(zero, rounding.zero)
             self.add("QuantizeLinear", [source, scale, zero], [rounded])
@@ -111,7 +129,7 @@ class Writer:
         for linear in together:
             values, steps = self.fitted.rounded(
                 linear.node, activation, weights[linear.node], smoothing,
-                bits=self.scheme.weight_bits, per_channel=self.scheme.per_channel,
+                bits=self.scheme.weight_bits, per_channel=self.scheme.per_channel, per_token=self.scheme.per_token,
             )  # fmt: skip
             self.write_linear(linear, values, steps, [rounded, scale, zero])
         if way == "outliers":
@@ -124,9 +142,11 @@ class Writer:
         """Choose how an activation is smoothed."""
         bits = self.scheme.weight_bits
         if way == "outliers":
-            return self.fitted.smoothing(activation, weights, bits=bits, outliers=OUTLIERS)
+            return self.fitted.smoothing(
+                activation, weights, bits=bits, outliers=OUTLIERS, per_token=self.scheme.per_token
+            )
         if self.scheme.smooth:
-            return self.fitted.smoothing(activation, weights, bits=bits)
+            return self.fitted.smoothing(activation, weights, bits=bits, per_token=self.scheme.per_token)
         return Smoothing.none(len(self.fitted.observed[activation].low))
 
     def add_outliers(self, linear: Linear, few: str, rows: NDArray[np.float32]) -> None:

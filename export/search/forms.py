@@ -13,6 +13,8 @@ __all__ = ["FIRST_SCHEME", "Form", "Worst", "order", "untried"]
 
 # The best on the models that ftx was developed with. The mixed-precision forms are variants of it.
 FIRST_SCHEME = SCHEMES["static"]
+# The next best: no slower by much, it clips nothing and needs no operator to fall back.
+SECOND_SCHEME = SCHEMES["dynamic-per-token"]
 # How many of the worst operators fall back, in each way. Outliers in fp32 cost next to nothing. What costs more is
 # tried only while nothing passes: it is slower, and blocks are not quite the same from batch to batch.
 CHEAP = {"outliers": (1, 2, 4, 8)}
@@ -84,13 +86,14 @@ def order(worst: Worst | None, *, one_passes: bool) -> list[Scheme]:
         one_passes: Whether some form passes already. Then only forms that may be faster follow; else the forms that
             nearly always pass come before those that are merely different.
     """
-    alternatives = [scheme for scheme in SCHEMES.values() if scheme != FIRST_SCHEME]
+    best = [FIRST_SCHEME, SECOND_SCHEME, *mixed(worst, CHEAP)]
+    alternatives = [scheme for scheme in SCHEMES.values() if scheme not in best]
     if one_passes:
-        return [FIRST_SCHEME, *mixed(worst, CHEAP), *alternatives]
+        return [*best, *alternatives]
     blockwise = SCHEMES["blockwise"]
     others = [scheme for scheme in alternatives if scheme != blockwise]
     by_blocks, by_fp32 = ({fallback: counts} for fallback, counts in COSTLY.items())
-    return [FIRST_SCHEME, *mixed(worst, CHEAP), *mixed(worst, by_blocks), blockwise, *mixed(worst, by_fp32), *others]
+    return [*best, *mixed(worst, by_blocks), blockwise, *mixed(worst, by_fp32), *others]
 
 
 def mixed(worst: Worst | None, counts_by_fallback: Mapping[str, tuple[int, ...]]) -> list[Scheme]:

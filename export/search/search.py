@@ -13,7 +13,7 @@ from ftx.export.parity.reduced import Reduced
 from ftx.export.parity.reference_set import ReferenceSet
 from ftx.export.parity.saturation import portability
 from ftx.export.parity.stress import StressSet, judge_kinds
-from ftx.export.quantization.scheme import SCHEMES, Scheme
+from ftx.export.quantization.scheme import NAMES, Scheme
 from ftx.export.quantization.sensitivity import Sensitivity
 from ftx.export.search.budget import TRY_UNTIL, Budget
 from ftx.export.search.candidate import Candidate, choose, mark_front
@@ -94,12 +94,12 @@ class Searcher:
 
         Args:
             quantize: `auto`: try forms until one passes the gate, and with what is left of the budget look for a
-                faster one; `fast`: take the first that passes, whatever the budget; or one of `SCHEMES` by name.
+                faster one; `fast`: take the first that passes, whatever the budget; or one of `NAMES` by name.
             compare: For `auto`: also measure other toolkits' models, whatever the budget.
         """
         with self.budget.shown():
-            if quantize in SCHEMES:
-                self.try_scheme(SCHEMES[quantize])
+            if quantize in NAMES:
+                self.try_scheme(NAMES[quantize])
                 return self.result("requested by name")
             self.find()
             if quantize == "fast":
@@ -241,7 +241,7 @@ def find_int8(
         if searcher.schemes[search.chosen].activations == "static":
             made["calibrated_tokens"] = searcher.maker.calibrated_tokens
         reduced = verify(path, Quantization.from_dict(made))
-        if reduced.verdict != "fails" or quantize in SCHEMES:
+        if reduced.verdict != "fails" or quantize in NAMES:
             return search, reduced
         search = searcher.resume()
     return search, None if search.chosen else reduced

@@ -25,8 +25,8 @@ def test_every_scheme_gives_nearly_the_same_logits(graphs: Graphs, name: str) ->
     found = graphs.batches.logits(open_session(path), 32)
     assert 0 < np.abs(found - exact).max() < CLOSE
     kinds = Counter(node.op_type for node in onnx.load(str(path)).graph.node)
-    assert ("DynamicQuantizeLinear" in kinds) == name.startswith("dynamic")
-    assert ("QuantizeLinear" in kinds) == name.startswith("static")
+    assert ("DynamicQuantizeLinear" in kinds) == (SCHEMES[name].activations == "dynamic")
+    assert ("QuantizeLinear" in kinds) == (SCHEMES[name].activations in ("static", "per-token"))
     # A layer has three products besides those of query, key and value.
     whole = name in ("blockwise", "static-fp32-attention")
     assert kinds["Attention"] == (2 if whole else 0)
@@ -34,13 +34,13 @@ def test_every_scheme_gives_nearly_the_same_logits(graphs: Graphs, name: str) ->
     assert kinds["MatMul"] == 0
 
 
-@pytest.mark.parametrize("name", [name for name in SCHEMES if not name.startswith("dynamic")])
+@pytest.mark.parametrize("name", [name for name in SCHEMES if SCHEMES[name].activations != "dynamic"])
 def test_fixed_scales_do_not_depend_on_batch_mates(graphs: Graphs, name: str) -> None:
     session = open_session(graphs.write(SCHEMES[name]))
     alone, together = graphs.batches.logits(session, 1), graphs.batches.logits(session, 32)
     # Another order of summation may round an activation of a block to the other side.
     np.testing.assert_allclose(alone, together, atol=1e-2 if name == "blockwise" else 1e-5, rtol=0)
-    dynamic = open_session(graphs.write(SCHEMES["dynamic"]))
+    dynamic = open_session(graphs.write(SCHEMES["dynamic-per-batch"]))
     moved = graphs.batches.logits(dynamic, 1) - graphs.batches.logits(dynamic, 32)
     assert np.abs(moved).max() > 1e-3
 

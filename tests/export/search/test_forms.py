@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from ftx.export.quantization.scheme import SCHEMES
-from ftx.export.search.forms import FIRST_SCHEME, Worst, order, untried
+from ftx.export.search.forms import Worst, order, untried
 
 WORST = Worst(
     operators=("a", "attention 1", "b", "c", "attention 2", "d", "e"),
@@ -16,8 +16,8 @@ def names(worst: Worst | None, *, one_passes: bool) -> list[str]:
 def test_while_nothing_passes_what_is_likely_to_comes_first_and_nothing_is_excluded() -> None:
     found = names(WORST, one_passes=False)
     assert found[:8] == [
-        "static", "static-outliers-x1", "static-outliers-x2", "static-outliers-x4", "static-blockwise-x4", "blockwise",
-        "static-fp32-x4", "dynamic",
+        "static", "dynamic-per-token", "static-outliers-x1", "static-outliers-x2", "static-outliers-x4",
+        "static-blockwise-x4", "blockwise", "static-fp32-x4",
     ]  # fmt: skip
     assert {*SCHEMES} <= {*found}
     assert len({*found}) == len(found)
@@ -25,8 +25,9 @@ def test_while_nothing_passes_what_is_likely_to_comes_first_and_nothing_is_exclu
 
 def test_once_one_passes_only_what_may_be_faster_follows() -> None:
     found = names(WORST, one_passes=True)
-    assert found[:4] == ["static", "static-outliers-x1", "static-outliers-x2", "static-outliers-x4"]
-    assert {*found[4:]} == {*SCHEMES} - {FIRST_SCHEME.name}
+    best = ["static", "dynamic-per-token", "static-outliers-x1", "static-outliers-x2", "static-outliers-x4"]
+    assert found[:5] == best
+    assert {*found[5:]} == {*SCHEMES} - {*best}
 
 
 def test_the_worst_operators_fall_back_first_and_never_all_of_them_to_fp32() -> None:

@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from ftx.export.choices import ChoiceError
     from ftx.export.exporting import export
     from ftx.export.report import ExportReport
+    from ftx.export.resealing import Resealing, reseal
 
-__all__ = ["ChoiceError", "Comparison", "ExportReport", "compare", "export"]
+__all__ = ["ChoiceError", "Comparison", "ExportReport", "Resealing", "compare", "export", "reseal"]
 
 MODULES = {
     **dict.fromkeys(("Comparison", "compare"), "against"),
     "ChoiceError": "choices",
     "export": "exporting",
     "ExportReport": "report",
+    **dict.fromkeys(("Resealing", "reseal"), "resealing"),
 }
 
 

@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ftx.errors import ParityError
 from ftx.export.data import read_data, read_stress
 from ftx.export.parity.certainty import Certainty, certainty_of
@@ -20,8 +23,9 @@ from ftx.heldout import data_columns
 from ftx.manifest import Manifest
 from ftx.runtime.model_file import describe, find_onnx
 from ftx.tables.columns import Columns
+from ftx.text import Text
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "compare_with", "gate_written", "load_original"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +85,23 @@ class Comparison:
         return {"passed": self.passed, **asdict(self)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """A checkpoint, and the texts to compare an ONNX file with it on.
+
+    Attributes:
+        checkpoint: Its folder.
+        reference: Its PyTorch model.
+        expected: The held-out texts with its logits.
+        given: The user's own texts of another kind; None: other kinds of text are not looked at.
+    """
+
+    checkpoint: Path
+    reference: Reference
+    expected: ReferenceSet
+    given: list[Text] | None
+
+
 def compare(
     onnx: str | Path,
     checkpoint: str | Path,
@@ -105,10 +126,24 @@ def compare(
     """
     path = find_onnx(onnx)
     manifest, _ = describe(path)
+    original = load_original(path, manifest, checkpoint, data=data, columns=columns, stress=stress)
+    return compare_with(path, manifest, original)[0]
+
+
+def load_original(
+    path: Path,
+    manifest: Manifest,
+    checkpoint: str | Path,
+    *,
+    data: str | Path | None,
+    columns: Columns | None,
+    stress: bool | str | Path | None,
+) -> Original:
+    """Load the checkpoint that an ONNX file with this manifest is to be compared with, and run it; see `compare`."""
     folder = find_source(str(checkpoint))
     check_files(folder)
     held_out, _ = read_data(data, folder, columns, manifest.id2label, manifest.problem_type)
-    reference = Reference(folder)
+    reference = Reference(folder, problem_type=manifest.problem_type, max_length=manifest.max_length)
     if list(reference.id2label.values()) == [f"LABEL_{column}" for column in range(len(manifest.labels))]:
         reference.model.config.id2label = manifest.id2label  # they were named when it was exported
     if reference.id2label != manifest.id2label:
@@ -116,17 +151,29 @@ def compare(
             f"{path} has the labels {', '.join(manifest.labels)}; {folder} has "
             f"{', '.join(reference.id2label.values())}: they are not the same model"
         )
-    expected = ReferenceSet(held_out=held_out, logits=reference.logits(held_out.texts), manifest=manifest)
-    proof, _ = measure(path, expected)
-    limits = gate_written(manifest)
-    kinds: tuple[KindAgreement, ...] = ()
+    given = None
     if stress:
         given = [] if stress is True else read_stress(stress, columns or data_columns(), held_out)
-        kinds = measure_kinds(path, stress_set(reference, expected.split()[1], given), limits)
+    expected = ReferenceSet(held_out=held_out, logits=reference.logits(held_out.texts), manifest=manifest)
+    return Original(checkpoint=folder, reference=reference, expected=expected, given=given)
+
+
+def compare_with(path: Path, manifest: Manifest, original: Original) -> tuple[Comparison, NDArray[np.float32]]:
+    """Compare an ONNX file with its checkpoint, and judge it as its manifest says.
+
+    Returns:
+        The comparison, and the file's logits in batches. *Shape:* `(len(original.expected), num_labels)`.
+    """
+    proof, logits = measure(path, original.expected)
+    limits = gate_written(manifest)
+    kinds: tuple[KindAgreement, ...] = ()
+    if original.given is not None:
+        other = stress_set(original.reference, original.expected.split()[1], original.given)
+        kinds = measure_kinds(path, other, limits)
     if manifest.quantization.is_reduced:
-        return Comparison(
+        found = Comparison(
             path=str(path),
-            checkpoint=str(folder),
+            checkpoint=str(original.checkpoint),
             gate=limits.to_text(values=proof.worst.values is not None, stress=bool(kinds)),
             proof=proof,
             verdict=worst_verdict(proof.verdict(limits), kinds),
@@ -134,9 +181,10 @@ def compare(
             certainty=certainty_of(proof.worst, limits),
             stress=kinds,
         )
-    return Comparison(
+        return found, logits
+    found = Comparison(
         path=str(path),
-        checkpoint=str(folder),
+        checkpoint=str(original.checkpoint),
         gate=f"max |{'Δvalue' if proof.worst.values else 'Δlogit'}| at most {FP32_ATOL:g}",
         proof=proof,
         verdict="passes"
@@ -144,6 +192,7 @@ def compare(
         else "fails",
         stress=kinds,
     )
+    return found, logits
 
 
 def gate_written(manifest: Manifest) -> Gate:

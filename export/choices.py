@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from ftx.export.parity.gate import Gate
 from ftx.export.quantization.scheme import NAMES, TARGETS
+from ftx.export.search.peers import OPTIMUM
+from ftx.export.search.search import SEARCHED
 from ftx.machine import instruction_sets, int8_can_saturate
 
 __all__ = ["ChoiceError", "check_choices", "gate_of", "target_here"]
 
 DEVICES = ("cpu", "cuda")
-QUANTIZE = ("auto", "fast", "none", *NAMES)
+QUANTIZE = (*SEARCHED, "none", *NAMES, OPTIMUM)
 
 
 class ChoiceError(ValueError):

@@ -24,12 +24,11 @@ from ftx.export.parity.reduced import verify_reduced
 from ftx.export.parity.reference import Reference
 from ftx.export.parity.reference_set import ReferenceSet
 from ftx.export.parity.stress import stress_set
-from ftx.export.quantization.scheme import NAMES
 from ftx.export.report import ExportReport
 from ftx.export.sealing import describe_fp32, figures, seal
 from ftx.export.search.budget import Budget
 from ftx.export.search.making import Maker
-from ftx.export.search.search import Searcher, find_int8
+from ftx.export.search.search import SEARCHED, Searcher, find_int8
 from ftx.export.source import check_enough, check_files, config_head, default_output, find_source
 from ftx.heldout import data_columns
 from ftx.output import Kind, staged_folder
@@ -94,7 +93,7 @@ def export(
         problem_type: Its head, likewise.
         max_length: Tokens to truncate a text to, likewise.
         quantize: `auto`: search; `fast`: the first form that passes, untimed and always the same one; `none`: fp32
-            only; or one of `NAMES` of scheme.py.
+            only; one of `NAMES` of scheme.py; or `optimum`: the preset of Optimum's dynamic int8 that fits `target`.
         search_budget: Seconds to spend on finding a faster form. They do not decide whether one passes: until one
             does the search continues, and it fails only after all forms were tried.
         min_agreement: Share of the texts that must get PyTorch's label.
@@ -151,7 +150,7 @@ def export(
                 reduced = verify(path, write_half(graphs.optimised, path))
             elif quantize != "none":
                 maker = Maker(graphs, Path(work), choosing, target or target_here())
-                chosen_on = None if quantize in NAMES else stress_set(reference, choosing, given[::2])
+                chosen_on = stress_set(reference, choosing, given[::2]) if quantize in SEARCHED else None
                 searcher = Searcher(maker, choosing, gate, Budget(search_budget), chosen_on)
                 path = staging / "model_quantized.onnx"
                 search, reduced = find_int8(searcher, path, quantize, verify, compare=compare)

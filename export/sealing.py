@@ -20,7 +20,7 @@ from ftx.manifest import Manifest, write_manifest
 from ftx.quantization import Quantization
 from ftx.runtime import verify
 
-__all__ = ["describe_fp32", "figures", "seal"]
+__all__ = ["FP32", "describe_fp32", "figures", "seal"]
 
 # What the manifest takes from the checkpoint's metrics.json.
 METRICS = (

@@ -229,10 +229,12 @@ class Verification:
     Attributes:
         probes: The result of replaying its golden probes.
         against: The comparison with a checkpoint, if one was given.
+        resealed: Whether the file, which another tool had changed, was sealed anew.
     """
 
     probes: ProbeReport
     against: Comparison | None = None
+    resealed: bool = False
 
     @property
     def passed(self) -> bool:
@@ -245,6 +247,7 @@ class Verification:
             "passed": self.passed,
             "probes": asdict(self.probes),
             "against": self.against and self.against.to_dict(),
+            "resealed": self.resealed,
         }
 
 
@@ -259,6 +262,7 @@ def verify(
     label_columns: Sequence[str] | None = None,
     delimiter: str | None = None,
     stress: bool | str | Path | None = None,
+    reseal: bool = False,
 ) -> Verification:
     """Check that an ONNX file gives the same logits here as where it was exported.
 
@@ -277,28 +281,36 @@ def verify(
         delimiter: What separates the columns of `data`; default: found out.
         stress: Whether to compare on longer, shorter, misspelt text and so on, too, made from the held-out text; or a
             file of texts, on which it is compared besides.
+        reseal: Whether a file that another tool has changed since the export is sealed anew, with new probes and
+            figures, if it passes the comparison. Otherwise it stays as it was. One that is int8 now is compared on
+            other kinds of text, too, as in an export.
 
     Raises:
-        OnnxFileError: The file can't be used, was changed after export, or has no probes.
+        OnnxFileError: The file can't be used, was changed after export (without `reseal`), or has no probes.
+        OutputError: It can't be replaced by the one that was sealed anew.
         ParityError: It does not have the checkpoint's labels in the same order.
         ModelError, DataError: See there.
         MissingExtraError: A package of export is not installed, which `against` needs.
-        ValueError: There is `data` or `stress`, and nothing to compare with.
+        ValueError: There is `data`, `stress` or `reseal`, and nothing to compare with.
     """
-    if (data is not None or stress) and against is None:
-        raise ValueError(f"{'data' if data is not None else 'stress'} goes with against")
+    for name, given in (("data", data is not None), ("stress", stress), ("reseal", reseal)):
+        if given and against is None:
+            raise ValueError(f"{name} goes with against")
     from ftx import runtime
 
-    probes = runtime.verify(onnx)
     if against is None:
-        return Verification(probes=probes)
-    from ftx.export import compare
+        return Verification(probes=runtime.verify(onnx))
+    from ftx import export
     from ftx.heldout import data_columns
 
     columns = data_columns(
         text_column, label_column, text_pair_column, indicators=tuple(label_columns or ()), delimiter=delimiter or ""
     )
-    return Verification(probes=probes, against=compare(onnx, against, data=data, columns=columns, stress=stress))
+    if reseal:
+        made = export.reseal(onnx, against, data=data, columns=columns, stress=stress)
+        return Verification(probes=made.probes, against=made.comparison, resealed=made.resealed)
+    probes = runtime.verify(onnx)
+    return Verification(probes=probes, against=export.compare(onnx, against, data=data, columns=columns, stress=stress))
 
 
 def serve(

@@ -44,12 +44,13 @@ MAX_TAG = 2**32 - 1
 Field = tuple[int, int, int]  # number, and where its content begins and ends
 
 
-def read_model(path: Path, view: memoryview) -> tuple[dict[str, str], str]:
+def read_model(path: Path, view: memoryview, *, sealed: bool = True) -> tuple[dict[str, str], str]:
     """Read an ONNX file's metadata, and check that the file is complete.
 
     Args:
         path: The `.onnx` file, for messages.
         view: Its bytes.
+        sealed: Whether to refuse a file that was changed after it was sealed.
 
     Returns:
         `metadata_props`, in which the last of equal keys wins, as in any protobuf map; and the SHA-256 of all bytes.
@@ -80,7 +81,7 @@ def read_model(path: Path, view: memoryview) -> tuple[dict[str, str], str]:
     if not {MODEL_IR_VERSION, MODEL_GRAPH} <= numbers:
         raise OnnxFileError(f"{path} is not an ONNX file: it holds no graph; expected a model exported to ONNX")
     digest = hashlib.sha256(view[: max(seal_start, 0)])
-    if any(key.startswith("ftx.") for key in entries):
+    if sealed and any(key.startswith("ftx.") for key in entries):
         check_seal(path, digest.hexdigest(), entries.get(SEAL, ""), len(view) - seal_start if seal_start >= 0 else 0)
     digest.update(view[max(seal_start, 0) :])
     return entries, digest.hexdigest()
@@ -90,8 +91,9 @@ def check_seal(path: Path, found: str, expected: str, seal_bytes: int) -> None:
     """Compare the SHA-256 of everything before the seal with the seal, and allow nothing after it."""
     if found != expected or seal_bytes != len(metadata_entry(SEAL, expected)):
         raise OnnxFileError(
-            f"{path} was damaged or changed after ftx exported it: SHA-256 {found[:12]}..., "
-            f"sealed as {expected[:12] or 'nothing'}...; copy it again, or export it again"
+            f"{path} was changed after export, by another tool, or is damaged: SHA-256 {found[:12]}..., sealed as "
+            f"{expected[:12] or 'nothing'}...; copy or export it again, or verify what the tool made of it, and seal "
+            f"that: ftx verify --onnx {path} --against RUN --reseal"
         )
 
 

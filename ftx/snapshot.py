@@ -37,6 +37,7 @@ class Snapshot:
 
     Args:
         path: The `.onnx` file.
+        sealed: Whether to refuse a file that was changed after it was sealed.
 
     Attributes:
         path: The file.
@@ -47,14 +48,14 @@ class Snapshot:
         OnnxFileError: The file can't be read, is not a complete ONNX file, or not one that ftx runs; see `read_model`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, sealed: bool = True) -> None:
         self.path = path
         self._descriptor = open_regular(path, MAX_BYTES, "an .onnx file, or a folder with one")
         self._close = weakref.finalize(self, os.close, self._descriptor)
         self._close.atexit = False  # calls work until the process ends
         self._checked = self._state()
         with self._bytes() as view:
-            self.metadata, self.sha256 = read_model(path, view)
+            self.metadata, self.sha256 = read_model(path, view, sealed=sealed)
 
     def close(self) -> None:
         """Close the file."""

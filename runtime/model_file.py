@@ -69,13 +69,17 @@ def find_onnx(path: str | Path) -> Path:
     return path
 
 
-def open_model(path: Path) -> ModelFile:
+def open_model(path: Path, *, sealed: bool = True) -> ModelFile:
     """Open an ONNX file, and read its manifest and tokenizer.json, from the file itself or from the files beside it.
+
+    Args:
+        path: The `.onnx` file.
+        sealed: Whether to refuse a file that was changed after it was sealed.
 
     Raises:
         OnnxFileError: The file can't be read, is damaged, or has neither a manifest nor usable siblings.
     """
-    file = Snapshot(path)
+    file = Snapshot(path, sealed=sealed)
     try:
         found = carried(file)
         file.metadata.clear()  # frees megabytes of tokenizer.json, which is not needed again

@@ -21,7 +21,7 @@ class Candidate:
 
     Attributes:
         name: What it is called.
-        kind: `int8`: one of ours, which may be chosen; `fp32`; `peer`: another toolkit's, for comparison.
+        kind: `int8`: one that may be chosen; `fp32`; `peer`: another toolkit's, for comparison.
         scheme: How it was made.
         size_bytes: Of its file.
         parity: Against PyTorch, in batches of 32.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ftx.export.quantization.scheme import SCHEMES, Scheme
@@ -27,11 +27,12 @@ class Form:
 
     Attributes:
         name: What it is called.
-        kind: `int8`: one of ours, which may be chosen; `fp32`; `peer`: another toolkit's, for comparison.
+        kind: `int8`: one that may be chosen; `fp32`; `peer`: another toolkit's, for comparison.
         size_bytes: Of its file.
         run: Computes logits.
         depends_on_batch: Whether activations are scaled over the whole batch, or may be.
-        scheme: How it was quantised, where it is one of ours.
+        scheme: How it was quantised, where ftx did it.
+        made: How another toolkit did, as JSON values, where the form may be chosen.
     """
 
     name: str
@@ -40,11 +41,12 @@ class Form:
     run: Run
     depends_on_batch: bool = False
     scheme: Scheme | None = None
+    made: dict[str, Any] = field(default_factory=dict)
 
     @property
     def details(self) -> dict[str, Any]:
         """How it was made, as JSON values."""
-        return self.scheme.to_dict() if self.scheme else {"scheme": self.name}
+        return self.scheme.to_dict() if self.scheme else self.made or {"scheme": self.name}
 
 
 @dataclass(frozen=True, kw_only=True)

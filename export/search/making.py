@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ftx.export.quantization.fitted import Fitted
 from ftx.export.quantization.scheme import Scheme, for_target
 from ftx.export.quantization.write import write_quantized
 from ftx.export.search.forms import Form
-from ftx.export.search.peers import optimum_peers, peers
+from ftx.export.search.peers import OPTIMUM, optimum_form, optimum_peers, peers
 from ftx.export.search.timing import Run
 from ftx.machine import usable_cores
 from ftx.runtime.session import open_session
@@ -42,16 +43,19 @@ class Maker:
     Attributes:
         batches: The texts.
         calibrated_tokens: How long the longest text is that static activation scales were calibrated on.
-        fitted: What was calibrated.
     """
 
     def __init__(self, graphs: Graphs, work: Path, texts: ReferenceSet, target: str) -> None:
         self.graphs, self.work, self.target = graphs, work, target
         self._input_names = [node.name for node in open_session(graphs.optimised).get_inputs()]
         self.batches = self.batches_of(texts.held_out.texts)
-        covering = self.batches_of(covering_texts(texts.held_out.texts, self.batches))
-        self.calibrated_tokens = max(*self.batches.lengths, *covering.lengths)
-        self.fitted = Fitted(calibrate(graphs.optimised, self.batches, covering))
+        self._covering = self.batches_of(covering_texts(texts.held_out.texts, self.batches))
+        self.calibrated_tokens = max(*self.batches.lengths, *self._covering.lengths)
+
+    @cached_property
+    def fitted(self) -> Fitted:
+        """What was calibrated, when first asked: other toolkits' forms do without."""
+        return Fitted(calibrate(self.graphs.optimised, self.batches, self._covering))
 
     def batches_of(self, texts: list[Text]) -> Batches:
         """Tokenise texts for the forms."""
@@ -77,6 +81,14 @@ class Maker:
             depends_on_batch=scheme.activations == "dynamic",
             scheme=scheme,
         )
+
+    def optimum(self) -> Form:
+        """Make Optimum's preset for the target.
+
+        Raises:
+            ModelError: Optimum can't quantise this architecture.
+        """
+        return optimum_form(self.graphs.plain.parent, self.path(OPTIMUM), self.target)
 
     def fp32(self) -> Iterator[Form]:
         """Open the fp32 graphs."""

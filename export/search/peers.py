@@ -1,4 +1,4 @@
-"""Make other toolkits' int8 models of the same checkpoint, as their manuals say, to be timed beside ftx's."""
+"""Make other toolkits' int8 models of the same checkpoint, as their manuals say, to be timed beside ftx's or chosen."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ from typing import Any
 
 import numpy as np
 
+from ftx.errors import ModelError, out_of_memory, write_failed
 from ftx.export.quiet import quiet
 from ftx.export.search.forms import Form
 from ftx.export.search.timing import Run
 from ftx.runtime.session import first_line, open_session
 from ftx.runtime.tokenization import Batch
 
-__all__ = ["optimum_peers", "optimum_preset", "peers"]
+__all__ = ["OPTIMUM", "optimum_form", "optimum_peers", "optimum_preset", "peers"]
 
 log = logging.getLogger(__name__)
 
 # Optimum's presets of dynamic int8, the most used first; those with the same graph as an earlier one are dropped.
 PRESETS = ("avx512_vnni", "avx2", "arm64")
+# What `--quantize` calls the preset that fits the target: here the one for CPUs of which it has none of its own, whose
+# u8 weights are exact on any. (Its `avx512` is that of `avx512_vnni`, whose s8 weights saturate without VNNI.)
+OPTIMUM, ANY_CPU = "optimum", "avx2"
+TARGET_PRESETS = {"vnni": "avx512_vnni", "arm64": "arm64"}
 # NNCF's default.
 CALIBRATION_BATCHES = 300
 
@@ -54,6 +59,44 @@ def optimum_peers(folder: Path, work: Path, threads: int) -> Iterator[Form]:
     seen: set[str] = set()
     for preset in PRESETS:
         yield from made(f"Optimum {preset}", partial(optimum, folder, work, preset, threads, seen))
+
+
+def optimum_form(folder: Path, path: Path, target: str) -> Form:
+    """Make Optimum's model by the preset for a kind of CPU, to be judged and chosen as ftx's own forms are.
+
+    Args:
+        folder: Holds `model.onnx` in fp32, as Optimum exports it, and `config.json`; not changed.
+        path: Where the model goes.
+        target: The kind of CPU, one of `TARGETS`.
+
+    Raises:
+        ModelError: Optimum can't quantise this architecture.
+    """
+    preset = TARGET_PRESETS.get(target, ANY_CPU)
+    try:
+        optimum_preset(folder, path, preset)
+        session = open_session(path)
+    except Exception as error:  # Optimum and onnxruntime raise anything on an unknown architecture
+        if out_of_memory(error) or write_failed(error):
+            raise
+        raise ModelError(f"Optimum can't quantise this architecture: {first_line(error)}") from error
+    weights = "uint8" if preset == ANY_CPU else "int8"
+    return Form(
+        name=OPTIMUM,
+        kind="int8",
+        size_bytes=path.stat().st_size,
+        run=lambda batch: np.asarray(session.run(None, batch)[0]),
+        depends_on_batch=True,
+        made={
+            "scheme": f"dynamic int8 by Optimum's preset {preset}: weights {weights} per channel",
+            "kind": "dynamic",
+            "name": OPTIMUM,
+            "activations": "dynamic",
+            "weights": weights,
+            "per_channel": True,
+            "preset": preset,
+        },
+    )
 
 
 def made(name: str, make: Callable[[], tuple[int, Run] | None]) -> Iterator[Form]:

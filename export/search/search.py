@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ftx.errors import ModelError
@@ -24,9 +25,12 @@ from ftx.export.search.ranking import Ranker
 from ftx.export.search.timing import Run, race
 from ftx.quantization import Quantization
 
-__all__ = ["Search", "Searcher", "find_int8"]
+__all__ = ["SEARCHED", "Search", "Searcher", "find_int8"]
 
 log = logging.getLogger(__name__)
+
+# What `--quantize` names that is no form.
+SEARCHED = ("auto", "fast")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +98,16 @@ class Searcher:
 
         Args:
             quantize: `auto`: try forms until one passes the gate, and with what is left of the budget look for a
-                faster one; `fast`: take the first that passes, whatever the budget; or one of `NAMES` by name.
+                faster one; `fast`: take the first that passes, whatever the budget; or a form by name, one of `NAMES`
+                or `optimum`.
             compare: For `auto`: also measure other toolkits' models, whatever the budget.
         """
         with self.budget.shown():
-            if quantize in NAMES:
-                self.try_scheme(NAMES[quantize])
+            if quantize not in SEARCHED:
+                if quantize in NAMES:
+                    self.try_scheme(NAMES[quantize])
+                else:
+                    self.attempt(quantize, self.maker.optimum)
                 return self.result("requested by name")
             self.find()
             if quantize == "fast":
@@ -146,10 +154,14 @@ class Searcher:
     def try_scheme(self, scheme: Scheme) -> None:
         """Make and judge a form, unless this architecture has no operators for it."""
         self.tried.add(scheme.name)
+        self.attempt(scheme.name, partial(self.maker.int8, scheme))
+
+    def attempt(self, name: str, make: Callable[[], Form]) -> None:
+        """Make and judge a form that may be impossible for this architecture."""
         try:
-            self.add(self.maker.int8(scheme))
+            self.add(make())
         except ModelError as error:
-            log.warning(f"{scheme.name} is skipped: {error}")
+            log.warning(f"{name} is skipped: {error}")
 
     def add(self, form: Form) -> None:
         """Judge a form, and keep it open for the race if it may take part."""
@@ -226,7 +238,7 @@ def find_int8(
     Args:
         searcher: Searches.
         path: Where the file goes.
-        quantize: See `Searcher.search`; a scheme requested by name is the only one tried.
+        quantize: See `Searcher.search`; a form requested by name is the only one tried.
         verify: Measures a file on the texts to report on.
         compare: Whether other toolkits' models are measured, too.
 
@@ -234,14 +246,13 @@ def find_int8(
         The search, and the measurements of the last form that was chosen; None where none was chosen.
     """
     search, reduced = searcher.search(quantize, compare=compare), None
-    while search.chosen in searcher.schemes:
-        details = searcher.schemes[search.chosen].to_dict()
-        searcher.maker.path(search.chosen).rename(path)
-        made = {**details, **portability(path), "target": searcher.maker.target}
-        if searcher.schemes[search.chosen].activations == "static":
+    while (chosen := search.candidate) and chosen.kind == "int8":
+        searcher.maker.path(chosen.name).rename(path)
+        made = {**chosen.scheme, **portability(path), "target": searcher.maker.target}
+        if made["activations"] == "static":
             made["calibrated_tokens"] = searcher.maker.calibrated_tokens
         reduced = verify(path, Quantization.from_dict(made))
-        if reduced.verdict != "fails" or quantize in NAMES:
+        if reduced.verdict != "fails" or quantize not in SEARCHED:
             return search, reduced
         search = searcher.resume()
     return search, None if search.chosen else reduced

@@ -112,6 +112,12 @@ def metric_lines(metrics: dict[str, float], scores: Any) -> list[str]:
     help="With --against: compare on longer, shorter, misspelt text and so on, too, made from the held-out text, and "
     "on the texts of a file if one is given.",
 )
+@click.option(
+    "--reseal",
+    is_flag=True,
+    help="With --against: if a file that another tool has changed since the export passes, seal it anew, with new "
+    "probes and figures; else leave it as it is.",
+)
 @as_json(help="Print the figures as JSON.")
 def verify(
     onnx: Path,
@@ -119,6 +125,7 @@ def verify(
     data: Path | None,
     held_out_needed: bool,
     stress: Path | None,
+    reseal: bool,
     as_json: bool,
     **columns: Any,
 ) -> None:
@@ -127,14 +134,15 @@ def verify(
     Replays the golden probes in the file. With --against, also compares its logits with a PyTorch checkpoint's. An int8
     or fp16 file passes on 100 texts or more. Exit status 1 if a check fails.
     """
-    for name, given in (("--data", data), ("--held-out-needed", held_out_needed), ("--stress", stress)):
+    needing = {"--data": data, "--held-out-needed": held_out_needed, "--stress": stress, "--reseal": reseal}
+    for name, given in needing.items():
         if given and not against:
             raise click.UsageError(f"{name} goes with --against")
     with working():
         from ftx import api
 
         kinds = True if stress == EVERY_KIND else stress
-        found = api.verify(onnx, against=against, data=data, stress=kinds, **columns)
+        found = api.verify(onnx, against=against, data=data, stress=kinds, reseal=reseal, **columns)
     probes, comparison = found.probes, found.against
     if probes.notice:
         click.echo(probes.notice, err=True)
@@ -149,6 +157,10 @@ def verify(
         if comparison:
             for line in comparison.lines(held_out_needed=held_out_needed):
                 answer(line)
+        if found.resealed:
+            answer(f"sealed    {probes.path}, with new probes and figures")
+        elif reseal:
+            answer(f"unchanged {probes.path}: {'its seal holds' if found.passed else 'it is not sealed anew'}")
         answer(f"next    ftx {'serve' if found.passed else 'inspect'} --onnx {onnx}")
         page = Path(probes.path).with_name("parity.html")
         if page.is_file():

@@ -163,7 +163,7 @@ INT8 = "omit --quantize for the fastest int8 that passes, or name a scheme"
 QUANTIZE = Choice(
     (
         "auto", "fast", "none", "static", "dynamic", "static-fp32-attention", "static-fp32-embeddings", "blockwise",
-        "static-u8u8", "dynamic-per-tensor", "dynamic-per-token", "dynamic-per-batch",
+        "static-u8u8", "dynamic-per-tensor", "dynamic-per-token", "dynamic-per-batch", "optimum",
     ),
     {
         "int8": INT8, "8bit": INT8, "yes": INT8, "true": INT8, "fp32": "use none", "no": "use none",

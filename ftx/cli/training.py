@@ -179,7 +179,8 @@ def train(
     type=QUANTIZE,
     default="auto",
     show_default=True,
-    help="auto: the fastest int8 that passes the gate; fast: the first, not timed; none: fp32; or a scheme's name.",
+    help="auto: the fastest int8 that passes the gate; fast: the first, not timed; none: fp32; optimum: Optimum's "
+    "dynamic preset; or a scheme's name.",
 )
 @click.option(
     "--search-budget",

@@ -27,10 +27,13 @@ from ftx.export.parity.stress import KindAgreement
 from ftx.export.quantization.fitted import Fitted
 from ftx.export.quantization.scheme import SCHEMES, Scheme
 from ftx.export.search import making, ranking, timing
+from ftx.export.search.peers import optimum_preset
 from ftx.heldout import read_held_out, write_held_out
 from ftx.output.record import read_record
 from ftx.quantization import Quantization
 from ftx.run_folder import find_checkpoint
+from ftx.runtime import verify
+from ftx.runtime.session import open_session
 
 
 def test_the_export_folder_holds_what_is_promised(tiny_export: Path) -> None:
@@ -354,6 +357,43 @@ def test_a_target_decides_where_weights_are_safe(tiny_run: Path, tmp_path: Path,
     assert report.int8.quantization.target == target
     assert ("avx2" in (report.int8.quantization.safe_on or ())) is safe
     assert (report.int8.quantization.safe_setting is None) is safe
+
+
+@pytest.mark.parametrize(("target", "preset", "safe"), [("vnni", "avx512_vnni", False), ("any", "avx2", True)])
+def test_a_preset_of_optimum_is_gated_sealed_and_run_like_any_other_form(
+    tiny_run: Path, tmp_path: Path, target: str, preset: str, safe: bool
+) -> None:
+    folder = tmp_path / "onnx"
+    arguments = ["export", str(tiny_run), "--output", str(folder), "--quantize", "optimum", "--target", target]
+    result = CliRunner().invoke(ftx, arguments)
+    assert result.exit_code == 0, result.stderr
+    report = json.loads((folder / "parity.json").read_text())
+    [tried] = report["search"]["candidates"]
+    assert (tried["name"], tried["kind"], report["search"]["choice"]) == ("optimum", "int8", "requested by name")
+    assert isinstance(tried["batch_flips"], int), "its answers depend on the batch, so both are judged"
+    assert report["int8"]["stress"]
+    optimum_preset(folder, tmp_path / "optimum.onnx", preset)
+    predictor = Predictor(folder, invariant=True)
+    assert predictor.path.name == "model_quantized.onnx"
+    quantization = predictor.manifest.quantization
+    assert (quantization.kind, quantization.name, quantization.target) == ("dynamic", "optimum", target)
+    assert f"Optimum's preset {preset}" in quantization.scheme
+    assert ("avx2" in (quantization.safe_on or ())) is safe
+    assert predictor.alone, "each text runs alone where the batch would change its answer"
+    texts = ["The movie was great!", "The plot was awful, and long. " * 5]
+    theirs = open_session(tmp_path / "optimum.onnx")
+    for text, logits in zip(texts, predictor.logits(texts), strict=True):
+        inputs = predictor.tokenizer.encode(text)
+        batch = {
+            "input_ids": [inputs.ids], "attention_mask": [inputs.attention_mask], "token_type_ids": [inputs.type_ids]
+        }  # fmt: skip
+        expected = theirs.run(None, {name: np.array(values, dtype=np.int64) for name, values in batch.items()})[0][0]
+        np.testing.assert_allclose(logits, expected, atol=1e-6)
+    assert verify(folder).passed
+    assert compare(folder, tiny_run).passed
+    card, inspected = (folder / "README.md").read_text(), CliRunner().invoke(ftx, ["inspect", "--onnx", str(folder)])
+    assert "Activations are scaled over the whole batch" in card
+    assert f"Optimum's preset {preset}" in card and f"Optimum's preset {preset}" in inspected.stdout
 
 
 def test_half_precision_for_a_gpu_passes_the_same_gate(tiny_run: Path, tmp_path: Path) -> None:

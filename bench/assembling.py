@@ -18,6 +18,7 @@ from ftx.bench.timing import Timings
 from ftx.bench.tokens import count_tokens
 from ftx.bench.workloads.cold_start import ColdStart
 from ftx.bench.workloads.file_job import FileJob
+from ftx.bench.workloads.server.figures import ServerLoad
 from ftx.bench.workloads.threads import ThreadFigures
 from ftx.bench.workloads.training import TrainingSpeed
 from ftx.environment import environment
@@ -47,6 +48,7 @@ class Measured:
         cold_starts: By the engine's name.
         by_threads: By the engine's name.
         file_job: A job over a file.
+        server: Servers under load.
         training: Training speed.
         profile: Where the time goes.
     """
@@ -62,6 +64,7 @@ class Measured:
     cold_starts: dict[str, ColdStart] = field(default_factory=dict)
     by_threads: dict[str, list[ThreadFigures]] = field(default_factory=dict)
     file_job: FileJob | None = None
+    server: ServerLoad | None = None
     training: TrainingSpeed | None = None
     profile: Profile | None = None
 
@@ -105,6 +108,7 @@ def assemble(
         calibration_sec=measured.calibration.seconds,
         ceiling=measured.ceiling,
         file_job=measured.file_job,
+        server=measured.server,
         training=measured.training,
         profile=measured.profile,
         environment=environment() | machine_state(),

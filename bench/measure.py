@@ -24,6 +24,7 @@ from ftx.bench.timing import Sweep, time_engines, warm_up
 from ftx.bench.tokens import texts_of_length
 from ftx.bench.workloads.cold_start import measure_cold_starts
 from ftx.bench.workloads.file_job import measure_file_job
+from ftx.bench.workloads.server.measure import measure_servers
 from ftx.bench.workloads.sizes import BATCH_SIZES, Batches, Lengths
 from ftx.bench.workloads.threads import measure_threads
 from ftx.bench.workloads.training import measure_training
@@ -40,7 +41,7 @@ __all__ = ["WORKLOADS", "bench"]
 
 log = logging.getLogger(__name__)
 
-WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "training")
+WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "server", "training")
 DEFAULT = ("latency", "throughput", "cold")
 TEXTS, ROUNDS, COLD_ROUNDS = 512, 6, 3
 QUICK_TEXTS, QUICK_ROUNDS = 128, 2
@@ -220,6 +221,15 @@ def add_workloads(
             measured = replace(measured, file_job=measure_file_job(specs[0], single, rows, BATCH_SIZE, sources.work))
         except FtxError as error:
             left_out["file job"] = str(error)
+    if "server" in wanted:
+        try:
+            if not single:
+                raise FtxError("servers are measured with single texts, and this model reads pairs")
+            servers, failed = measure_servers(specs[0], single, BATCH_SIZE, sources.work, quick=quick)
+            left_out |= failed
+            measured = replace(measured, server=servers)
+        except FtxError as error:
+            left_out["server"] = str(error)
     if "training" in wanted:
         rows_file = sources.work / "training.jsonl"
         if held_out.labels is None:

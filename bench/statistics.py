@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "Interval", "confidence_reached", "median_interval", "percentile_interval", "samples_needed", "share_interval",
+    "P99_SAMPLES", "Interval", "confidence_reached", "median_interval", "percentile_interval", "samples_needed",
+    "share_interval",
 ]  # fmt: skip
 
 Interval = tuple[float, float]
 RESAMPLES = 2000
+# The least for an interval of a 99th percentile, see `percentile_interval`.
+P99_SAMPLES = 368
 Z_95 = NormalDist().inv_cdf(0.975)
 
 

@@ -31,7 +31,7 @@ from ftx.errors import OutputError
 __all__ = ["bench", "evaluate", "metric_lines", "verify"]
 
 # Those of `ftx.bench.measure`, which is too heavy to import for --help.
-WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "training")
+WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "server", "training")
 # What --stress is without a file.
 EVERY_KIND = Path("-")
 

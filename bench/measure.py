@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -44,7 +45,9 @@ log = logging.getLogger(__name__)
 WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "server", "training")
 DEFAULT = ("latency", "throughput", "cold")
 TEXTS, ROUNDS, COLD_ROUNDS = 512, 6, 3
-QUICK_TEXTS, QUICK_ROUNDS = 128, 2
+QUICK_TEXTS, QUICK_ROUNDS = 128, 12
+# No round begins after so long, if two are complete: a large model gets fewer, and wider intervals.
+QUICK_SEC = 20.0
 # Agreement and accuracy are measured on so many texts where it must be quick, else on all.
 QUICK_HELD_OUT = 512
 TEXTS_OF_A_LENGTH = 8
@@ -91,7 +94,8 @@ def bench(
         engines: Names of engines, `all`, or `NAME=module:function`; default: `ftx`, `ftx-fp32`, `pytorch`, which is
             always there.
         workloads: Some of `WORKLOADS`; latency and throughput are always measured. Default: these and cold starts.
-        quick: For a first look: fewer texts and rounds, and cold starts only if they are among the workloads.
+        quick: For a first look: fewer texts, no more rounds than take some seconds, and cold starts only if they are
+            among the workloads.
         profile: Also tell where the time goes in the file.
 
     Ctrl-C ends it early: the report then has the rounds that were complete.
@@ -126,8 +130,9 @@ def bench(
         sources = Sources(onnx=path, checkpoint=checkpoint, work=Path(scratch), threads=threads, calibration=timed)
         left_out = prepare_engines(kinds, sources)
         measured = time_kinds(
-            kinds, sources, left_out, held_out, timed=timed, sweeps=sweeps, rounds=rounds, batch_size=BATCH_SIZE
-        )
+            kinds, sources, left_out, held_out, timed=timed, sweeps=sweeps, rounds=rounds, batch_size=BATCH_SIZE,
+            most_sec=QUICK_SEC if quick else math.inf,
+        )  # fmt: skip
         if not measured.interrupted:
             try:
                 measured = add_workloads(measured, wanted, sources, held_out, timed, quick=quick)
@@ -153,6 +158,7 @@ def time_kinds(
     sweeps: dict[str, Sweep],
     rounds: int,
     batch_size: int,
+    most_sec: float,
 ) -> Measured:
     """Start the engines, compute their logits, and time them; one that can't run is left out with its reason.
 
@@ -185,7 +191,7 @@ def time_kinds(
         calibration = Calibration()
         engines = [engine for _, engine in running]
         timings, interrupted = time_engines(
-            engines, timed, calibration, batch_size=batch_size, rounds=rounds, sweeps=sweeps
+            engines, timed, calibration, batch_size=batch_size, rounds=rounds, sweeps=sweeps, most_sec=most_sec
         )
     return Measured(
         kinds=[kind for kind, _ in running],
@@ -202,7 +208,7 @@ def add_workloads(
     measured: Measured, wanted: set[str], sources: Sources, held_out: HeldOut, timed: list[Text], *, quick: bool
 ) -> Measured:
     """Measure what needs other processes than the engines' own; what fails is left out with its reason."""
-    left_out = dict(measured.left_out)
+    left_out, noise = dict(measured.left_out), measured.calibration.spread
     specs = [kind.spec(sources) for kind in measured.kinds]
     single = [text for text in timed if isinstance(text, str)]
     measured = replace(measured, ceiling=measure_ceiling(sources.threads), left_out=left_out)
@@ -225,7 +231,7 @@ def add_workloads(
         try:
             if not single:
                 raise FtxError("servers are measured with single texts, and this model reads pairs")
-            servers, failed = measure_servers(specs[0], single, BATCH_SIZE, sources.work, quick=quick)
+            servers, failed = measure_servers(specs[0], single, BATCH_SIZE, sources.work, noise=noise, quick=quick)
             left_out |= failed
             measured = replace(measured, server=servers)
         except FtxError as error:
@@ -237,10 +243,10 @@ def add_workloads(
         else:
             write_held_out(rows_file, zip(held_out.texts, held_out.labels, strict=True))
             try:
-                measured = replace(
-                    measured,
-                    training=run_apart("Training", measure_training, sources.checkpoint, rows_file, sources.threads),
+                training = run_apart(
+                    "Training", measure_training, sources.checkpoint, rows_file, sources.threads, noise
                 )
+                measured = replace(measured, training=training)
             except FtxError as error:
                 left_out["training"] = str(error)
     return measured

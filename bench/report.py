@@ -95,7 +95,7 @@ class BenchReport:
         engines: Their figures; PyTorch comes last.
         left_out: Why others, or a workload of one, could not be measured, by name.
         speedup_over_pytorch: By engine and batch size: the median of the ratios within a round.
-        speedup_interval: Their 95 % intervals, by the bootstrap over the rounds.
+        speedup_interval: Their 95 % intervals: what another run on this machine would find, see `ratio_interval`.
         held_out: The file of the texts.
         texts: How many texts accuracy and agreement were measured on.
         timed_texts: How many of them were timed.

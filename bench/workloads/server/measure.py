@@ -26,7 +26,7 @@ OFFLINE = "offline"
 
 
 def measure_servers(
-    spec: EngineSpec, texts: Sequence[str], batch_size: int, folder: Path, *, quick: bool
+    spec: EngineSpec, texts: Sequence[str], batch_size: int, folder: Path, *, noise: float, quick: bool
 ) -> tuple[ServerLoad, dict[str, str]]:
     """Measure each server that is installed.
 
@@ -35,6 +35,7 @@ def measure_servers(
         texts: What to ask for, one a request.
         batch_size: Texts in a batch of that call.
         folder: For the servers' files.
+        noise: The spread of the machine's speed.
         quick: For a first look.
 
     Returns:
@@ -80,7 +81,7 @@ def measure_servers(
             rates = np.array(found[OFFLINE])
             servers = []
             for one in running:
-                servers.append(one.figures(found[one.name], rates))
+                servers.append(one.figures(found[one.name], rates, noise))
                 step()
     offline_rate = float(np.median(rates))
     load = ServerLoad(limit_ms=LIMIT_MS, clients=CLIENTS, offline_texts_per_sec=offline_rate, servers=servers)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.bench.statistics import median_interval
+from ftx.bench.statistics import ratio_interval
 from ftx.bench.workloads.server.figures import LoadPoint, ServerFigures
 from ftx.bench.workloads.server.loops import Answers, closed_loop, open_loop
 from ftx.errors import FtxError
@@ -61,12 +61,15 @@ class RunningServer:
             found.append(answers)
         return found[0], found[1]
 
-    def figures(self, rounds: list[tuple[Answers, Answers]], offline: NDArray[np.float64]) -> ServerFigures:
+    def figures(
+        self, rounds: list[tuple[Answers, Answers]], offline: NDArray[np.float64], noise: float
+    ) -> ServerFigures:
         """Raise the load, and put all figures together.
 
         Args:
             rounds: What the clients found.
             offline: Texts a second of one call with all texts. *Shape:* `(rounds,)`.
+            noise: The spread of the machine's speed.
         """
         rates = np.array([many.per_sec for _, many in rounds])
         load = self.load(float(np.median(rates)))
@@ -78,7 +81,7 @@ class RunningServer:
             clients_ms=percentiles(np.concatenate([many.latencies_ms for _, many in rounds])),
             clients_texts_per_sec=float(np.median(rates)),
             over_offline=float(np.median(rates / offline)),
-            over_offline_interval=median_interval(rates / offline),
+            over_offline_interval=ratio_interval(rates / offline, noise),
             generator_cores=float(np.median([many.cpu_sec / many.sec for _, many in rounds])),
             knee_per_sec=max((point.sent_per_sec for point in load if point.within_limit), default=None),
             load=load,

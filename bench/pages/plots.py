@@ -49,7 +49,7 @@ def plots(report: BenchReport) -> list[Plot]:
         )  # fmt: skip
     if report.server:
         drawn.append(
-            ("Servers under load", "Latency since a request was due, by the rate at which requests arrive.",
+            ("Servers under load", "By the rate of arrivals; a ring is the knee. Below: requests shed or failed.",
              load_curve(report.server))
         )  # fmt: skip
     if report.profile:

@@ -45,9 +45,10 @@ log = logging.getLogger(__name__)
 WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "server", "training")
 DEFAULT = ("latency", "throughput", "cold")
 TEXTS, ROUNDS, COLD_ROUNDS = 512, 6, 3
-QUICK_TEXTS, QUICK_ROUNDS = 128, 12
-# No round begins after so long, if two are complete: a large model gets fewer, and wider intervals.
-QUICK_SEC = 20.0
+QUICK_TEXTS, QUICK_ROUNDS = 128, 16
+# No round begins after so long, if two are complete and the caller did not say how many: a large model gets fewer, and
+# wider intervals.
+QUICK_SEC = 28.0
 # Agreement and accuracy are measured on so many texts where it must be quick, else on all.
 QUICK_HELD_OUT = 512
 TEXTS_OF_A_LENGTH = 8
@@ -118,6 +119,7 @@ def bench(
     held_out, held_out_file = read_data(data, checkpoint, columns, manifest.id2label, manifest.problem_type)
     if quick:
         held_out = held_out.take(evenly(len(held_out), QUICK_HELD_OUT))
+    most_sec = QUICK_SEC if quick and not rounds else math.inf
     threads, rounds = threads or usable_cores(), rounds or (QUICK_ROUNDS if quick else ROUNDS)
     timed = held_out.take(evenly(len(held_out), texts or (QUICK_TEXTS if quick else TEXTS))).texts
     sweeps: dict[str, Sweep] = {}
@@ -131,7 +133,7 @@ def bench(
         left_out = prepare_engines(kinds, sources)
         measured = time_kinds(
             kinds, sources, left_out, held_out, timed=timed, sweeps=sweeps, rounds=rounds, batch_size=BATCH_SIZE,
-            most_sec=QUICK_SEC if quick else math.inf,
+            most_sec=most_sec,
         )  # fmt: skip
         if not measured.interrupted:
             try:

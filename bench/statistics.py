@@ -16,8 +16,8 @@ __all__ = [
 Interval = tuple[float, float]
 RESAMPLES = 2000
 # How much a ratio differs from run to run beyond what the rounds of one show, as a standard deviation of its logarithm:
-# on a quiet machine, and as a share of the noise.
-BETWEEN_RUNS, OF_NOISE = 0.01, 0.1
+# on a machine whose noise is no more than `QUIET`, and for each unit of noise above that.
+BETWEEN_RUNS, QUIET, OF_NOISE = 0.01, 0.05, 1.0
 # The least for an interval of a 99th percentile, see `percentile_interval`.
 P99_SAMPLES = 368
 Z_95 = NormalDist().inv_cdf(0.975)
@@ -87,7 +87,7 @@ def ratio_interval(ratios: NDArray[np.float64], noise: float) -> Interval:
     logs, size = np.log(ratios), len(ratios)
     middle, bounds = float(np.median(logs)), median_interval(logs)
     few = math.sqrt(size / (size - 1)) * student_95(size - 1) / Z_95 if size > 1 else 1.0
-    runs = Z_95 * math.hypot(BETWEEN_RUNS, OF_NOISE * noise)
+    runs = Z_95 * math.hypot(BETWEEN_RUNS, OF_NOISE * max(0.0, noise - QUIET))
     low, high = (math.hypot(few * (bound - middle), runs) for bound in bounds)
     return math.exp(middle - low), math.exp(middle + high)
 
@@ -101,7 +101,7 @@ def student_95(freedom: int) -> float:
         (3 * Z_95**6 + 19 * Z_95**4 + 17 * Z_95**2 - 15) / 384,
         (79 * Z_95**8 + 776 * Z_95**6 + 1482 * Z_95**4 - 1920 * Z_95**2 - 945) / 92160,
     )
-    return Z_95 * sum(term / freedom**power for power, term in enumerate(terms))
+    return Z_95 * math.fsum(term / freedom**power for power, term in enumerate(terms))
 
 
 def share_interval(share: float, size: int) -> Interval:

@@ -186,7 +186,7 @@ def verify(
     multiple=True,
     help="What to measure beside latency and throughput; several times.  [default: cold]",
 )
-@click.option("--quick", is_flag=True, help="A first look in a minute: 128 texts, 12 rounds or fewer, no cold starts.")
+@click.option("--quick", is_flag=True, help="A first look in a minute: 128 texts, 16 rounds or fewer, no cold starts.")
 @click.option("--profile", is_flag=True, help="Also measure where the time goes, by operator and layer.")
 @click.option(
     "--compare",

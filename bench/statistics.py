@@ -17,7 +17,7 @@ Interval = tuple[float, float]
 RESAMPLES = 2000
 # How much a ratio differs from run to run beyond what the rounds of one show, as a standard deviation of its logarithm:
 # on a machine whose noise is no more than `QUIET`, and for each unit of noise above that.
-BETWEEN_RUNS, QUIET, OF_NOISE = 0.01, 0.05, 1.0
+BETWEEN_RUNS, QUIET, OF_NOISE = 0.02, 0.05, 0.1
 # The least for an interval of a 99th percentile, see `percentile_interval`.
 P99_SAMPLES = 368
 Z_95 = NormalDist().inv_cdf(0.975)

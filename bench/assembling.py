@@ -13,11 +13,12 @@ from ftx.bench.engines.kind import EngineKind, Sources
 from ftx.bench.noise import Calibration, machine_state
 from ftx.bench.profile import Profile
 from ftx.bench.report import BenchReport, EngineFigures, Samples
-from ftx.bench.statistics import confidence_reached, median_interval, percentile_interval, share_interval
+from ftx.bench.statistics import Interval, confidence_reached, percentile_interval, ratio_interval, share_interval
 from ftx.bench.timing import Timings
 from ftx.bench.tokens import count_tokens
 from ftx.bench.workloads.cold_start import ColdStart
 from ftx.bench.workloads.file_job import FileJob
+from ftx.bench.workloads.server.figures import ServerLoad
 from ftx.bench.workloads.threads import ThreadFigures
 from ftx.bench.workloads.training import TrainingSpeed
 from ftx.environment import environment
@@ -47,6 +48,7 @@ class Measured:
         cold_starts: By the engine's name.
         by_threads: By the engine's name.
         file_job: A job over a file.
+        server: Servers under load.
         training: Training speed.
         profile: Where the time goes.
     """
@@ -62,6 +64,7 @@ class Measured:
     cold_starts: dict[str, ColdStart] = field(default_factory=dict)
     by_threads: dict[str, list[ThreadFigures]] = field(default_factory=dict)
     file_job: FileJob | None = None
+    server: ServerLoad | None = None
     training: TrainingSpeed | None = None
     profile: Profile | None = None
 
@@ -81,6 +84,11 @@ def assemble(
         kind.title: dict(zip(sizes, timing.ratios_over(measured.timings[-1]), strict=True))
         for kind, timing in zip(measured.kinds, measured.timings, strict=True)
     }
+    noise = measured.calibration.spread
+
+    def interval_of(pairs: NDArray[np.float64], name: str) -> Interval:
+        return (1.0, 1.0) if name == measured.kinds[-1].title else ratio_interval(pairs, noise)
+
     return BenchReport(
         engines=[
             summarise(measured, place, sources, held_out, lengths, batch_size) for place in range(len(measured.kinds))
@@ -90,7 +98,7 @@ def assemble(
             name: {size: float(np.median(pairs)) for size, pairs in found.items()} for name, found in ratios.items()
         },
         speedup_interval={
-            name: {size: median_interval(pairs) for size, pairs in found.items()} for name, found in ratios.items()
+            name: {size: interval_of(pairs, name) for size, pairs in found.items()} for name, found in ratios.items()
         },
         held_out=str(held_out_file),
         texts=len(held_out),
@@ -101,10 +109,11 @@ def assemble(
         threads=sources.threads,
         batch_size=batch_size,
         p99_confidence=confidence_reached(99, measured.timings[0].latencies_ms.size),
-        noise=measured.calibration.spread,
+        noise=noise,
         calibration_sec=measured.calibration.seconds,
         ceiling=measured.ceiling,
         file_job=measured.file_job,
+        server=measured.server,
         training=measured.training,
         profile=measured.profile,
         environment=environment() | machine_state(),

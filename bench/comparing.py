@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx import typed
-from ftx.bench.statistics import RESAMPLES, Interval
+from ftx.bench.statistics import Interval, ratio_interval
 from ftx.errors import DataError
 
 __all__ = ["Change", "Comparison", "compare"]
@@ -29,7 +30,7 @@ class Change:
         before: How many times as fast as PyTorch it was.
         after: How many times it is.
         factor: The latter divided by the former.
-        interval: Its 95 % interval, by the bootstrap over the rounds of both.
+        interval: Its 95 % interval, from those of both.
         verdict: `slower` or `faster` where the interval excludes 1, else `same`; `regressed` where it is slower than
             allowed, beyond noise.
     """
@@ -108,8 +109,9 @@ def compare(before: str | Path, after: str | Path, *, max_regression: float = 0.
         DataError: One of them is no report.
     """
     old, new = read_report(Path(before)), read_report(Path(after))
+    noise = (noise_of(Path(before)), noise_of(Path(after)))
     changes = [
-        change_of(name, what, old[name][what], new[name][what], max_regression)
+        change_of(name, what, old[name][what], new[name][what], noise, max_regression)
         for name in old
         if name in new
         for what in (BATCHES, SINGLE)
@@ -175,28 +177,38 @@ def notes_of(path: Path) -> list[str]:
 
     report = load_report(path)
     notes = []
-    if report.get("noise", 0) > NOISY:
+    if noise_of(path) > NOISY:
         notes.append("its machine was noisy")
     if report.get("interrupted"):
         notes.append("it was interrupted")
     return notes
 
 
+def noise_of(path: Path) -> float:
+    """Give the spread of the machine's speed during a run."""
+    return typed.number(load_report(path).get("noise", 0.0), "noise")
+
+
 def change_of(
-    name: str, what: str, old: NDArray[np.float64], new: NDArray[np.float64], max_regression: float
+    name: str,
+    what: str,
+    old: NDArray[np.float64],
+    new: NDArray[np.float64],
+    noise: tuple[float, float],
+    max_regression: float,
 ) -> Change:
-    """Compare an engine's ratios. *Shape of each:* `(rounds,)`."""
-    random = np.random.default_rng(0)
-    drawn = [
-        np.median(rates[random.integers(len(rates), size=(RESAMPLES, len(rates)))], axis=1) for rates in (new, old)
-    ]
-    low, high = np.quantile(drawn[0] / drawn[1], (0.025, 0.975))
-    before, after = float(np.median(old)), float(np.median(new))
+    """Compare an engine's ratios, each of shape `(rounds,)`, of two runs on machines of some noise."""
+    before, after = (float(np.median(rates)) for rates in (old, new))
     factor = after / before
+    old_low, old_high = ratio_interval(old, noise[0])
+    new_low, new_high = ratio_interval(new, noise[1])
+    # The two runs are independent: the distances of their bounds add up in quadrature, on the logarithmic scale.
+    low = factor * math.exp(-math.hypot(math.log(after / new_low), math.log(old_high / before)))
+    high = factor * math.exp(math.hypot(math.log(new_high / after), math.log(before / old_low)))
     verdict = "same" if low <= 1 <= high else "slower" if factor < 1 else "faster"
     if verdict == "slower" and factor < 1 - max_regression:
         verdict = "regressed"
     return Change(
-        engine=name, what=what, before=before, after=after, factor=factor, interval=(float(low), float(high)),
+        engine=name, what=what, before=before, after=after, factor=factor, interval=(low, high),
         verdict=verdict,
     )  # fmt: skip

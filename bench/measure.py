@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,6 +25,7 @@ from ftx.bench.timing import Sweep, time_engines, warm_up
 from ftx.bench.tokens import texts_of_length
 from ftx.bench.workloads.cold_start import measure_cold_starts
 from ftx.bench.workloads.file_job import measure_file_job
+from ftx.bench.workloads.server.measure import measure_servers
 from ftx.bench.workloads.sizes import BATCH_SIZES, Batches, Lengths
 from ftx.bench.workloads.threads import measure_threads
 from ftx.bench.workloads.training import measure_training
@@ -40,10 +42,13 @@ __all__ = ["WORKLOADS", "bench"]
 
 log = logging.getLogger(__name__)
 
-WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "training")
+WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "server", "training")
 DEFAULT = ("latency", "throughput", "cold")
 TEXTS, ROUNDS, COLD_ROUNDS = 512, 6, 3
-QUICK_TEXTS, QUICK_ROUNDS = 128, 2
+QUICK_TEXTS, QUICK_ROUNDS = 128, 16
+# No round begins after so long, if two are complete and the caller did not say how many: a large model gets fewer, and
+# wider intervals.
+QUICK_SEC = 28.0
 # Agreement and accuracy are measured on so many texts where it must be quick, else on all.
 QUICK_HELD_OUT = 512
 TEXTS_OF_A_LENGTH = 8
@@ -90,7 +95,8 @@ def bench(
         engines: Names of engines, `all`, or `NAME=module:function`; default: `ftx`, `ftx-fp32`, `pytorch`, which is
             always there.
         workloads: Some of `WORKLOADS`; latency and throughput are always measured. Default: these and cold starts.
-        quick: For a first look: fewer texts and rounds, and cold starts only if they are among the workloads.
+        quick: For a first look: fewer texts, no more rounds than take some seconds, and cold starts only if they are
+            among the workloads.
         profile: Also tell where the time goes in the file.
 
     Ctrl-C ends it early: the report then has the rounds that were complete.
@@ -113,6 +119,7 @@ def bench(
     held_out, held_out_file = read_data(data, checkpoint, columns, manifest.id2label, manifest.problem_type)
     if quick:
         held_out = held_out.take(evenly(len(held_out), QUICK_HELD_OUT))
+    most_sec = QUICK_SEC if quick and not rounds else math.inf
     threads, rounds = threads or usable_cores(), rounds or (QUICK_ROUNDS if quick else ROUNDS)
     timed = held_out.take(evenly(len(held_out), texts or (QUICK_TEXTS if quick else TEXTS))).texts
     sweeps: dict[str, Sweep] = {}
@@ -125,8 +132,9 @@ def bench(
         sources = Sources(onnx=path, checkpoint=checkpoint, work=Path(scratch), threads=threads, calibration=timed)
         left_out = prepare_engines(kinds, sources)
         measured = time_kinds(
-            kinds, sources, left_out, held_out, timed=timed, sweeps=sweeps, rounds=rounds, batch_size=BATCH_SIZE
-        )
+            kinds, sources, left_out, held_out, timed=timed, sweeps=sweeps, rounds=rounds, batch_size=BATCH_SIZE,
+            most_sec=most_sec,
+        )  # fmt: skip
         if not measured.interrupted:
             try:
                 measured = add_workloads(measured, wanted, sources, held_out, timed, quick=quick)
@@ -152,6 +160,7 @@ def time_kinds(
     sweeps: dict[str, Sweep],
     rounds: int,
     batch_size: int,
+    most_sec: float,
 ) -> Measured:
     """Start the engines, compute their logits, and time them; one that can't run is left out with its reason.
 
@@ -184,7 +193,7 @@ def time_kinds(
         calibration = Calibration()
         engines = [engine for _, engine in running]
         timings, interrupted = time_engines(
-            engines, timed, calibration, batch_size=batch_size, rounds=rounds, sweeps=sweeps
+            engines, timed, calibration, batch_size=batch_size, rounds=rounds, sweeps=sweeps, most_sec=most_sec
         )
     return Measured(
         kinds=[kind for kind, _ in running],
@@ -201,7 +210,7 @@ def add_workloads(
     measured: Measured, wanted: set[str], sources: Sources, held_out: HeldOut, timed: list[Text], *, quick: bool
 ) -> Measured:
     """Measure what needs other processes than the engines' own; what fails is left out with its reason."""
-    left_out = dict(measured.left_out)
+    left_out, noise = dict(measured.left_out), measured.calibration.spread
     specs = [kind.spec(sources) for kind in measured.kinds]
     single = [text for text in timed if isinstance(text, str)]
     measured = replace(measured, ceiling=measure_ceiling(sources.threads), left_out=left_out)
@@ -220,6 +229,15 @@ def add_workloads(
             measured = replace(measured, file_job=measure_file_job(specs[0], single, rows, BATCH_SIZE, sources.work))
         except FtxError as error:
             left_out["file job"] = str(error)
+    if "server" in wanted:
+        try:
+            if not single:
+                raise FtxError("servers are measured with single texts, and this model reads pairs")
+            servers, failed = measure_servers(specs[0], single, BATCH_SIZE, sources.work, noise=noise, quick=quick)
+            left_out |= failed
+            measured = replace(measured, server=servers)
+        except FtxError as error:
+            left_out["server"] = str(error)
     if "training" in wanted:
         rows_file = sources.work / "training.jsonl"
         if held_out.labels is None:
@@ -227,10 +245,10 @@ def add_workloads(
         else:
             write_held_out(rows_file, zip(held_out.texts, held_out.labels, strict=True))
             try:
-                measured = replace(
-                    measured,
-                    training=run_apart("Training", measure_training, sources.checkpoint, rows_file, sources.threads),
+                training = run_apart(
+                    "Training", measure_training, sources.checkpoint, rows_file, sources.threads, noise
                 )
+                measured = replace(measured, training=training)
             except FtxError as error:
                 left_out["training"] = str(error)
     return measured

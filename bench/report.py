@@ -12,6 +12,7 @@ from ftx.bench.profile import Profile
 from ftx.bench.statistics import Interval
 from ftx.bench.workloads.cold_start import ColdStart
 from ftx.bench.workloads.file_job import FileJob
+from ftx.bench.workloads.server.figures import ServerLoad
 from ftx.bench.workloads.threads import ThreadFigures
 from ftx.bench.workloads.training import TrainingSpeed
 
@@ -94,7 +95,7 @@ class BenchReport:
         engines: Their figures; PyTorch comes last.
         left_out: Why others, or a workload of one, could not be measured, by name.
         speedup_over_pytorch: By engine and batch size: the median of the ratios within a round.
-        speedup_interval: Their 95 % intervals, by the bootstrap over the rounds.
+        speedup_interval: Their 95 % intervals: what another run on this machine would find, see `ratio_interval`.
         held_out: The file of the texts.
         texts: How many texts accuracy and agreement were measured on.
         timed_texts: How many of them were timed.
@@ -108,6 +109,7 @@ class BenchReport:
         calibration_sec: What that calculation took, each time.
         ceiling: The highest rates of onnxruntime's matrix products here; None where they were not measured.
         file_job: A job over a file; None likewise.
+        server: Servers under load; None likewise.
         training: Training speed; None likewise.
         profile: Where the time goes in the first engine's graph; None likewise.
         environment: CPU, cores, memory, governor, load, versions, git revision and time.
@@ -130,6 +132,7 @@ class BenchReport:
     calibration_sec: list[float]
     ceiling: Ceiling | None
     file_job: FileJob | None
+    server: ServerLoad | None = None
     training: TrainingSpeed | None
     profile: Profile | None
     environment: dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ Sweep = Callable[[Engine], dict[int, float]]
 WINDOW_TEXTS = 16
 AGREE = 0.05
 MAX_WINDOWS = 12
+# All texts are run so often that it takes as long: a short call after another engine's turn varies by several percent.
+BATCH_SEC = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,7 @@ def time_engines(
     batch_size: int,
     rounds: int,
     sweeps: Mapping[str, Sweep] | None = None,
+    most_sec: float = math.inf,
 ) -> tuple[list[Timings], bool]:
     """Time each engine in every round: on another share of the texts one by one, and on all of them in batches.
 
@@ -103,6 +107,7 @@ def time_engines(
         batch_size: Texts in a batch.
         rounds: How many.
         sweeps: What else to measure in each turn, by name.
+        most_sec: No round begins later than this, if two are complete.
 
     Returns:
         The timings, and whether Ctrl-C ended them early: then those of the rounds that were complete.
@@ -117,10 +122,12 @@ def time_engines(
         latencies_ms = engine.latencies_ms([texts[(number * each + place) % len(texts)] for place in range(each)])
         time.sleep(PAUSE_SEC)
         before = joules()
-        batch_sec = engine.batch_sec(texts, batch_size)
+        began = time.perf_counter()
+        batch_sec = engine.batch_sec(texts, batch_size, BATCH_SEC)
+        share_of_one = batch_sec / (time.perf_counter() - began)
         after = joules()
         # A counter that has wrapped around says nothing.
-        spent = None if before is None or after is None or after < before else after - before
+        spent = None if before is None or after is None or after < before else (after - before) * share_of_one
         found = {name: sweep(engine) for name, sweep in (sweeps or {}).items()}
         step()
         return Turn(latencies_ms=latencies_ms, batch_sec=batch_sec, joules=spent, sweeps=found, memory=engine.memory())
@@ -130,7 +137,10 @@ def time_engines(
     interrupted = False
     with progress("Timing", rounds * len(engines)) as step:
         try:
+            began = time.perf_counter()
             for number in announced(rounds):
+                if number >= 2 and time.perf_counter() - began > most_sec:
+                    break
                 found.append(take_turns(turns, [number]))
         except KeyboardInterrupt:
             if not found:

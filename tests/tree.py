@@ -9,7 +9,6 @@ HOUSE = Path(__file__).parents[1]
 ROOMS = ("ftx", "finetune", "export", "runtime", "bench")
 # What is no package says here what it is.
 OTHERS = {
-    "benchmarks/": "The server under load, and beside other servers.",
     "deploy/": "Docker, Compose, systemd, Kubernetes and KServe.",
     "docs/": "The documentation; `make docs` builds it.",
     "tests/": "A folder for each room; journeys/ goes the whole way, faults/ breaks what can break.",

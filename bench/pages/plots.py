@@ -1,27 +1,18 @@
-"""The plots of the report, as inline SVG whose lines and letters take the page's colour."""
+"""The plots of the report, each with a title and a sentence."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from ftx.bench.pages.figures import COLOURS, GREY, INK, SIZE, finished, new_figure, plain_ticks, svg
+from ftx.bench.pages.load_plot import load_curve
 from ftx.bench.report import BenchReport
 
 __all__ = ["Plot", "plots"]
 
-# Readable on white and on black; the first is PyTorch's, which comes last.
-GREY = "#7c8798"
-COLOURS = (
-    "#3b82f6", "#f97316", "#22a06b", "#d946ef", "#eab308", "#ef4444", "#06b6d4", "#8b5cf6", "#84cc16", "#ec4899",
-    "#14b8a6", "#a16207", "#64748b",
-)  # fmt: skip
-# Stands for the page's colour in matplotlib, which knows no such thing; no other line has it.
-INK = "#010203"
-# Inches, 72 to the point: as wide as a phone, so that letters are as large there as on a wide screen.
-SIZE = (5.1, 3.3)
 SHOWN_OPERATORS = 14
 
 Plot = tuple[str, str, Markup]
@@ -56,6 +47,11 @@ def plots(report: BenchReport) -> list[Plot]:
              curves(report, colours, "threads", "texts/s",
                     lambda e: {str(one.threads): one.texts_per_sec for one in e.by_threads}))
         )  # fmt: skip
+    if report.server:
+        drawn.append(
+            ("Servers under load", "By the rate of arrivals; a ring is the knee. Below: requests shed or failed.",
+             load_curve(report.server))
+        )  # fmt: skip
     if report.profile:
         drawn.append(("Where the time goes", "By operator, with GMAC/s of the products.", operators(report)))
     return drawn
@@ -63,7 +59,7 @@ def plots(report: BenchReport) -> list[Plot]:
 
 def pareto(report: BenchReport, colours: dict[str, str]) -> Markup:
     """Plot label agreement over texts a second, with their intervals, and the front."""
-    figure, panel = new_figure()
+    figure, [panel] = new_figure()
     points = []
     for engine in report.engines:
         x, y = engine.texts_per_sec[report.many], engine.label_agreement
@@ -85,7 +81,7 @@ def pareto(report: BenchReport, colours: dict[str, str]) -> Markup:
 
 def latencies(report: BenchReport, colours: dict[str, str]) -> Markup:
     """Plot the empirical distribution of latencies."""
-    figure, panel = new_figure()
+    figure, [panel] = new_figure()
     for engine in report.engines:
         values = np.sort(np.concatenate(engine.samples.latencies_ms))
         panel.plot(values, np.arange(1, len(values) + 1) / len(values), color=colours[engine.name], label=engine.name)
@@ -99,7 +95,7 @@ def latencies(report: BenchReport, colours: dict[str, str]) -> Markup:
 
 def histogram(report: BenchReport) -> Markup:
     """Plot how long the timed texts are."""
-    figure, panel = new_figure()
+    figure, [panel] = new_figure()
     lengths = [int(length) for length in report.token_counts]
     panel.hist(
         lengths, weights=list(report.token_counts.values()), bins=min(40, max(lengths) - min(lengths) + 1),
@@ -113,7 +109,7 @@ def histogram(report: BenchReport) -> Markup:
 
 def curves(report: BenchReport, colours: dict[str, str], across: str, up: str, values: Any) -> Markup:
     """Plot a figure of each engine by size, both on logarithmic axes."""
-    figure, panel = new_figure()
+    figure, [panel] = new_figure()
     sizes: list[int] = []
     for engine in report.engines:
         found: dict[str, float] = values(engine)
@@ -134,7 +130,7 @@ def operators(report: BenchReport) -> Markup:
     """Plot the operators' shares of the time."""
     assert report.profile
     shown = report.profile.operators[:SHOWN_OPERATORS]
-    figure, panel = new_figure((SIZE[0], 0.8 + 0.24 * len(shown)))
+    figure, [panel] = new_figure((SIZE[0], 0.8 + 0.24 * len(shown)))
     panel.barh(range(len(shown)), [100 * one.share for one in shown], color=COLOURS[0])
     for place, one in enumerate(shown):
         rate = "" if one.gmac_per_sec is None else f", {one.gmac_per_sec:.0f} GMAC/s"
@@ -147,48 +143,3 @@ def operators(report: BenchReport) -> Markup:
     panel.margins(x=0.3)
     panel.set_xlabel("% of the time of all operators")
     return svg(figure)
-
-
-def new_figure(size: tuple[float, float] = SIZE) -> tuple[Any, Any]:
-    """Make a figure without matplotlib's global state, in the page's colour."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    names = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color")
-    settings: Any = {**dict.fromkeys(names, INK), "font.size": 9}
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=size, layout="constrained")
-        panel: Any = figure.subplots()
-        panel.grid(alpha=0.15)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.set_axisbelow(True)
-    return figure, panel
-
-
-def plain_ticks(axis: Any) -> None:
-    """Write ticks of a logarithmic axis as numbers, at 1, 2 and 5."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_formatter(NullFormatter())
-
-
-def finished(figure: Any, panel: Any) -> Markup:
-    """Add a legend below, and give the SVG."""
-    handles, names = panel.get_legend_handles_labels()
-    rows = -(-len(names) // 2)
-    figure.set_size_inches(SIZE[0], SIZE[1] + 0.17 * rows)
-    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=8, labelcolor=INK)
-    return svg(figure)
-
-
-def svg(figure: Any) -> Markup:
-    """Give a figure as inline SVG, reproducibly."""
-    import matplotlib
-
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ftx", "font.family": "sans-serif"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    return Markup(text[text.index("<svg") :].replace(INK, "currentColor"))

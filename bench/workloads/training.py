@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ftx.bench.statistics import Interval, median_interval
+from ftx.bench.statistics import Interval, ratio_interval
 from ftx.turns import announced, take_turns
 
 __all__ = ["TrainingSpeed", "measure_training"]
@@ -49,13 +49,14 @@ class TrainingSpeed:
     speedup_interval: Interval
 
 
-def measure_training(checkpoint: Path, rows: Path, threads: int) -> TrainingSpeed:
+def measure_training(checkpoint: Path, rows: Path, threads: int, noise: float) -> TrainingSpeed:
     """Train an epoch both ways, in turn, each time from the checkpoint's weights.
 
     Args:
         checkpoint: The model.
         rows: Labelled texts, as `RUN/eval.jsonl` has them.
         threads: PyTorch's.
+        noise: The spread of the machine's speed.
     """
     import torch
     import transformers
@@ -109,7 +110,7 @@ def measure_training(checkpoint: Path, rows: Path, threads: int) -> TrainingSpee
         padded_length=length,
         padded_rows_per_sec=count / float(np.median(times["padded"])),
         speedup=float(np.median(ratios)),
-        speedup_interval=median_interval(ratios),
+        speedup_interval=ratio_interval(ratios, noise),
     )
 
 

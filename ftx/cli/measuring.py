@@ -31,7 +31,7 @@ from ftx.errors import OutputError
 __all__ = ["bench", "evaluate", "metric_lines", "verify"]
 
 # Those of `ftx.bench.measure`, which is too heavy to import for --help.
-WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "training")
+WORKLOADS = ("latency", "throughput", "cold", "lengths", "batches", "threads", "file", "server", "training")
 # What --stress is without a file.
 EVERY_KIND = Path("-")
 
@@ -198,7 +198,7 @@ def verify(
     multiple=True,
     help="What to measure beside latency and throughput; several times.  [default: cold]",
 )
-@click.option("--quick", is_flag=True, help="A first look in a minute: 128 texts, 2 rounds, no cold starts.")
+@click.option("--quick", is_flag=True, help="A first look in a minute: 128 texts, 16 rounds or fewer, no cold starts.")
 @click.option("--profile", is_flag=True, help="Also measure where the time goes, by operator and layer.")
 @click.option(
     "--compare",

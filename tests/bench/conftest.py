@@ -33,7 +33,7 @@ def tiny_report(tiny_export: Path, tiny_run: Path, tmp_path_factory: pytest.Temp
             rounds=2,
             threads=1,
             engines=["ftx", "own=own_engine:load", "broken=own_engine:broken", "away=no_such_module:load"],
-            workloads=["cold", "lengths", "batches", "threads", "file"],
+            workloads=["cold", "lengths", "batches", "threads", "file", "server"],
             quick=True,
             profile=True,
         )

@@ -71,10 +71,10 @@ def test_the_report_has_every_figure_for_every_engine(tiny_export: Path, tiny_ru
 def test_ctrl_c_keeps_the_complete_rounds(tiny_export: Path, monkeypatch: pytest.MonkeyPatch, complete: int) -> None:
     batches = iter(range(2 * complete + 1))
 
-    def batch_sec(engine: Engine, texts: list[Text], batch_size: int) -> float:
+    def batch_sec(engine: Engine, texts: list[Text], batch_size: int, least_sec: float) -> float:
         if (number := next(batches)) == 2 * complete:
             raise KeyboardInterrupt
-        return float(number)
+        return float(number + 1)
 
     monkeypatch.setattr(Engine, "batch_sec", batch_sec)
     spec = EngineSpec(name="one", path=tiny_export / "model.onnx", threads=1, load=load)
@@ -87,7 +87,7 @@ def test_ctrl_c_keeps_the_complete_rounds(tiny_export: Path, monkeypatch: pytest
         timings, interrupted = measure()
     assert interrupted
     # The second engine begins the second round.
-    assert [timing.batch_sec.tolist() for timing in timings] == [[0, 3], [1, 2]]
+    assert [timing.batch_sec.tolist() for timing in timings] == [[1, 4], [2, 3]]
     assert all(timing.latencies_ms.shape == (2, 1) for timing in timings)
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ftx.bench import BenchReport, bench
+from ftx.bench import BenchReport
 from ftx.bench.engines.choosing import PEERS, choose_engines
-from ftx.bench.pages.plots import INK
+from ftx.bench.pages.figures import INK
 from ftx.bench.table import COLUMNS, MIB
 from ftx.errors import FtxError
 from tests.schemas import FOLDER
@@ -50,9 +50,10 @@ def test_markdown_html_csv_and_json_say_the_same_numbers(tiny_report: BenchRepor
         [unescape(cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
         for row in re.findall(r"<tr(?: class=first)?>(<td>.*?)</tr>", tiny_report.to_html())
     ]
-    assert len(rows) == len(as_json["engines"]) == 3
+    assert len(as_json["engines"]) == 3
+    engines, servers = rows[:3], rows[3:]
     compared = 0
-    for row, engine in zip(rows, as_json["engines"], strict=True):
+    for row, engine in zip(engines, as_json["engines"], strict=True):
         assert row["engine"] == engine["name"]
         for columns in COLUMNS.values():
             said = [engine["name"]]
@@ -64,7 +65,7 @@ def test_markdown_html_csv_and_json_say_the_same_numbers(tiny_report: BenchRepor
                 else:
                     given = IN_JSON[column.name](engine, as_json) if column.name in IN_JSON else engine[column.name]
                 assert row[column.name] == ("" if given is None else str(given)), column.name
-                if not any(other[column.name] for other in rows):
+                if not any(other[column.name] for other in engines):
                     continue  # of none: the tables leave it out
                 cell = "-" if given is None else format(given, column.form)
                 if column.interval and given is not None:
@@ -76,6 +77,17 @@ def test_markdown_html_csv_and_json_say_the_same_numbers(tiny_report: BenchRepor
             assert said in markdown
             assert said in html
     assert compared > 40
+    for row, server in zip(servers, as_json["server"]["servers"], strict=True):
+        assert row["engine"] == server["name"]
+        assert row["server_one_client_p90_ms"] == str(server["one_client_ms"]["p90"])
+        assert row["server_clients_texts_per_sec"] == str(server["clients_texts_per_sec"])
+        assert row["server_over_offline_high"] == str(server["over_offline_interval"][1])
+        for point in server["load"]:
+            rates = [server["name"], f"{point['sent_per_sec']:.0f}", f"{point['answered_per_sec']:.0f}"]
+            for said in (markdown, html):
+                [found] = [cells for cells in said if cells[:3] == rates]
+                assert found[3] == f"{point['latency_ms']['p50']:.1f}"
+                assert found[-1] == ("knee" if point["sent_per_sec"] == server["knee_per_sec"] else "")
 
 
 def rows_of_markdown(text: str) -> list[list[str]]:
@@ -103,8 +115,8 @@ def test_the_page_needs_nothing_else_and_takes_the_reader_s_colours(tiny_report:
     assert INK not in page
     assert "currentColor" in page
     assert tiny_report.verdict in page
-    # Agreement, latencies, lengths of the texts, latency by length, throughput by batch, operators; one core only.
-    assert page.count("<svg") == 6
+    # Agreement, latencies, lengths of the texts, latency by length, throughput by batch, load, operators; no threads.
+    assert page.count("<svg") == 7
     hostile = replace(tiny_report, held_out="<script>alert(1)</script>")
     assert "<script>" not in hostile.to_html()
 
@@ -131,6 +143,14 @@ def test_workloads_have_a_figure_for_each_engine_and_size(tiny_report: BenchRepo
     assert ftx.cold_start.first_cpu_sec > 0
     assert own.cold_start is None
     assert tiny_report.file_job and tiny_report.file_job.rows == 2000
+    assert tiny_report.server
+    [served, *_] = tiny_report.server.servers
+    assert served.name == "ftx serve"
+    rates = [point.sent_per_sec for point in served.load]
+    assert rates == sorted(rates)
+    assert rates[-1] == pytest.approx(2 * served.clients_texts_per_sec)
+    assert all(point.answered for point in served.load)
+    assert {"LitServe", "MLServer"} <= tiny_report.left_out.keys() | {one.name for one in tiny_report.server.servers}
     assert sum(tiny_report.token_counts.values()) == tiny_report.timed_texts == 24
     assert tiny_report.ceiling and tiny_report.ceiling.int8_gmac_per_sec > 0
 
@@ -156,15 +176,3 @@ def test_engines_by_name(tiny_export: Path) -> None:
         choose_engines(["warp"], onnx)
     with pytest.raises(FtxError, match="Two engines are named 'PyTorch eager'"):
         choose_engines(["PyTorch eager=a:b"], onnx)
-
-
-def test_every_engine_runs_once(tiny_export: Path, tiny_run: Path) -> None:
-    report = bench(tiny_export, tiny_run, texts=8, rounds=1, engines=["all"], workloads=["training"], quick=True)
-    ran = {engine.name: engine for engine in report.engines}
-    # What is not installed, or does not fit the model or the CPU, says so; nothing else is left out.
-    for name, reason in report.left_out.items():
-        assert re.search("No module named|reads pairs of texts|does not compute in bf16", reason), (name, reason)
-    for name in ("PyTorch, dynamic int8", "transformers pipeline", "Optimum ORTModel fp32", "onnxruntime fp32, bare"):
-        assert ran[name].label_agreement > 0.9, name
-    assert ran["transformers pipeline"].max_abs_prob_diff < 1e-4
-    assert report.training and report.training.rows_per_sec > 0

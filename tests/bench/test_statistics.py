@@ -7,8 +7,10 @@ from ftx.bench.statistics import (
     confidence_reached,
     median_interval,
     percentile_interval,
+    ratio_interval,
     samples_needed,
     share_interval,
+    student_95,
 )
 
 EXPERIMENTS = 1000
@@ -50,6 +52,31 @@ def test_the_interval_of_a_median_narrows_with_more_pairs_and_holds_it() -> None
     few, many = (np.ptp(median_interval(random.standard_normal(size))) for size in (10, 1000))
     assert many < few / 3
     assert median_interval(np.ones(4)) == (1, 1)
+
+
+@pytest.mark.parametrize(("rounds", "of_a_round"), [(2, 0.05), (6, 0.01), (6, 0.08), (12, 0.02)])
+def test_two_runs_agree_within_the_intervals_that_they_state(rounds: int, of_a_round: float) -> None:
+    random = np.random.default_rng(5)
+    agree = 0
+    for _ in range(EXPERIMENTS // 2):
+        # Both runs find the same ratio, but for what differs from run to run and from round to round.
+        runs = 5 * np.exp(random.normal(0, 0.01, (2, 1)) + random.normal(0, of_a_round, (2, rounds)))
+        (low, high), (other_low, other_high) = (ratio_interval(ratios, noise=0.0) for ratios in runs)
+        first, second = np.log(np.median(runs, axis=1))
+        towards = (np.log(high) - first, second - np.log(other_low))
+        if second < first:
+            towards = (first - np.log(low), np.log(other_high) - second)
+        agree += abs(second - first) <= np.hypot(*towards)
+    assert agree / (EXPERIMENTS // 2) >= 0.9
+
+
+def test_noise_widens_the_interval_of_a_ratio() -> None:
+    ratios = np.array([4.9, 5.0, 5.0, 5.0, 5.1, 5.0])
+    quiet, noisy = (ratio_interval(ratios, noise) for noise in (0.0, 0.5))
+    assert noisy[0] < quiet[0] < 5 < quiet[1] < noisy[1]
+    # Even if all rounds agree, another run may differ.
+    assert ratio_interval(np.full(6, 5.0), 0.0)[0] < 5
+    assert [student_95(freedom) for freedom in (2, 5, 30)] == pytest.approx([4.303, 2.571, 2.042], rel=0.01)
 
 
 def test_wilson_s_interval_of_a_share() -> None:

@@ -1,0 +1,1 @@
+"""Servers under load: `ftx serve` and others with the same file, each in a process of its own."""

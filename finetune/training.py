@@ -111,6 +111,8 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
     if recipe.distill:
         lesson = prepare(recipe, recipe.distill, pretrained, data, train_set, precision=precision.name, staging=staging)
         recipe, pretrained, train_set = lesson.recipe, lesson.student, lesson.train_set
+        if lesson.trimmed:
+            eval_set = tokenise(data.held_out, pretrained.tokenizer, recipe.max_length)
     if is_first_process():
         begin_run(staging, recipe, pretrained, precision.name, checkpoint)
     trainer = build_trainer(

@@ -14,6 +14,7 @@ from scipy.special import expit
 from ftx.errors import OutputError
 from ftx.finetune.distillation.choosing import Candidate
 from ftx.finetune.distillation.teaching import Lesson
+from ftx.finetune.distillation.vocabulary import Trimmed
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head
 from ftx.finetune.scoring.measures import measured
 from ftx.finetune.scoring.scores import MultiLabelScores, SingleLabelScores, compute_scores
@@ -45,6 +46,7 @@ class DistillationReport:
         hard_weight: Share of the labels in the loss.
         train_rows: Labelled training rows.
         unlabelled_rows: Unlabelled texts that were learnt from, too.
+        vocabulary: The student's vocabulary beside the teacher's; None: it is the same.
         texts: Held-out texts.
         measure: What is judged: accuracy, for multi-label f1_macro, for regression pearson.
         loss_points: The teacher's minus the student's, in points (hundredths); negative where the student is better.
@@ -76,6 +78,7 @@ class DistillationReport:
     hard_weight: float
     train_rows: int
     unlabelled_rows: int
+    vocabulary: Trimmed | None
     texts: int
     measure: str
     loss_points: float
@@ -112,6 +115,8 @@ class DistillationReport:
             f"{self.max_loss_points:g}",
             f"agreement  {self.agreement:.4f} with the teacher",
         ]
+        if self.vocabulary:
+            lines.append(self.vocabulary.to_text())
         if self.calibration_error is not None and self.teacher_calibration_error is not None:
             lines.append(
                 f"calibration error {self.calibration_error:.4f}, the teacher's {self.teacher_calibration_error:.4f}"
@@ -188,6 +193,7 @@ def judge(
         hard_weight=distill.hard_weight,
         train_rows=train_rows,
         unlabelled_rows=lesson.unlabelled_rows,
+        vocabulary=lesson.trimmed,
         texts=len(targets),
         measure=measure,
         loss_points=loss,

@@ -18,11 +18,11 @@ from ftx.finetune.distillation.vocabulary import Trimmed
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head
 from ftx.finetune.scoring.measures import measured
 from ftx.finetune.scoring.scores import MultiLabelScores, SingleLabelScores, compute_scores
+from ftx.lineage import DISTILLATION_FILE
 from ftx.paired import paired_interval, texts_to_decide
 
-__all__ = ["ENOUGH_TEXTS", "REPORT_FILE", "DistillationReport", "judge", "loss_interval", "read_report"]
+__all__ = ["ENOUGH_TEXTS", "DistillationReport", "judge", "loss_interval", "read_report"]
 
-REPORT_FILE = "distillation.json"
 # As for exported files: on fewer texts no student passes, and none fails.
 ENOUGH_TEXTS = 100
 SAMPLES, SAMPLES_AT_ONCE = 2000, 50
@@ -287,6 +287,6 @@ def read_report(run: Path) -> DistillationReport:
         OutputError: It can't be read.
     """
     try:
-        return msgspec.json.decode((run / REPORT_FILE).read_bytes(), type=DistillationReport)
+        return msgspec.json.decode((run / DISTILLATION_FILE).read_bytes(), type=DistillationReport)
     except (OSError, msgspec.DecodeError) as error:
-        raise OutputError(f"{run / REPORT_FILE} can't be read: {error}; start over with --overwrite") from error
+        raise OutputError(f"{run / DISTILLATION_FILE} can't be read: {error}; start over with --overwrite") from error

@@ -10,11 +10,11 @@ from transformers import PreTrainedTokenizerFast
 
 import ftx
 from ftx.errors import ModelError
-from ftx.finetune.data.sentence_split import sentence_key
 from ftx.finetune.distillation.vocabulary import compare_vocabularies, trim_vocabulary
 from ftx.finetune.model.head import SINGLE_LABEL, Head
 from ftx.finetune.model.hub import Pretrained, load_checkpoint, load_tokenizer
 from ftx.heldout import read_held_out
+from tests.conftest import NEGATIVE, NOUNS, POSITIVE
 
 KNOWN = ["The movie was great!", "A dull plot, a superb cast.", "電影 was fine?"]
 UNKNOWN = ["The music was awful", "boring script"]
@@ -38,7 +38,7 @@ def logits(pretrained: Pretrained, texts: list[str]) -> torch.Tensor:
 def test_texts_that_were_given_are_split_and_answered_as_before(tiny: Pretrained, tmp_path: Path) -> None:
     before, size = logits(tiny, KNOWN), tiny.model.num_parameters()
     words = [tiny.tokenizer.tokenize(text) for text in KNOWN]
-    trimmed = trim_vocabulary(tiny, [*KNOWN, ("The movie", "was great!")][:3])
+    trimmed = trim_vocabulary(tiny, [*KNOWN])
     tokenizer = trimmed.tokenizer
     assert len(tokenizer) == trimmed.model.config.vocab_size < len(tiny.tokenizer)
     assert trimmed.model.num_parameters() == size - 32 * (len(tiny.tokenizer) - len(tokenizer))
@@ -81,15 +81,15 @@ def test_other_tokenizers_are_refused(tiny: Pretrained) -> None:
 def test_a_student_of_a_trimmed_vocabulary_is_judged_and_exported_as_any_other(
     teacher_run: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "more.txt").write_text("An awful script\n")
-    values = {"layers": 1, "candidate_steps": 0, "max_steps": 2, "save_steps": 0, "train_rows": 12}
+    (tmp_path / "more.txt").write_text(" ".join([*POSITIVE, *NEGATIVE, *NOUNS]) + "\n")
+    values = {"layers": 1, "candidate_steps": 0, "max_steps": 2, "save_steps": 0, "train_rows": 4}
     plain = ftx.distill(teacher_run, **values, output=tmp_path / "plain")  # type: ignore[arg-type]
     report = ftx.distill(teacher_run, **values, trim_vocab=True, output=tmp_path / "run")  # type: ignore[arg-type]
     more = ftx.distill(teacher_run, **values, trim_vocab=tmp_path / "more.txt", output=tmp_path / "more")  # type: ignore[arg-type]
     assert plain.vocabulary is None
     assert report.vocabulary and more.vocabulary
-    assert report.vocabulary.tokens < more.vocabulary.tokens < report.vocabulary.teacher_tokens
-    assert report.vocabulary.changed_texts > more.vocabulary.changed_texts > 0
+    assert report.vocabulary.tokens < more.vocabulary.tokens <= report.vocabulary.teacher_tokens
+    assert report.vocabulary.changed_texts > more.vocabulary.changed_texts == 0
     assert f"of {report.vocabulary.teacher_tokens:,} tokens" in report.to_text()
     assert json.loads((tmp_path / "run/distillation.json").read_text()) == json.loads(json.dumps(report.to_dict()))
     assert json.loads((tmp_path / "run/checkpoint/config.json").read_text())["vocab_size"] == report.vocabulary.tokens
@@ -98,5 +98,4 @@ def test_a_student_of_a_trimmed_vocabulary_is_judged_and_exported_as_any_other(
     exported = ftx.export(tmp_path / "run", tmp_path / "onnx", quantize="none")
     assert not exported.failed
     texts = read_held_out(tmp_path / "run/eval.jsonl").texts
-    assert len({sentence_key(text) for text in texts}) == 120
     assert len(ftx.Predictor(tmp_path / "onnx")([str(text) for text in texts])) == 120

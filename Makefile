@@ -1,11 +1,13 @@
 # `make train export` and `make test` work first in a fresh clone: they set up .venv by themselves.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup train export verify predict bench test coverage proof oldest lint typecheck docs check clean
+.PHONY: help setup train export distill verify predict bench test coverage proof oldest lint typecheck docs check clean
 
 RECIPE ?= starter
 RUN ?= runs/$(RECIPE)
 PYTHON ?= python3
+LAYERS ?= 3
+STUDENT ?= $(RUN)-$(LAYERS)-layers
 TEXT ?= This movie was great!
 EXTRAS ?=
 JOBS ?= 2
@@ -19,7 +21,7 @@ OLDEST := .venv-oldest
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Variables: RECIPE=$(RECIPE) RUN=$(RUN) PYTHON=$(PYTHON) JOBS=$(JOBS)"
+	@echo "  Variables: RECIPE=$(RECIPE) RUN=$(RUN) LAYERS=$(LAYERS) PYTHON=$(PYTHON) JOBS=$(JOBS)"
 
 setup: $(READY)  ## Create .venv with every pinned package, and those of EXTRAS=ray,parquet,peers,clients,docs
 	@$(if $(EXTRAS),$(BIN)/python -m pip install -qq --no-compile -c constraints.txt -e '.[$(EXTRAS)]')
@@ -44,6 +46,12 @@ export: $(READY)  ## Export RUN to ONNX, quantise it, prove it
 	@if [ -e "$(RUN)/onnx/parity.json" ]; then \
 		echo "$(RUN)/onnx is there already; to export it again: $(FTX) export $(RUN) --overwrite"; \
 	else $(FTX) export "$(RUN)"; fi
+
+distill: $(READY)  ## Distil RUN into a student of LAYERS layers, and export it
+	@if [ -e "$(STUDENT)/distillation.json" ]; then \
+		echo "$(STUDENT) is there already; to distil it again: $(FTX) distill $(RUN) --layers $(LAYERS) --output $(STUDENT) --overwrite"; \
+	else $(FTX) distill "$(RUN)" --layers $(LAYERS) --output "$(STUDENT)"; fi
+	@[ -e "$(STUDENT)/onnx/parity.json" ] || $(FTX) export "$(STUDENT)"
 
 verify: $(READY)  ## Hold the exported file against PyTorch
 	@$(FTX) verify --onnx "$(RUN)/onnx" --against "$(RUN)"

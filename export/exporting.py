@@ -31,6 +31,7 @@ from ftx.export.search.making import Maker
 from ftx.export.search.search import SEARCHED, Searcher, find_int8
 from ftx.export.source import check_enough, check_files, config_head, default_output, find_source
 from ftx.heldout import data_columns
+from ftx.lineage import read_teacher
 from ftx.output import Kind, staged_folder
 
 __all__ = ["export"]
@@ -121,6 +122,7 @@ def export(
     folder = Path(output) if output else default_output(str(source))
     own_labels, own_type = config_head(checkpoint)
     check_files(checkpoint)
+    from_teacher = read_teacher(checkpoint)
     named = tuple(labels or ())
     names = dict(enumerate(named)) or own_labels
     columns = data_columns(
@@ -185,6 +187,7 @@ def export(
             labelled=held_out.labels is not None,
             fp32_on_reporting=fp32_on_reporting if reduced else None,
             weakness=name_weakness(every),
+            from_teacher=from_teacher,
         )
         report.write(staging / "parity.json")
         write_page(staging / "parity.html", report)

@@ -14,6 +14,7 @@ from ftx.export.parity.reduced import Reduced
 from ftx.export.parity.stress import lowest
 from ftx.export.search.candidate import Candidate
 from ftx.export.search.search import Search
+from ftx.lineage import FromTeacher
 
 __all__ = ["ExportReport"]
 
@@ -39,6 +40,8 @@ class ExportReport:
         labelled: Whether the held-out texts have labels; without them accuracy is not measured.
         fp32_on_reporting: The fp32 file on the texts that the smaller file is reported on, in batches; None where there
             is no smaller one. Accuracies can be compared on the same texts only.
+        from_teacher: For a student of `ftx distill`: what its distillation measured; the figures above compare its
+            files with the student itself.
         weakness: How the PyTorch model is no better than a constant on the held-out texts; empty where it is better.
     """
 
@@ -57,6 +60,7 @@ class ExportReport:
     labelled: bool = True
     fp32_on_reporting: Parity | None = None
     weakness: str = ""
+    from_teacher: FromTeacher | None = None
 
     @property
     def values(self) -> bool:

@@ -15,6 +15,7 @@ from ftx.finetune.recipe_values import (
     Delimiter,
     Epochs,
     Flag,
+    FlagOrPath,
     FromOne,
     HeldOut,
     LabelNames,
@@ -57,6 +58,8 @@ class Distillation:
         hard_weight: Share of the labels in the loss; the rest is the teacher's.
         candidate_steps: Optimiser steps to try each choice of layers for; 0: take the evenly spread ones untried.
         unlabelled: A table, a folder of tables, or a file with a text on each line, to learn from, too; empty: none.
+        trim_vocab: Whether to drop the tokens that neither the training text nor single characters need, of a WordPiece
+            tokenizer; or a table, a folder of tables, or a file with a text on each line, whose tokens are kept, too.
         max_loss: Points of accuracy (macro F1, Pearson) that the student may lose on held-out text.
 
     Raises:
@@ -69,6 +72,7 @@ class Distillation:
     hard_weight: Share = 0.1
     candidate_steps: Count = 40
     unlabelled: String = ""
+    trim_vocab: FlagOrPath = False
     max_loss: Points = 1.0
 
     def __post_init__(self) -> None:
@@ -206,8 +210,12 @@ class Recipe:
         paths = {name: getattr(self, name) for name in PATHS}
         there = {name: path for name, path in paths.items() if path not in ("", STARTER) and exists(path)}
         absolute: dict[str, Any] = {name: str(Path(path).absolute()) for name, path in there.items()}
-        if self.distill and self.distill.unlabelled:
-            absolute["distill"] = replace(self.distill, unlabelled=str(Path(self.distill.unlabelled).absolute()))
+        if self.distill:
+            files = {name: getattr(self.distill, name) for name in ("unlabelled", "trim_vocab")}
+            named: dict[str, Any] = {
+                name: str(Path(file).absolute()) for name, file in files.items() if file and isinstance(file, str)
+            }
+            absolute["distill"] = replace(self.distill, **named)
         return replace(self, **absolute)
 
     def to_dict(self) -> dict[str, Any]:

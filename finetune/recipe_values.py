@@ -12,9 +12,9 @@ from ftx.errors import RecipeError
 from ftx.tables.cells import LONGEST_LABEL
 
 __all__ = [
-    "BEST_METRICS", "Count", "Decay", "Delimiter", "Epochs", "Flag", "FromOne", "HeldOut", "LabelNames", "Metric",
-    "Name", "Numbers", "Points", "PrecisionName", "ProblemType", "Rate", "Schedule", "Seed", "Share", "Smoothing",
-    "String", "Temperature", "check_values", "shown",
+    "BEST_METRICS", "Count", "Decay", "Delimiter", "Epochs", "Flag", "FlagOrPath", "FromOne", "HeldOut", "LabelNames",
+    "Metric", "Name", "Numbers", "Points", "PrecisionName", "ProblemType", "Rate", "Schedule", "Seed", "Share",
+    "Smoothing", "String", "Temperature", "check_values", "shown",
 ]  # fmt: skip
 
 # Counts pass through 32-bit integers, numpy takes no larger seed, and float32 holds no larger learning rate.
@@ -33,6 +33,7 @@ Points = Annotated[float, Meta(ge=0, le=100, description="a number from 0 to 100
 Numbers = Annotated[tuple[Count, ...], Meta(description="a list of integers from 0")]
 Flag = Annotated[bool, Meta(description="true or false")]
 String = Annotated[str, Meta(description="a string")]
+FlagOrPath = Annotated[bool | str, Meta(description="true, false, or a path")]
 Name = Annotated[str, Meta(pattern=r"\S", description="a name")]
 LabelName = Annotated[str, Meta(pattern=r"\S", max_length=LONGEST_LABEL)]
 LabelNames = Annotated[tuple[LabelName, ...], Meta(description=f"a list of names of 1 to {LONGEST_LABEL} characters")]

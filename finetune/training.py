@@ -111,6 +111,8 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
     if recipe.distill:
         lesson = prepare(recipe, recipe.distill, pretrained, data, train_set, precision=precision.name, staging=staging)
         recipe, pretrained, train_set = lesson.recipe, lesson.student, lesson.train_set
+        if lesson.trimmed:
+            eval_set = tokenise(data.held_out, pretrained.tokenizer, recipe.max_length)
     if is_first_process():
         begin_run(staging, recipe, pretrained, precision.name, checkpoint)
     trainer = build_trainer(
@@ -156,8 +158,9 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
 
 def write_verdict(lesson: Lesson, data: LabelledText, report: TrainingReport, staging: Path) -> None:
     """Compare a student with its teacher on the held-out rows, and write distillation.json."""
-    from ftx.finetune.distillation.verdict import REPORT_FILE, judge
+    from ftx.finetune.distillation.verdict import judge
     from ftx.finetune.evaluation import trainer_logits
+    from ftx.lineage import DISTILLATION_FILE
 
     student, texts = lesson.student, [text for text, _ in data.held_out]
     found = judge(
@@ -171,7 +174,7 @@ def write_verdict(lesson: Lesson, data: LabelledText, report: TrainingReport, st
     if found.failed:
         say(f"WARNING: the student loses {found.loss_points:.2f} points of {found.measure}, more than it may")
     if is_first_process():
-        (staging / REPORT_FILE).write_text(json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n")
+        (staging / DISTILLATION_FILE).write_text(json.dumps(found.to_dict(), indent=2, allow_nan=False) + "\n")
 
 
 def distill(recipe: Recipe, output: str | Path, *, overwrite: bool = False, resume: bool = False) -> DistillationReport:

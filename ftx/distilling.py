@@ -27,6 +27,7 @@ def distill(
     layers: int | None = None,
     keep: Sequence[int] | None = None,
     unlabelled: str | Path | None = None,
+    trim_vocab: bool | str | Path | None = None,
     max_loss: float | None = None,
     temperature: float | None = None,
     hard_weight: float | None = None,
@@ -66,6 +67,8 @@ def distill(
         layers: How many of the teacher's encoder layers the student has.
         keep: Or which ones, counted from 0; default: the best of several choices, tried on the training text.
         unlabelled: More text to learn from: a table, a folder of tables, or a file with a text on each line.
+        trim_vocab: Whether to drop the tokens that neither the training text nor single characters need, which makes
+            the file smaller; or more text, as in `unlabelled`, whose tokens are kept, too; default: no.
         max_loss: Points of accuracy (macro F1 for multi-label, Pearson for regression) that may be lost; default: 1.
         temperature: What both models' logits are divided by before they are compared; default: 2.
         hard_weight: Share of the labels in the loss; the rest is the teacher's; default: 0.1.
@@ -128,6 +131,7 @@ def distill(
         "hard_weight": hard_weight,
         "candidate_steps": candidate_steps,
         "unlabelled": unlabelled if unlabelled is None else str(unlabelled),
+        "trim_vocab": str(trim_vocab) if isinstance(trim_vocab, Path) else trim_vocab,
         "max_loss": max_loss,
     }
     settings = finetune.Distillation(**{name: value for name, value in section.items() if value is not None})

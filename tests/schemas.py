@@ -11,6 +11,7 @@ import msgspec
 
 from ftx.bench import BenchReport
 from ftx.export import ExportReport
+from ftx.finetune import DistillationReport
 from ftx.manifest import Manifest
 
 FOLDER = Path(__file__).parents[1] / "docs/reference/schemas"
@@ -23,6 +24,7 @@ WRITTEN: dict[str, tuple[type, dict[str, Any]]] = {
         ExportReport,
         {"format_version": WHOLE, "passed": BOOLEAN, "failed": REASON, "fp32_max_abs_logit_diff": NUMBER},
     ),
+    "distillation": (DistillationReport, {}),
     "bench": (BenchReport, {"format_version": WHOLE}),
 }
 

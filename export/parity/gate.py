@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.export.parity.intervals import Interval, agreement_interval, paired_interval
+from ftx.export.parity.intervals import Interval, agreement_interval
 from ftx.export.parity.values import Values, compare_values, tolerance
 from ftx.heldout import HeldOut
 from ftx.manifest import Manifest
+from ftx.paired import paired_interval
 from ftx.runtime.heads import decode, probabilities
 
 __all__ = [

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-__all__ = ["Interval", "agreement_interval", "paired_interval", "texts_needed"]
+__all__ = ["Interval", "agreement_interval", "texts_needed"]
 
 Interval = tuple[float, float]
 
 TAIL = 0.025  # on either side of a 95 % interval
-Z_95 = 1.959964  # the normal distribution's 97.5 % quantile
 MOST_TEXTS = 10_000_000  # whoever would need more will not collect them
 
 
@@ -46,17 +43,3 @@ def texts_needed(share: float, limit: float) -> int | None:
         middle = (few + many) // 2
         few, many = (few, middle) if decides(middle) else (middle, many)
     return many
-
-
-def paired_interval(right: NDArray[np.bool_], reference_right: NDArray[np.bool_]) -> Interval:
-    """Compute the 95 % interval of the accuracy lost, from both sides' results on the same texts.
-
-    Wald's interval for paired proportions with half a text added to each cell of the table (Agresti and Min 2005,
-    "Simple improved confidence intervals for comparing matched proportions").
-    """
-    lost = float((reference_right & ~right).sum()) + 0.5
-    won = float((right & ~reference_right).sum()) + 0.5
-    texts = len(right) + 2
-    mean = (lost - won) / texts
-    width = Z_95 * float(np.sqrt(lost + won - (lost - won) ** 2 / texts)) / texts
-    return mean - width, mean + width

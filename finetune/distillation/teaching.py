@@ -16,6 +16,7 @@ from ftx.finetune.data.sentence_split import sentence_key
 from ftx.finetune.distillation.choosing import Candidate, Trial, try_layers
 from ftx.finetune.distillation.objective import distilling_loss, taught_rows
 from ftx.finetune.distillation.student import count_layers, layer_choices, make_student
+from ftx.finetune.distillation.vocabulary import Trimmed, compare_vocabularies, trim_vocabulary
 from ftx.finetune.evaluation import trainer_logits
 from ftx.finetune.model.hub import Pretrained
 from ftx.finetune.model.objective import Loss
@@ -46,6 +47,7 @@ class Lesson:
         teacher_layers: How many encoder layers the teacher has.
         candidates: The choices of layers that were tried; empty: none had to be.
         unlabelled_rows: How many unlabelled texts there are in train_set.
+        trimmed: The student's vocabulary; None: it is the teacher's.
     """
 
     recipe: Recipe
@@ -58,6 +60,7 @@ class Lesson:
     teacher_layers: int
     candidates: list[Candidate]
     unlabelled_rows: int
+    trimmed: Trimmed | None
 
 
 def prepare(
@@ -83,10 +86,10 @@ def prepare(
 
     Raises:
         ModelError, RecipeError: The student can't have these layers.
-        DataError: The unlabelled text can't be used.
+        DataError: The unlabelled text, or that of the vocabulary, can't be used.
     """
     teacher_layers = count_layers(teacher, distill)
-    unlabelled = unlabelled_texts(recipe, distill, data)
+    unlabelled = new_texts(distill.unlabelled, recipe, data) if distill.unlabelled else []
     taught = [*(text for text, _ in data.train), *unlabelled]
     texts = [*taught, *(text for text, _ in data.held_out)]
     logits = cached_logits(staging / TRAINER_FOLDER / LOGITS_FILE, teacher, texts, recipe.max_length)
@@ -118,10 +121,18 @@ def prepare(
             keep = min(candidates, key=lambda one: one.loss).keep
     say(f"The student starts from layers {', '.join(map(str, keep))} of {teacher_layers}")
     chosen = replace(distill, keep=keep)
+    student, trimmed = make_student(teacher, keep), None
+    if distill.trim_vocab:
+        more = new_texts(distill.trim_vocab, recipe, data) if isinstance(distill.trim_vocab, str) else []
+        student = trim_vocabulary(student, [*taught, *more])
+        trimmed = compare_vocabularies(student.tokenizer, teacher.tokenizer, [text for text, _ in data.held_out])
+        say(f"The student has {trimmed.tokens:,} of {trimmed.teacher_tokens:,} tokens")
+        again = tokenise([(text, 0) for text in taught], student.tokenizer, recipe.max_length)
+        rows = again.remove_columns("labels").add_column("labels", rows["labels"])
     return Lesson(
         recipe=replace(recipe, distill=chosen),
         distill=chosen,
-        student=make_student(teacher, keep),
+        student=student,
         train_set=rows,
         loss=loss,
         teacher_logits=logits[len(taught) :],
@@ -129,18 +140,17 @@ def prepare(
         teacher_layers=teacher_layers,
         candidates=candidates,
         unlabelled_rows=len(unlabelled),
+        trimmed=trimmed,
     )
 
 
-def unlabelled_texts(recipe: Recipe, distill: Distillation, data: LabelledText) -> list[Text]:
-    """Read the unlabelled text, without repeated sentences and those that are training or held-out text already.
+def new_texts(file: str, recipe: Recipe, data: LabelledText) -> list[Text]:
+    """Read unlabelled text, without repeated sentences and those that are training or held-out text already.
 
     Raises:
         DataError: It can't be read, or holds pairs where the model reads single texts, or the other way round.
     """
-    if not distill.unlabelled:
-        return []
-    path = Path(distill.unlabelled)
+    path = Path(file)
     named = None if recipe.text_column == "text" else recipe.text_column
     found = read_held_out(path, data_columns(named, None, recipe.text_pair_column or None)).texts
     if isinstance(found[0], tuple) != bool(recipe.text_pair_column):
@@ -148,7 +158,7 @@ def unlabelled_texts(recipe: Recipe, distill: Distillation, data: LabelledText) 
         raise DataError(f"{path} does not hold {expected}, which the teacher reads: name its columns")
     seen = {sentence_key(text) for text, _ in (*data.train, *data.held_out)}
     new = {key: text for text in found if "".join(text).strip() and (key := sentence_key(text)) not in seen}
-    say(f"Unlabelled text: {len(new)} of {len(found)} texts are new; the others are repeated, or known already")
+    say(f"{path.name}: {len(new)} of {len(found)} texts are new; the others are repeated, or known already")
     return list(new.values())
 
 

@@ -14,13 +14,15 @@ from scipy.special import expit
 from ftx.errors import OutputError
 from ftx.finetune.distillation.choosing import Candidate
 from ftx.finetune.distillation.teaching import Lesson
-from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, Head
+from ftx.finetune.distillation.vocabulary import Trimmed
+from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head
 from ftx.finetune.scoring.measures import measured
 from ftx.finetune.scoring.scores import MultiLabelScores, SingleLabelScores, compute_scores
+from ftx.lineage import DISTILLATION_FILE
+from ftx.paired import paired_interval, texts_to_decide
 
-__all__ = ["ENOUGH_TEXTS", "REPORT_FILE", "DistillationReport", "judge", "loss_interval", "read_report"]
+__all__ = ["ENOUGH_TEXTS", "DistillationReport", "judge", "loss_interval", "read_report"]
 
-REPORT_FILE = "distillation.json"
 # As for exported files: on fewer texts no student passes, and none fails.
 ENOUGH_TEXTS = 100
 SAMPLES, SAMPLES_AT_ONCE = 2000, 50
@@ -44,15 +46,19 @@ class DistillationReport:
         hard_weight: Share of the labels in the loss.
         train_rows: Labelled training rows.
         unlabelled_rows: Unlabelled texts that were learnt from, too.
+        vocabulary: The student's vocabulary beside the teacher's; None: it is the same.
         texts: Held-out texts.
         measure: What is judged: accuracy, for multi-label f1_macro, for regression pearson.
         loss_points: The teacher's minus the student's, in points (hundredths); negative where the student is better.
-        loss_interval_points: Its 95 % bootstrap interval: 2.5th and 97.5th percentile over 2,000 samples of the texts,
-            drawn with replacement, the same for both models (Efron and Tibshirani, 1993).
+        loss_interval_points: Its 95 % interval, from both models' results on the same texts. Of accuracy, that of
+            Agresti and Min (2005) for paired proportions. Otherwise the 2.5th and 97.5th percentile over 2,000 samples
+            of the texts, drawn with replacement (Efron and Tibshirani, 1993), too narrow where few predictions differ.
         max_loss_points: The loss that is allowed.
         verdict: `passes`: the interval does not reach beyond the allowed loss (non-inferior). `near`: the loss on these
             texts is allowed, but the interval reaches beyond. `fails`: the loss is larger. `not enough text`: there
             are fewer than 100 texts.
+        texts_to_pass: Where the verdict is `near`: estimated number of held-out texts on which the same loss passes;
+            None where it is another, or where more than ten million would be needed.
         agreement: Share of the texts with the teacher's label, or labels; for regression, with a value within a tenth
             of the standard deviation of the teacher's values.
         metrics: The student's, by the names in `metrics.METRICS`.
@@ -72,12 +78,14 @@ class DistillationReport:
     hard_weight: float
     train_rows: int
     unlabelled_rows: int
+    vocabulary: Trimmed | None
     texts: int
     measure: str
     loss_points: float
     loss_interval_points: tuple[float, float]
     max_loss_points: float
     verdict: str
+    texts_to_pass: int | None
     agreement: float
     metrics: dict[str, float]
     teacher_metrics: dict[str, float]
@@ -107,6 +115,8 @@ class DistillationReport:
             f"{self.max_loss_points:g}",
             f"agreement  {self.agreement:.4f} with the teacher",
         ]
+        if self.vocabulary:
+            lines.append(self.vocabulary.to_text())
         if self.calibration_error is not None and self.teacher_calibration_error is not None:
             lines.append(
                 f"calibration error {self.calibration_error:.4f}, the teacher's {self.teacher_calibration_error:.4f}"
@@ -120,10 +130,16 @@ class DistillationReport:
     def said(self) -> str:
         """The verdict in words."""
         if self.verdict == "near":
-            return "near: the loss on these texts is allowed, but the interval reaches beyond; hold out more text"
+            needed = f"about {self.texts_to_pass:,} held-out texts" if self.texts_to_pass else "far more held-out text"
+            return (
+                f"near: the loss on these {self.texts:,} texts is allowed, but its interval reaches beyond; if as much "
+                f"is lost on more text, {needed} would show that it passes"
+            )
         if self.verdict == "not enough text":
             return f"not enough text: {self.texts} held-out texts, {ENOUGH_TEXTS} are needed"
-        return self.verdict
+        if self.verdict == "fails":
+            return f"fails: more than {self.max_loss_points:g} points are lost on these {self.texts:,} texts"
+        return f"passes: at most {self.max_loss_points:g} points are lost, with 95 % confidence"
 
 
 def judge(
@@ -153,6 +169,7 @@ def judge(
     measure = MEASURES.get(head.problem_type, "accuracy")
     loss = 100 * (teacher_metrics[measure] - metrics[measure])
     interval = loss_interval(ours, theirs, targets, head, recipe.seed)
+    found = verdict(loss, interval, distill.max_loss, len(targets))
     classes: dict[str, float] = {}
     errors: tuple[float | None, float | None] = (None, None)
     if isinstance(scores, SingleLabelScores) and isinstance(teacher_scores, SingleLabelScores):
@@ -176,12 +193,14 @@ def judge(
         hard_weight=distill.hard_weight,
         train_rows=train_rows,
         unlabelled_rows=lesson.unlabelled_rows,
+        vocabulary=lesson.trimmed,
         texts=len(targets),
         measure=measure,
         loss_points=loss,
         loss_interval_points=interval,
         max_loss_points=distill.max_loss,
-        verdict=verdict(loss, interval, distill.max_loss, len(targets)),
+        verdict=found,
+        texts_to_pass=texts_to_decide(loss, interval[1], distill.max_loss, len(targets)) if found == "near" else None,
         agreement=agreement(ours, theirs, head),
         metrics=metrics,
         teacher_metrics=teacher_metrics,
@@ -220,21 +239,24 @@ def agreement(ours: NDArray[Any], theirs: NDArray[Any], head: Head) -> float:
 def loss_interval(
     ours: NDArray[Any], theirs: NDArray[Any], targets: NDArray[Any], head: Head, seed: int
 ) -> tuple[float, float]:
-    """Compute the 95 % paired bootstrap interval of the loss, in points."""
+    """Compute the 95 % interval of the loss, in points; see `DistillationReport.loss_interval_points`."""
+    if head.problem_type == SINGLE_LABEL:
+        low, high = paired_interval(ours == targets, theirs == targets)
+        return 100 * low, 100 * high
     chance = np.random.default_rng(seed)
     even = np.full(len(targets), 1 / len(targets))
     losses: list[NDArray[np.float64]] = []
     for _ in range(SAMPLES // SAMPLES_AT_ONCE):
         counts = chance.multinomial(len(targets), even, size=SAMPLES_AT_ONCE).astype(np.float64)
         losses.append(weighed(theirs, targets, counts, head) - weighed(ours, targets, counts, head))
-    low, high = 100 * np.percentile(np.concatenate(losses), [2.5, 97.5])
-    return float(low), float(high)
+    low, high = (float(end) for end in 100 * np.percentile(np.concatenate(losses), [2.5, 97.5]))
+    return low, high
 
 
 def weighed(
     predictions: NDArray[Any], targets: NDArray[Any], counts: NDArray[np.float64], head: Head
 ) -> NDArray[np.float64]:
-    """Compute the judged measure of many samples at once.
+    """Compute macro F1, or the correlation of a regression, of many samples at once.
 
     Args:
         predictions: As `predicted` returns them.
@@ -245,19 +267,17 @@ def weighed(
     Returns:
         The measure of each sample. *Shape:* `(num_samples,)`.
     """
-    rows = counts.sum(axis=1)
     if head.problem_type == MULTI_LABEL:
         hits, given, true = (counts @ one for one in (predictions * targets, predictions, targets.astype(np.float64)))
         f1 = np.divide(2 * hits, given + true, out=np.zeros_like(hits), where=given + true > 0)
         return np.asarray(f1.mean(axis=1))
-    if head.problem_type == REGRESSION:
-        # Centred first, so that the differences below lose no digits.
-        x, y = predictions - predictions.mean(), targets.reshape(-1) - targets.mean()
-        mean_x, mean_y = counts @ x / rows, counts @ y / rows
-        covariance = counts @ (x * y) / rows - mean_x * mean_y
-        spread = np.sqrt((counts @ x**2 / rows - mean_x**2) * (counts @ y**2 / rows - mean_y**2))
-        return np.asarray(np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0))
-    return np.asarray(counts @ (predictions == targets) / rows)
+    rows = counts.sum(axis=1)
+    # Centred first, so that the differences below lose no digits.
+    x, y = predictions - predictions.mean(), targets.reshape(-1) - targets.mean()
+    mean_x, mean_y = counts @ x / rows, counts @ y / rows
+    covariance = counts @ (x * y) / rows - mean_x * mean_y
+    spread = np.sqrt((counts @ x**2 / rows - mean_x**2) * (counts @ y**2 / rows - mean_y**2))
+    return np.asarray(np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0))
 
 
 def read_report(run: Path) -> DistillationReport:
@@ -267,6 +287,6 @@ def read_report(run: Path) -> DistillationReport:
         OutputError: It can't be read.
     """
     try:
-        return msgspec.json.decode((run / REPORT_FILE).read_bytes(), type=DistillationReport)
+        return msgspec.json.decode((run / DISTILLATION_FILE).read_bytes(), type=DistillationReport)
     except (OSError, msgspec.DecodeError) as error:
-        raise OutputError(f"{run / REPORT_FILE} can't be read: {error}; start over with --overwrite") from error
+        raise OutputError(f"{run / DISTILLATION_FILE} can't be read: {error}; start over with --overwrite") from error

@@ -38,6 +38,8 @@ from ftx.cli.parameters import (
 
 __all__ = ["distill"]
 
+NO_MORE_TEXT = Path("-")
+
 
 @click.command(epilog="Example: ftx distill runs/starter --layers 3")
 @click.argument("teacher", type=DATA_SET)
@@ -49,6 +51,15 @@ __all__ = ["distill"]
 )
 @click.option(
     "--unlabelled", type=FILES, help="More text to learn from: a table, a folder of tables, or a text on each line."
+)
+@click.option(
+    "--trim-vocab",
+    type=FILES,
+    is_flag=False,
+    flag_value=NO_MORE_TEXT,
+    metavar="[FILE]",
+    help="Make the file smaller: drop the tokens that neither the training text nor single characters need, nor the "
+    "texts of FILE.",
 )
 @click.option(
     "--max-loss",
@@ -97,6 +108,7 @@ def distill(
     output: Path | None,
     overwrite: bool,
     resume: bool,
+    trim_vocab: Path | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -113,7 +125,14 @@ def distill(
         from ftx import finetune
 
         report = ftx.distill(
-            teacher, layers=layers, keep=keep, output=output, overwrite=overwrite, resume=resume, **values
+            teacher,
+            layers=layers,
+            keep=keep,
+            trim_vocab=True if trim_vocab == NO_MORE_TEXT else trim_vocab,
+            output=output,
+            overwrite=overwrite,
+            resume=resume,
+            **values,
         )
     if not finetune.is_first_process():
         return

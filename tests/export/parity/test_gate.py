@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ftx.export.parity.gate import Gate, Parity, compare_logits
-from ftx.export.parity.intervals import paired_interval
 from ftx.heldout import HeldOut
 from ftx.manifest import Manifest
+from ftx.paired import paired_interval
 
 MANIFEST = Manifest(
     problem_type="single_label_classification", id2label={0: "no", 1: "yes"}, max_length=8, input_names=()

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from ftx.export.parity.certainty import certainty_of, non_inferiority
 from ftx.export.parity.gate import Gate, Parity
-from ftx.export.parity.intervals import agreement_interval, paired_interval, texts_needed
+from ftx.export.parity.intervals import agreement_interval, texts_needed
+from ftx.paired import paired_interval
 
 
 def parity(texts: int, flips: int, loss: tuple[float, float] | None = None) -> Parity:

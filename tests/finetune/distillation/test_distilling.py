@@ -19,6 +19,7 @@ from ftx.finetune.distillation.student import layer_choices
 from ftx.heldout import read_held_out
 from ftx.output.record import is_intact, read_record
 from tests.conftest import build_tiny, tiny_recipe
+from tests.schemas import FOLDER
 
 SHORT: dict[str, Any] = {"candidate_steps": 0, "max_steps": 2, "save_steps": 0}
 
@@ -192,6 +193,36 @@ def test_a_student_is_exported_and_distilled_again(student_run: Path, tmp_path: 
     assert ftx.Predictor(tmp_path / "onnx")(["The movie was a great!"])[0].label == "positive"
     again = ftx.distill(student_run, layers=1, **SHORT, output=tmp_path / "run")
     assert (again.layers, again.teacher_layers) == ((0,), 2)
+
+
+def test_an_export_shows_both_links_of_the_chain(student_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(student_run, tmp_path / "run")
+    lost = report_of(run)
+    report = ftx.export(run, quantize="fast")
+    link = json.loads((run / "onnx/parity.json").read_text())["from_teacher"]
+    assert (link["value"], link["teacher_value"]) == (lost["metrics"]["accuracy"], lost["teacher_metrics"]["accuracy"])
+    assert {name: lost[name] for name in link if name in lost and name != "layers"} == {
+        name: value for name, value in link.items() if name in lost and name != "layers"
+    }
+    assert (link["layers"], link["teacher_layers"]) == (2, 4)
+    page, card = ((run / "onnx" / name).read_text() for name in ("parity.html", "README.md"))
+    assert "teacher to student" in page and f"student to {report.reduced.file if report.reduced else ''}" in page
+    assert "## Distillation" in card and "distilled from one of 4" in card
+    for text in (page, card):
+        assert f"{lost['loss_points']:+.2f}" in text
+        assert f"{lost['calibration_error']:.4f}" in text
+        assert f"{lost['class_f1_losses_points']['positive']:+.2f}" in text
+    (run / "distillation.json").write_text('{"measure": 3}')
+    with pytest.raises(ModelError, match=r"distillation.json can't be used: measure is 3, expected a string; distil"):
+        ftx.export(run, tmp_path / "onnx")
+
+
+def test_distillation_json_follows_its_schema(student_run: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((FOLDER / "distillation.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(report_of(student_run))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**report_of(student_run), "texts": "many"}, schema)
 
 
 def test_a_student_that_lost_too_much_is_status_1_and_kept(teacher_run: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sklearn.metrics
 
 from ftx.finetune.distillation.verdict import agreement, loss_interval, predicted, verdict, weighed
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head
+from ftx.paired import texts_to_decide
 
 CHANCE = np.random.default_rng(5)
 SINGLE = Head(problem_type=SINGLE_LABEL, labels=["a", "b"])
@@ -30,8 +31,6 @@ def test_the_measures_of_a_sample_are_scikit_learns_and_scipys() -> None:
     expected = scipy.stats.pearsonr(true[drawn], values[drawn]).statistic
     assert weighed(values, true, counts, VALUES)[0] == pytest.approx(expected)
     assert weighed(np.ones(60), true, counts, VALUES)[0] == 0
-    expected = (truth[drawn, 0] == given[drawn, 0]).mean()
-    assert weighed(given[:, 0], truth[:, 0], counts, SINGLE)[0] == pytest.approx(expected)
 
 
 def test_the_interval_of_a_lost_accuracy_is_that_of_paired_shares() -> None:
@@ -43,7 +42,33 @@ def test_the_interval_of_a_lost_accuracy_is_that_of_paired_shares() -> None:
     error = np.sqrt(90 - 0.9) / 10
     assert low == pytest.approx(3 - 1.96 * error, abs=0.15)
     assert high == pytest.approx(3 + 1.96 * error, abs=0.15)
-    assert loss_interval(theirs, theirs, truth, SINGLE, seed=1) == (0, 0)
+    # Two models that are right on the same texts may still differ on others.
+    low, high = loss_interval(theirs, theirs, truth, SINGLE, seed=1)
+    assert low == -high < 0
+
+
+def test_the_interval_of_another_measure_is_that_of_a_bootstrap() -> None:
+    """Of independent errors, Pearson's correlation r has a standard error of (1 - r^2) / sqrt(n)."""
+    true = CHANCE.normal(size=2000)
+    values = true + CHANCE.normal(size=2000)
+    low, high = loss_interval(values, true, true, VALUES, seed=1)
+    error = 100 * (1 - 0.5) / np.sqrt(2000)
+    lost = 100 * (1 - np.corrcoef(values, true)[0, 1])
+    assert (low, high) == pytest.approx((lost - 1.96 * error, lost + 1.96 * error), abs=0.4)
+
+
+def test_a_near_verdict_says_on_how_much_text_the_same_loss_passes() -> None:
+    """30 of 1,000 texts lost and 28 won are 0.2 points, sure to be less than 1 on four times as many."""
+    for scale, passes in ((1, False), (4, True)):
+        truth = np.zeros(1000 * scale, dtype=int)
+        ours, theirs = truth.copy(), truth.copy()
+        ours[: 30 * scale], theirs[30 * scale : 58 * scale] = 1, 1
+        low, high = loss_interval(ours, theirs, truth, SINGLE, seed=1)
+        needed = texts_to_decide(0.2, high, 1.0, len(truth))
+        assert (verdict(0.2, (low, high), 1.0, len(truth)) == "passes") is passes
+        assert needed is not None and 3000 < needed < 4000
+    assert texts_to_decide(1.0, 2.0, 1.0, 1000) is None
+    assert texts_to_decide(0.9999, 2.0, 1.0, 1000) is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from ftx.runtime.server.dialects import classify, hugging_face, predict, v1, v2
-from ftx.runtime.server.dialects.http import Endpoint, Handler, ProblemDialect, json_response, route
+from ftx.runtime.server.dialects.http import Endpoint, Handler, ProblemDialect, json_response, refuse, route
 from ftx.runtime.server.dialects.messages import Live, ServerReady
 from ftx.runtime.server.failures import RequestError
 from ftx.runtime.server.models import Model, find_models
@@ -108,9 +108,18 @@ class Application(Starlette):
 
     Attributes:
         direct: What answers a method of a path.
+        service: What is asked.
+        posts: The endpoints that read a body, by path.
     """
 
     direct: Mapping[tuple[str, str], Callable[[Request], Awaitable[Response]]] = {}
+    service: Service
+    posts: Mapping[str, Endpoint] = {}
+
+    def refuse(self, scope: Scope) -> Response | None:
+        """Refuse a request by its head, where every queue is full; None: it may be answered."""
+        endpoint = self.posts.get(scope["path"]) if scope["method"] == "POST" and self.service.full else None
+        return None if endpoint is None else refuse(self.service, endpoint, Request(scope))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -121,7 +130,7 @@ class Application(Starlette):
         return await response(scope, receive, send)
 
 
-def application(service: Service) -> Starlette:
+def application(service: Service) -> Application:
     """Make the application of a service."""
     endpoints = [one for dialect in (predict, hugging_face, classify, v2, v1) for one in dialect.endpoints()]
     endpoints += [
@@ -170,6 +179,10 @@ def application(service: Service) -> Starlette:
 
     made = Application(routes=routes, exception_handlers={404: not_found, 405: not_found})
     made.direct = {(method, one.path): one.endpoint for one in routes for method in one.methods or ()}
+    made.service = service
+    made.posts = {
+        one.path.replace("{name}", name): one for one in endpoints if one.method == "POST" for name in service.models
+    }
     made.router.redirect_slashes = False  # a redirect would send a client to whatever host it named
     return made
 

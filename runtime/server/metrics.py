@@ -41,11 +41,17 @@ class Metrics:
         self.truncated = Counter("ftx_truncated_texts", "Texts longer than the model reads.", ["model"], registry=add)
         self.labels = Counter("ftx_predictions", "Predictions by label.", ["model", "label"], registry=add)
         # Of every request: to look their values up costs more than to count.
-        self.requested, self.predicted = cache(self.requests.labels), cache(self.labels.labels)
+        self._requested, self.predicted = cache(self.requests.labels), cache(self.labels.labels)
+        self._took = cache(self.latency.labels)
 
     def observer(self, model: str) -> Observed:
         """Give what a model's batcher tells of its batches."""
         return Observed(self, model)
+
+    def answered(self, dialect: str, status: int, sec: float) -> None:
+        """Count a request that was answered, or refused."""
+        self._requested(dialect, str(status)).inc()
+        self._took(dialect).observe(sec)
 
     def render(self) -> bytes:
         """Write all metrics in Prometheus' text format."""

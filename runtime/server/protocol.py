@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ftx.runtime.server.settings import ServeSettings
 
 __all__ = ["BoundedProtocol", "bounded"]
+
+Refuse = Callable[[MutableMapping[str, Any]], Response | None]
 
 
 class HeadTooLargeError(Exception):
@@ -59,10 +64,13 @@ class BoundedProtocol(HttpToolsProtocol):
         head_sec: Seconds within which they must have come, after the connection was made or their first byte came;
             within which the rest of a body must come whose response was sent; and within which a client must close a
             connection that ends.
+        refuse: Gives the response to a request, by its ASGI scope, that is refused before it is read. Such a one costs
+            no task.
     """
 
     head_bytes: int
     head_sec: float
+    refuse: Refuse
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -104,7 +112,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self._too_large = True
             raise HeadTooLargeError  # which ends in send_400_response
         super().on_headers_complete()
-        self.cycle.transport = WholeResponse(self.cycle)  # type: ignore[assignment]
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        # Not of a pipeline, each response of which begins the next; nor where the connection ends with the response.
+        early = cycle is self.cycle and not self.pipeline and cycle.keep_alive and not self.expect_100_continue
+        response = self.refuse(cycle.scope) if early and not self.flow.write_paused else None
+        if response is None:
+            cycle.transport = WholeResponse(cycle)  # type: ignore[assignment]
+            super()._start_asgi_task(cycle, app)
+            return
+        fields = (*self.server_state.default_headers, *response.raw_headers)
+        lines = [b"%b: %b\r\n" % field for field in fields]
+        self.transport.write(b"".join((STATUS_LINE[response.status_code], *lines, b"\r\n", bytes(response.body))))
+        cycle.response_started = cycle.response_complete = True
+        cycle.on_response()
 
     def on_message_complete(self) -> None:
         """Await another head."""
@@ -150,10 +171,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def bounded(settings: ServeSettings) -> type[BoundedProtocol]:
-    """Make the protocol with the bounds of a server."""
+def bounded(settings: ServeSettings, refuse: Refuse) -> type[BoundedProtocol]:
+    """Make the protocol with the bounds of a server, and what it refuses early."""
 
     class Bounded(BoundedProtocol):
         head_bytes, head_sec = settings.max_head_bytes, settings.head_sec
+
+    Bounded.refuse = staticmethod(refuse)  # type: ignore[method-assign, assignment]
 
     return Bounded

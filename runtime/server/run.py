@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import dataclasses
 import logging
 import math
@@ -38,6 +39,7 @@ LOOK_SEC = 1.0
 REFUSE_SEC = 1
 AF_UNIX = getattr(socket, "AF_UNIX", None)  # Windows has none
 SWITCH_SEC = 0.0005
+M_ARENA_MAX = -8  # of malloc.h
 
 
 def serve(
@@ -70,6 +72,7 @@ def serve(
     # The workers and the event loop take turns in Python: with the default of 5 ms each system call of the one can cost
     # as much while the other is busy. Under overload 40 % more requests were answered.
     sys.setswitchinterval(SWITCH_SEC)
+    share_arenas()
     try:
         with log_to_stderr(log_format) as written:
             return run(Path(onnx), host, sockets, settings, written)
@@ -80,6 +83,14 @@ def serve(
             uds.unlink(missing_ok=True)
 
 
+def share_arenas() -> None:
+    """Let all threads share one arena of glibc's malloc, unless `MALLOC_ARENA_MAX` says otherwise."""
+    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if mallopt is not None:
+            mallopt(M_ARENA_MAX, 1)
+
+
 def run(onnx: Path, host: str, sockets: list[socket.socket], settings: ServeSettings, written: LogWriter) -> int:
     """Serve on sockets that are open; give how many accepted requests could not be finished."""
     if all(map(is_loopback, sockets)) and settings.token is None and not settings.allowed_hosts:
@@ -87,9 +98,10 @@ def run(onnx: Path, host: str, sockets: list[socket.socket], settings: ServeSett
     with hang_up_ignored():
         service = load(onnx, settings)
         service.metrics.registry.register(written.dropped)
+        made = application(service)
         config = uvicorn.Config(
-            application(service), log_config=None, access_log=False, server_header=False, lifespan="off",
-            proxy_headers=False, timeout_keep_alive=75, http=bounded(settings), ws="none",
+            made, log_config=None, access_log=False, server_header=False, lifespan="off",
+            proxy_headers=False, timeout_keep_alive=75, http=bounded(settings, made.refuse), ws="none",
             timeout_graceful_shutdown=math.ceil(settings.drain_sec) + REFUSE_SEC,
         )  # fmt: skip
         server = Server(config, service, written)

@@ -139,7 +139,7 @@ class Service:
         Raises:
             RequestError: It is too large, or does not come; or it would be refused whatever it holds.
         """
-        self._check_room()
+        self.check_room()
         most = self.settings.max_body_bytes
         too_large = RequestError(413, "too_large", f"the body has more than {most} bytes")
         length = request.headers.get("content-length", "0")
@@ -161,14 +161,20 @@ class Service:
             raise RequestError(400, "validation", "the client disconnected before the body was complete") from None
         return b"".join(parts)
 
-    def _check_room(self) -> None:
+    @property
+    def full(self) -> bool:
+        """Whether no model would accept a request, however short."""
+        batchers = [model.loaded.batcher for model in self.models.values() if model.loaded is not None]
+        return bool(batchers) and all(one.full for one in batchers)
+
+    def check_room(self) -> None:
         """Refuse a request before it is read, where every queue is full: at four times the load most are refused.
 
         Raises:
             RequestError: No model would accept it.
         """
-        batchers = [model.loaded.batcher for model in self.models.values() if model.loaded is not None]
-        if batchers and all(one.full for one in batchers):
+        if self.full:
+            batchers = [model.loaded.batcher for model in self.models.values() if model.loaded is not None]
             self.metrics.shed.labels("predicted wait").inc()
             raise overloaded(OverloadedError(min(one.predicted_wait_sec for one in batchers)))
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from ftx.runtime.server.failures import RequestError
 from ftx.runtime.server.service import Service
 
-__all__ = ["Dialect", "Endpoint", "ErrorBody", "Problem", "ProblemDialect", "decode", "json_response", "route"]
+__all__ = ["Dialect", "Endpoint", "ErrorBody", "Problem", "ProblemDialect", "decode", "json_response", "refuse", "route"]
 
 T = TypeVar("T")
 Handler = Callable[[Service, Request], Awaitable[Response]]
@@ -139,27 +139,47 @@ def json_response(
 
 def route(service: Service, endpoint: Endpoint) -> Route:
     """Make a route that checks who asks, counts requests, and writes failures as its dialect does."""
-    dialect = endpoint.dialect
-    latency = service.metrics.latency.labels(dialect.name)
 
     async def run(request: Request) -> Response:
         begun = time.perf_counter()
         try:
-            if endpoint.guard != "none":
-                service.check_host(request)
-            if endpoint.guard == "token":
-                service.check_token(request)
+            check(service, endpoint, request)
             response = await endpoint.handle(service, request)
         except RequestError as error:
-            response = failure(error)
+            response = failure(endpoint.dialect, error)
         except Exception:
             log.exception("a request failed: %s %s", request.method, endpoint.path)
-            response = failure(INTERNAL)
-        service.metrics.requested(dialect.name, str(response.status_code)).inc()
-        latency.observe(time.perf_counter() - begun)
+            response = failure(endpoint.dialect, INTERNAL)
+        service.metrics.answered(endpoint.dialect.name, response.status_code, time.perf_counter() - begun)
         return response
 
-    def failure(error: RequestError) -> Response:
-        return json_response(dialect.explain(error), error.status, error.headers, dialect.media_type)
-
     return Route(endpoint.path, run, methods=[endpoint.method])
+
+
+def refuse(service: Service, endpoint: Endpoint, request: Request) -> Response | None:
+    """Refuse a request of which only the head was read, where there is no room for any; None: it may be answered."""
+    begun = time.perf_counter()
+    try:
+        check(service, endpoint, request)
+        service.check_room()
+    except RequestError as error:
+        service.metrics.answered(endpoint.dialect.name, error.status, time.perf_counter() - begun)
+        return failure(endpoint.dialect, error)
+    return None
+
+
+def check(service: Service, endpoint: Endpoint, request: Request) -> None:
+    """Check who asks.
+
+    Raises:
+        RequestError: The host is not allowed, the page, or the token.
+    """
+    if endpoint.guard != "none":
+        service.check_host(request)
+    if endpoint.guard == "token":
+        service.check_token(request)
+
+
+def failure(dialect: Dialect, error: RequestError) -> Response:
+    """Write an error as its dialect does."""
+    return json_response(dialect.explain(error), error.status, error.headers, dialect.media_type)

@@ -59,9 +59,10 @@ def serve(path: Path, *, close_sec: float = WAIT_SEC, **settings: object) -> Ite
     kept = Lines()
     for name in LOGGERS:
         logging.getLogger(name).addHandler(kept)
+    made = application(service)
     config = uvicorn.Config(
-        application(service), port=0, log_config=None, access_log=False, server_header=False, lifespan="off",
-        http=bounded(chosen), ws="none", timeout_graceful_shutdown=1,
+        made, port=0, log_config=None, access_log=False, server_header=False, lifespan="off",
+        http=bounded(chosen, made.refuse), ws="none", timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="server")

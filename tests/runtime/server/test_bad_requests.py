@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ftx.runtime.server.batcher import OverloadedError
+from ftx.runtime.server.batcher import Batcher, OverloadedError
 from tests.runtime.server.bad_requests import CLOSE, JSON_CASES, RAW_CASES, Case, Raw, message
 from tests.runtime.server.serving import WAIT_SEC, Running, serve
 
@@ -307,6 +307,43 @@ def test_what_a_client_can_not_help(
             assert response.json()["error_type"] == error_type
         assert client.post(path, json=body).status_code == 200
     server.log[:] = before
+
+
+def test_a_full_queue_refuses_by_the_head_alone(
+    heads: dict[str, Path], server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("the body was read")
+
+    with server.client() as client:
+        with monkeypatch.context() as patched:
+            patched.setattr(Batcher, "full", property(lambda _: True))
+            patched.setattr(server.service, "body", read)
+            shed = server.service.metrics.shed.labels("predicted wait")._value.get
+            before = shed()
+            for path, body in ALL:
+                response = client.post(path, json=body)
+                assert response.status_code == 429 and int(response.headers["retry-after"]) >= 1, path
+                assert "date" in response.headers
+                check_shape(response, path)
+            # What follows the head is dropped, also where it comes later; the connection goes on.
+            assert client.post("/predict", content=b" " * 2**20 + GOOD).status_code == 429
+            assert client.post("/predict", content=iter([b" " * 2**17, GOOD])).status_code == 429
+            assert shed() - before == len(ALL) + 2
+            assert client.get("/health/live").status_code == client.get("/metrics").status_code == 200
+            head = b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n"
+            many = (head + b"\r\n{}") * 500 + head + b"connection: close\r\n\r\n{}"
+            patched.undo()
+            patched.setattr(Batcher, "full", property(lambda _: True))
+            with socket.create_connection(("127.0.0.1", server.port), WAIT_SEC) as raw:
+                raw.sendall(many)
+                assert b"".join(iter(lambda: raw.recv(2**16), b"")).count(b"HTTP/1.1 429 ") == 501
+        assert client.post("/predict", content=GOOD).status_code == 200
+    with serve(heads["single"], token="secret") as closed, closed.client() as client:
+        monkeypatch.setattr(Batcher, "full", property(lambda _: True))
+        assert client.post("/predict", content=GOOD).status_code == 401
+        right = {"authorization": "Bearer secret"}
+        assert client.post("/predict", content=GOOD, headers=right).status_code == 429
 
 
 def test_why_a_model_is_not_ready_is_in_the_log(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:

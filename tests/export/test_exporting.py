@@ -354,7 +354,6 @@ def test_dynamic_is_the_best_dynamic_scheme_and_depends_on_no_batch(tiny_run: Pa
     found = Predictor(folder).manifest.quantization
     assert (found.name, found.kind, found.activations) == ("dynamic-per-token", "dynamic", "per-token")
     assert found.calibrated_tokens is None
-    assert found == report.int8.quantization
     written = json.loads((folder / "parity.json").read_text())["int8"]
     assert written["quantization"]["activations"] == "per-token"
     assert written["batch_invariance"]["flips"] == 0

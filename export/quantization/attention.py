@@ -134,7 +134,7 @@ class AttentionParts:
             inputs[2] = f"{source}/scale"
             product = self.add("MatMulIntegerToFloat", inputs[:6], f"{name}/unbiased", domain=MICROSOFT)
             if place != 1:  # the key's bias adds the same to all scores of a query: softmax is blind to it
-                product = self.add("Sum", [product, its_bias], name)
+                product = self.add("Add", [product, its_bias], name)
         heads = self.constant(f"attention/heads_of_{size}", np.array([0, 0, -1, size]))
         return self.add("Reshape", [product, heads], f"{name}/heads")
 

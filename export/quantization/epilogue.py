@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from ftx.export.graph.edit import consumers
+from ftx.export.graph.edit import add_constant, constants, consumers
 from ftx.export.quantization.attention import AttentionParts
 
 __all__ = ["rearrange", "split_skips"]
@@ -27,12 +27,12 @@ def rearrange(graph: Any, sums: dict[str, str], rows: Collection[str] = ()) -> N
 def fold_biases(graph: Any, sums: dict[str, str], rows: Collection[str]) -> None:
     """Move the biases of the following operators into the products: there they are free, and plain Gelu is faster.
 
-    A product with a scale for each token would multiply its bias by it, too: it is added by a Sum, which, unlike Add,
-    onnxruntime does not fuse with Gelu again.
+    A product with a scale for each token would multiply its bias by it, too: there it is added afterwards, as a matrix
+    of one row, which onnxruntime does not fuse with Gelu again. (Sum would do, but runs on one core.)
     """
     from onnx import helper
 
-    users = consumers(graph)
+    users, known = consumers(graph), constants(graph)
     for node in list(graph.node):
         read_by = users.get(sums.get(node.output[0], node.output[0]), [])
         if node.op_type != "MatMulIntegerToFloat" or len(read_by) != 1:
@@ -46,7 +46,8 @@ def fold_biases(graph: Any, sums: dict[str, str], rows: Collection[str]) -> None
         if node.input[2] in rows:
             source = follower.input[0]
             follower.input[0] = f"{source}/biased"
-            graph.node.append(helper.make_node("Sum", [source, bias], [f"{source}/biased"], f"{source}/biased"))
+            row = add_constant(graph, f"{source}/bias", known[bias].reshape(1, -1))
+            graph.node.append(helper.make_node("Add", [source, row], [f"{source}/biased"], f"{source}/biased"))
         else:
             node.input.append(bias)
 

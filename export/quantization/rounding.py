@@ -73,7 +73,7 @@ class TokenRounding:
             *Shape:* `(..., tokens, 1)`.
         """
         high, low = values.max(axis=-1, keepdims=True), values.min(axis=-1, keepdims=True)
-        return np.maximum(np.maximum(high * self.of_high, low * self.of_low), np.float32(TINY))
+        return np.asarray(np.maximum(np.maximum(high * self.of_high, low * self.of_low), np.float32(TINY)))
 
     def apply(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Quantise and dequantise."""

@@ -350,6 +350,26 @@ def test_none_makes_fp32_alone_and_is_no_failure(tiny_run: Path, tmp_path: Path)
     assert not (tmp_path / "onnx/model_quantized.onnx").exists()
 
 
+def test_dynamic_is_the_best_dynamic_scheme_and_depends_on_no_batch(tiny_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "onnx"
+    report = export(tiny_run, folder, quantize="dynamic")
+    assert report.int8
+    found = Predictor(folder).manifest.quantization
+    assert (found.name, found.kind, found.activations) == ("dynamic-per-token", "dynamic", "per-token")
+    assert found.calibrated_tokens is None
+    written = json.loads((folder / "parity.json").read_text())["int8"]
+    assert written["quantization"]["activations"] == "per-token"
+    assert written["batch_invariance"]["flips"] == 0
+    card = (folder / "README.md").read_text()
+    assert "none is clipped, whatever the text" in card
+    assert "calibrated on" not in card
+    texts = ["The movie was great!", "The plot was awful! " * 3, "a"]
+    invariant = Predictor(folder, invariant=True)
+    assert not invariant.alone
+    alone = np.concatenate([invariant.logits([text]) for text in texts])
+    assert np.array_equal(invariant.logits([*texts, *texts])[:3], alone)
+
+
 @pytest.mark.parametrize(("target", "safe"), [("any", True), ("avx2", True), ("arm64", False), ("vnni", False)])
 def test_a_target_decides_where_weights_are_safe(tiny_run: Path, tmp_path: Path, target: str, safe: bool) -> None:
     report = export(tiny_run, tmp_path / "onnx", quantize="static", target=target)

@@ -22,6 +22,7 @@ DYNAMIC = {"scheme": "dynamic int8: weights s8 per channel, activations u8 per t
 STATIC = {"scheme": "static int8", "activations": "static"}
 BLOCKS = {"scheme": "static int8", "activations": "static", "rescue": "blockwise"}
 FP32 = {"scheme": "none: fp32"}
+PER_TOKEN = {"scheme": "dynamic int8: activations per token", "kind": "dynamic", "activations": "per-token"}
 FREE = "--invariant: only texts of the same length share a batch\n"
 ALONE = "--invariant: each text runs alone"
 
@@ -55,7 +56,16 @@ def test_with_invariant_they_do_not(dynamic: Path, mates: list[str], place: int)
 
 @pytest.mark.parametrize(
     ("quantization", "batch_size"),
-    [(DYNAMIC, 1), ({"scheme": DYNAMIC["scheme"]}, 1), ({"scheme": "unknown"}, 1), (BLOCKS, 1), (STATIC, 8), (FP32, 8)],
+    [
+        (DYNAMIC, 1),
+        ({"scheme": DYNAMIC["scheme"]}, 1),
+        ({"scheme": "unknown"}, 1),
+        (BLOCKS, 1),
+        (PER_TOKEN, 8),
+        ({**PER_TOKEN, "rescue": "blockwise"}, 1),
+        (STATIC, 8),
+        (FP32, 8),
+    ],
 )
 def test_only_a_file_that_needs_it_runs_text_by_text(
     dynamic: Path, tmp_path: Path, quantization: dict[str, Any], batch_size: int

@@ -37,6 +37,7 @@ def product(rounding: TokenRounding, weights: NDArray[np.int8], scales: NDArray[
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
     )
+    model.ir_version = 9  # onnx may write a newer format than onnxruntime reads
     raise_opset(model)
     return bytes(model.SerializeToString())
 

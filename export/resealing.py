@@ -21,6 +21,7 @@ from ftx.output.record import sync
 from ftx.quantization import Quantization
 from ftx.runtime import ProbeReport, verify
 from ftx.runtime.model_file import find_onnx, open_model
+from ftx.runtime.session import open_session
 from ftx.snapshot import Snapshot
 from ftx.tables.columns import Columns
 
@@ -126,15 +127,12 @@ def write_bare(path: Path, bare: Path, manifest: Manifest) -> Quantization:
         What its manifest says, where the kind is the same; limits are kept in any case.
 
     Raises:
-        OnnxFileError: It can't be read as a model.
+        OnnxFileError: onnxruntime can't load it.
     """
     import onnx
-    from google.protobuf.message import DecodeError
 
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        raise OnnxFileError(f"{path} is damaged: {error!s:.200}; copy it again, or export it again") from error
+    open_session(path)
+    model = onnx.load(str(path), load_external_data=False)
     kept = [entry for entry in model.metadata_props if not entry.key.startswith("ftx.")]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)

@@ -300,17 +300,18 @@ def verify(
 
     if against is None:
         return Verification(probes=runtime.verify(onnx))
-    from ftx import export
+    from ftx.export import compare
+    from ftx.export import reseal as seal_anew
     from ftx.heldout import data_columns
 
     columns = data_columns(
         text_column, label_column, text_pair_column, indicators=tuple(label_columns or ()), delimiter=delimiter or ""
     )
     if reseal:
-        made = export.reseal(onnx, against, data=data, columns=columns, stress=stress)
+        made = seal_anew(onnx, against, data=data, columns=columns, stress=stress)
         return Verification(probes=made.probes, against=made.comparison, resealed=made.resealed)
     probes = runtime.verify(onnx)
-    return Verification(probes=probes, against=export.compare(onnx, against, data=data, columns=columns, stress=stress))
+    return Verification(probes=probes, against=compare(onnx, against, data=data, columns=columns, stress=stress))
 
 
 def serve(

@@ -72,7 +72,9 @@ def trim_vocabulary(pretrained: Pretrained, texts: list[Text]) -> Pretrained:
     model = pretrained.model
     table = model.get_input_embeddings()
     rows = table.weight.detach()[torch.tensor(order, device=table.weight.device)].clone()
-    model.set_input_embeddings(torch.nn.Embedding(*rows.shape, padding_idx=tokenizer.pad_token_id, _weight=rows))
+    model.set_input_embeddings(
+        torch.nn.Embedding(len(order), rows.shape[1], padding_idx=tokenizer.pad_token_id, _weight=rows)
+    )
     model.config.vocab_size = len(order)
     for name in ("pad", "bos", "eos", "cls", "sep"):
         if getattr(model.config, f"{name}_token_id", None) is not None:

@@ -16,7 +16,17 @@ from starlette.routing import Route
 from ftx.runtime.server.failures import RequestError
 from ftx.runtime.server.service import Service
 
-__all__ = ["Dialect", "Endpoint", "ErrorBody", "Problem", "ProblemDialect", "decode", "json_response", "refuse", "route"]
+__all__ = [
+    "Dialect",
+    "Endpoint",
+    "ErrorBody",
+    "Problem",
+    "ProblemDialect",
+    "decode",
+    "json_response",
+    "refuse",
+    "route",
+]
 
 T = TypeVar("T")
 Handler = Callable[[Service, Request], Awaitable[Response]]

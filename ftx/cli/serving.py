@@ -11,7 +11,6 @@ import click
 
 from ftx.cli import options
 from ftx.cli.parameters import AT_LEAST_ONE, PATH, TEXT, Finite
-from ftx.errors import require
 
 __all__ = ["serve"]
 
@@ -73,29 +72,32 @@ def serve(
 
     It speaks the dialects of text-embeddings-inference, huggingface_hub, vLLM, KServe and Triton; /docs lists them.
     """
-    require("serve", "starlette", "uvicorn", "httptools", "prometheus_client", "msgspec")
-    from ftx.runtime.server import ServeSettings
-    from ftx.runtime.server import serve as run
+    from ftx import api
+    from ftx.runtime.server.hosts import HostError
 
     try:
-        settings = ServeSettings(
+        unfinished = api.serve(
+            onnx,
+            host=host,
+            port=port,
+            uds=uds,
             threads=threads,
             max_queue_sec=max_queue_sec,
-            max_body_bytes=max_body,
+            max_body=max_body,
             max_text_chars=max_text_chars,
             max_texts=max_texts,
             drain_grace_sec=drain_grace_sec,
             drain_sec=drain_sec,
-            token=token or os.environ.get("FTX_TOKEN") or None,
-            allowed_hosts=allowed_host,
+            token=token,
+            allowed_host=allowed_host,
             long_text=long_text,
             invariant=invariant,
             allow_label_change=allow_label_change,
+            log_format=log_format,
             log_texts=log_texts,
         )
-    except ValueError as error:  # of a host; the other values are checked as they are read
+    except HostError as error:  # the other values are checked as they are read
         raise click.UsageError(str(error)) from error
-    unfinished = run(onnx, host=host, port=port, uds=uds, log_format=log_format, settings=settings)
     if unfinished:
         # Of a batch that still runs, whose end the end of the interpreter would wait for.
         with suppress(OSError, ValueError):

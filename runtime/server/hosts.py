@@ -10,25 +10,29 @@ from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 
-__all__ = ["LOOPBACK", "check_allowed", "foreign_page", "host_allowed", "is_loopback"]
+__all__ = ["LOOPBACK", "HostError", "check_allowed", "foreign_page", "host_allowed", "is_loopback"]
 
 # What a client of this machine calls it. A name like 127.0.0.1.example.com is none of these.
 LOOPBACK = ("localhost", "*.localhost", "127.0.0.0/8", "[::1]")
+
+
+class HostError(ValueError):
+    """An entry of the hosts that are allowed can't be one."""
 
 
 def check_allowed(host: str) -> None:
     """Check an entry of the hosts that are allowed.
 
     Raises:
-        ValueError: No Host header could be it.
+        HostError: No Host header could be it.
     """
     try:
         if "/" in host:
             ipaddress.ip_network(host)
     except ValueError as error:
-        raise ValueError(f"host {host!r}: {error}; expected a name, *.NAME, an address or a network") from None
+        raise HostError(f"host {host!r}: {error}; expected a name, *.NAME, an address or a network") from None
     if not host or host != host.strip() or re.search(r"[^\]:]:\d+$", host):
-        raise ValueError(f"host {host!r}, expected a name, *.NAME, an address or a network, without a port")
+        raise HostError(f"host {host!r}, expected a name, *.NAME, an address or a network, without a port")
 
 
 def host_allowed(headers: Headers, allowed: Sequence[str]) -> bool:

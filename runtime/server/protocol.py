@@ -116,7 +116,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # Not of a pipeline, each response of which begins the next; nor where the connection ends with the response.
         early = cycle is self.cycle and not self.pipeline and cycle.keep_alive and not self.expect_100_continue
-        response = self.refuse(cycle.scope) if early and not self.flow.write_paused else None
+        response = self.refuse(dict(cycle.scope)) if early and not self.flow.write_paused else None
         if response is None:
             cycle.transport = WholeResponse(cycle)  # type: ignore[assignment]
             super()._start_asgi_task(cycle, app)
@@ -177,6 +177,6 @@ def bounded(settings: ServeSettings, refuse: Refuse) -> type[BoundedProtocol]:
     class Bounded(BoundedProtocol):
         head_bytes, head_sec = settings.max_head_bytes, settings.head_sec
 
-    Bounded.refuse = staticmethod(refuse)  # type: ignore[method-assign, assignment]
+    Bounded.refuse = staticmethod(refuse)
 
     return Bounded

@@ -39,7 +39,9 @@ LOOK_SEC = 1.0
 REFUSE_SEC = 1
 AF_UNIX = getattr(socket, "AF_UNIX", None)  # Windows has none
 SWITCH_SEC = 0.0005
-M_ARENA_MAX = -8  # of malloc.h
+# By the numbers of malloc.h: M_ARENA_MAX, one for all threads; M_MMAP_THRESHOLD, so that the tensors of long texts are
+# given back at once; M_TRIM_THRESHOLD, so that those of short texts need no new pages for each batch.
+MALLOC = {-8: 1, -3: 4 * 2**20, -1: 64 * 2**20}
 
 
 def serve(
@@ -72,7 +74,7 @@ def serve(
     # The workers and the event loop take turns in Python: with the default of 5 ms each system call of the one can cost
     # as much while the other is busy. Under overload 40 % more requests were answered.
     sys.setswitchinterval(SWITCH_SEC)
-    share_arenas()
+    bound_memory()
     try:
         with log_to_stderr(log_format) as written:
             return run(Path(onnx), host, sockets, settings, written)
@@ -83,12 +85,14 @@ def serve(
             uds.unlink(missing_ok=True)
 
 
-def share_arenas() -> None:
-    """Let all threads share one arena of glibc's malloc, unless `MALLOC_ARENA_MAX` says otherwise."""
-    if sys.platform == "linux" and "MALLOC_ARENA_MAX" not in os.environ:
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-        if mallopt is not None:
-            mallopt(M_ARENA_MAX, 1)
+def bound_memory() -> None:
+    """Let glibc's malloc keep less, unless the environment has settings of its own for it."""
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is not None:
+        for parameter, value in MALLOC.items():
+            mallopt(parameter, value)
 
 
 def run(onnx: Path, host: str, sockets: list[socket.socket], settings: ServeSettings, written: LogWriter) -> int:

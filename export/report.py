@@ -157,6 +157,8 @@ class ExportReport:
                     f"margins    {near.share:.1%} of the texts are near the boundary (margin below "
                     f"{near.margin_error:.3g}); of the others {near.flips} have another prediction than in PyTorch"
                 )
+                if near.cascade:
+                    lines.append(f"fallback   {near.cascade.to_text(near.share)}")
             lines.append(f"batches    {self.reduced.batch_invariance.to_text(values=self.values)}")
             lines.append(f"safe on    {', '.join(self.reduced.quantization.safe_on or ())}")
             certainty = self.reduced.certainty

@@ -140,6 +140,17 @@ class Manifest:
         found = self.parity.get("margin_error")
         return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
+    @property
+    def calibrated_tokens(self) -> int | None:
+        """How many tokens the longest text of static int8's calibration has; None where it is as long as any text."""
+        found = self.quantization.calibrated_tokens if self.quantization.kind == "static" else None
+        return found if found is not None and found < self.max_length else None
+
+    @property
+    def window_tokens(self) -> int:
+        """How many tokens a window of a long text has."""
+        return self.calibrated_tokens or self.max_length
+
     def to_json(self) -> str:
         """Write the manifest as one line of JSON; NaN and infinity become null."""
         values = typed.finite({**asdict(self), "quantization": self.quantization.to_dict()})

@@ -34,6 +34,9 @@ class Prediction:
             for multi-label, the smallest distance of a probability from its threshold; None for regression.
         near_boundary: Whether that is less than what int8 or fp16 was seen to change at export, so that PyTorch's
             prediction may be another; None where the file does not say how much that is.
+        fallback: Whether it was therefore answered by the fallback, the fp32 file; `margin` is then the fallback's.
+        beyond_calibration: Whether the text has more tokens than any that static int8 was calibrated on, so that
+            activations may have been clipped.
     """
 
     text: Text
@@ -47,22 +50,29 @@ class Prediction:
     pooling: str | None = None
     margin: float | None = None
     near_boundary: bool | None = None
+    fallback: bool = False
+    beyond_calibration: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields of this kind of prediction, as `ftx predict --json` prints them.
 
-        `truncated`, `windows` and `pooling` are there only for long texts, `near_boundary` only where it is known.
+        `truncated`, `windows`, `pooling` and `beyond_calibration` are there only for long texts, `near_boundary` only
+        where it is known, `fallback` only where one answered.
         """
         text = {"text": self.text} if isinstance(self.text, str) else {"text": self.text[0], "text_pair": self.text[1]}
         long: dict[str, Any] = {"truncated": True} if self.truncated else {}
         if self.windows > 1:
             long |= {"windows": self.windows, "pooling": self.pooling}
+        if self.beyond_calibration:
+            long["beyond_calibration"] = True
         if self.value is not None:
             return {**text, "value": self.value, **long}
         if self.margin is not None:
             long["margin"] = self.margin
         if self.near_boundary is not None:
             long["near_boundary"] = self.near_boundary
+        if self.fallback:
+            long["fallback"] = True
         if self.labels is not None:
             return {**text, "labels": self.labels, "scores": self.scores, **long}
         return {**text, "label": self.label, "score": self.score, "scores": self.scores, **long}

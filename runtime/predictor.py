@@ -15,8 +15,9 @@ from ftx.machine import usable_cores
 from ftx.manifest import Manifest
 from ftx.quantization import PER_TOKEN
 from ftx.runtime.exact_kernel import NOTICE, needs_exact_kernel
+from ftx.runtime.fallback import check_fallback
 from ftx.runtime.graphs import Graphs, check_graph
-from ftx.runtime.heads import Prediction, decode_probabilities, probabilities
+from ftx.runtime.heads import Prediction, decode_probabilities, margins, probabilities
 from ftx.runtime.inputs import checked_texts, whole_number
 from ftx.runtime.long_text import pool
 from ftx.runtime.model_file import ModelFile, find_onnx, open_model
@@ -45,11 +46,15 @@ class Outputs:
         logits: One row a window. *Shape:* `(num_windows, num_labels)`.
         counts: How many windows each text has. *Shape:* `(num_texts,)`.
         truncated: Which texts were truncated. *Shape:* `(num_texts,)`.
+        fallback: Which texts the fallback answered. *Shape:* `(num_texts,)`.
+        beyond: Which texts static int8, not the fallback, read beyond its calibration. *Shape:* `(num_texts,)`.
     """
 
     logits: NDArray[np.float32]
     counts: NDArray[np.int64]
     truncated: NDArray[np.bool_]
+    fallback: NDArray[np.bool_]
+    beyond: NDArray[np.bool_]
 
 
 class Predictor:
@@ -77,12 +82,15 @@ class Predictor:
             more texts a second and a longer wait for each; `auto`: one or the other, by the size of the call (the graph
             is held in memory twice once both were needed).
         long_text: What happens to a text of more than `max_length` tokens. `truncate`: its end is cut off; `window`: it
-            is read in windows, whose probabilities are pooled.
-        stride: Tokens that neighbouring windows share; default: a quarter of `max_length`.
+            is read in windows, whose probabilities are pooled. Where static int8 was calibrated on shorter texts,
+            windows are as long as those.
+        stride: Tokens that neighbouring windows share; default: a quarter of a window.
         pooling: How windows are pooled: `mean` or `max` of each probability (of the values, for regression), scaled to
             sum to 1 for a single label.
         provider: Where to run: `cpu`, or `cuda`, `openvino`, `coreml`, `xnnpack` if their package is installed.
         spinning: Whether idle threads busy-wait. Turn it off in a server, where other processes need the cores.
+        fallback: The fp32 file of the same export, which answers the texts near the boundary: those whose prediction
+            int8 or fp16 may change (see `Prediction.near_boundary`).
         sha256: The file's expected digest, as in the attribute of that name; default: any.
 
     Attributes:
@@ -95,11 +103,13 @@ class Predictor:
         settings: The arguments, except `path` and `sha256`.
         threads: Total threads.
         windows: Whether long texts are read in windows.
+        fallback: The predictor of the fallback; None without one.
         graphs, tokenizer, input_names: What a server batches the texts of many requests with.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
-        OnnxFileError: The file can't be used, would be wrong on this CPU, or does not match `sha256`.
+        OnnxFileError: The file can't be used, would be wrong on this CPU, or does not match `sha256`; or the fallback
+            can't be used, is no fp32 file or of another model.
         MemoryError: It needs more memory than there is.
         ProviderError: The provider is not available, or does not start.
         ValueError: An argument is not one of the values above.
@@ -118,17 +128,20 @@ class Predictor:
         pooling: str = "mean",
         provider: str = "cpu",
         spinning: bool = True,
+        fallback: str | Path | None = None,
         sha256: str | None = None,
     ) -> None:
         self.settings = PredictSettings(
             intra_op_num_threads=intra_op_num_threads, batch_size=batch_size, invariant=invariant, mode=mode,
             long_text=long_text, stride=stride, pooling=pooling, provider=provider, spinning=spinning,
+            fallback=fallback,
         )  # fmt: skip
         self.threads = self.settings.intra_op_num_threads or usable_cores()
         # Other providers schedule work in their own way.
         self._mode = mode if provider == "cpu" else "latency"
         self.windows = long_text == "window"
         self.path = find_onnx(path)
+        self.fallback: Predictor | None = None
         model = open_model(self.path)
         try:
             self._open(model, sha256)
@@ -146,10 +159,7 @@ class Predictor:
         settings = self.settings
         self.manifest, self.sha256 = model.manifest, model.sha256
         if sha256 is not None and sha256 != self.sha256:
-            raise OnnxFileError(
-                f"{self.path} is another file than expected: SHA-256 {self.sha256[:12]}..., "
-                f"expected {sha256[:12]}...; was it replaced in the meantime?"
-            )
+            raise OnnxFileError(changed(self.path, self.sha256, sha256))
         if self.windows and self.manifest.text_pair:
             raise OnnxFileError(f"{self.path} reads pairs of texts, which can be truncated but not read in windows")
         self.alone = settings.invariant and depends_on_batch(self.manifest)
@@ -165,6 +175,10 @@ class Predictor:
             self.tokenizer = load_tokenizer(
                 model.tokenizer_json, self.manifest, self.path, stride=settings.stride, windows=self.windows
             )
+        if settings.fallback is not None:
+            digest = check_fallback(model, settings.fallback)
+            alike = replace(settings, fallback=None)
+            self.fallback = Predictor.from_settings(settings.fallback, alike, sha256=digest)
 
     @property
     def batch_size(self) -> int:
@@ -188,12 +202,17 @@ class Predictor:
         """
         texts = checked_texts(texts, self.manifest.text_pair)
         outputs = self._infer(texts, batch_size)
-        predictions = decode_probabilities(texts, self._pooled(outputs), self.manifest)
+        rows = self._pooled(outputs.logits, outputs.counts)
+        predictions = decode_probabilities(texts, rows, self.manifest)
         for place in np.flatnonzero(outputs.truncated):
             predictions[place] = replace(predictions[place], truncated=True)
         for place in np.flatnonzero(outputs.counts > 1):
             count = int(outputs.counts[place])
             predictions[place] = replace(predictions[place], windows=count, pooling=self.settings.pooling)
+        for place in np.flatnonzero(outputs.fallback):
+            predictions[place] = replace(predictions[place], near_boundary=True, fallback=True)
+        for place in np.flatnonzero(outputs.beyond):
+            predictions[place] = replace(predictions[place], beyond_calibration=True)
         return predictions
 
     def predict_proba(self, texts: Iterable[Text], *, batch_size: int | None = None) -> NDArray[np.float32]:
@@ -202,7 +221,8 @@ class Predictor:
         Returns:
             *Shape:* `(len(texts), num_labels)`.
         """
-        return self._pooled(self._infer(checked_texts(texts, self.manifest.text_pair), batch_size))
+        outputs = self._infer(checked_texts(texts, self.manifest.text_pair), batch_size)
+        return self._pooled(outputs.logits, outputs.counts)
 
     def logits(self, texts: Iterable[Text], *, batch_size: int | None = None) -> NDArray[np.float32]:
         """Compute logits. Arguments and errors are those of a call.
@@ -221,6 +241,8 @@ class Predictor:
     def close(self) -> None:
         """Release the file and its memory; later calls fail."""
         self.graphs.close()
+        if self.fallback:
+            self.fallback.close()
 
     def __enter__(self) -> Predictor:
         return self
@@ -229,10 +251,18 @@ class Predictor:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path.absolute(), "sha256": self.sha256, **vars(self.settings)}
+        settings = vars(self.settings)
+        state = {**settings, "path": self.path.absolute(), "sha256": self.sha256}
+        if self.fallback:
+            state |= {"fallback": self.fallback.path.absolute(), "fallback_sha256": self.fallback.sha256}
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        fallback_sha256 = state.pop("fallback_sha256", None)
         self.__init__(**state)  # type: ignore[misc]
+        if self.fallback and self.fallback.sha256 != fallback_sha256:
+            self.close()
+            raise OnnxFileError(changed(self.fallback.path, self.fallback.sha256, fallback_sha256))
 
     def _infer(self, texts: list[Text], batch_size: int | None) -> Outputs:
         """Run the graph on texts, a few thousand at a time."""
@@ -240,7 +270,9 @@ class Predictor:
         if self.windows and texts and isinstance(texts[0], tuple):  # then all are
             raise DataError("texts[0] is a pair, and long_text='window' reads single texts: use long_text='truncate'")
         logits = [np.empty((0, len(self.manifest.id2label)), dtype=np.float32)]
-        counts, truncated = np.ones(len(texts), dtype=np.int64), np.zeros(len(texts), dtype=bool)
+        counts = np.ones(len(texts), dtype=np.int64)
+        truncated, fallback, beyond = (np.zeros(len(texts), dtype=bool) for _ in range(3))
+        calibrated = self.manifest.calibrated_tokens
         for start in range(0, len(texts), SORTED_TEXTS):
             with self.graphs.native:
                 encodings = encode(self.tokenizer, texts[start : start + SORTED_TEXTS])
@@ -248,13 +280,28 @@ class Predictor:
                 if encoding.overflowing:
                     truncated[place] = not self.windows
                     counts[place] = 1 + len(encoding.overflowing) if self.windows else 1
+                beyond[place] = calibrated is not None and len(encoding) > calibrated
             if self.windows:
                 encodings = [window for encoding in encodings for window in windows(encoding)]
             found = self._run(encodings, 1 if self.alone else size)
             if not np.isfinite(found).all():
                 self._refuse(texts, counts, found, start)
+            if self.fallback:
+                some = counts[start : start + SORTED_TEXTS]
+                near = margins(self._pooled(found, some), self.manifest) < (self.manifest.margin_error or 0)
+                fallback[start : start + SORTED_TEXTS] = near
+                rows = np.flatnonzero(np.repeat(near, some))
+                found[rows] = self.fallback._run([encodings[row] for row in rows], size)
+                if not np.isfinite(found).all():
+                    self.fallback._refuse(texts, counts, found, start)
             logits.append(found)
-        return Outputs(logits=np.concatenate(logits), counts=counts, truncated=truncated)
+        return Outputs(
+            logits=np.concatenate(logits),
+            counts=counts,
+            truncated=truncated,
+            fallback=fallback,
+            beyond=beyond & ~fallback,
+        )
 
     def _refuse(self, texts: list[Text], counts: NDArray[np.int64], logits: NDArray[np.float32], start: int) -> None:
         """Name the first text whose logits are not finite. The texts of `logits` begin at `start`."""
@@ -286,13 +333,21 @@ class Predictor:
         share(run, batches, threads, self.graphs.native)
         return result
 
-    def _pooled(self, outputs: Outputs) -> NDArray[np.float32]:
+    def _pooled(self, logits: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.float32]:
         """Turn logits into one row of probabilities a text. *Shape:* `(num_texts, num_labels)`."""
-        rows = probabilities(outputs.logits, self.manifest.problem_type)
-        if (outputs.counts == 1).all():
+        rows = probabilities(logits, self.manifest.problem_type)
+        if (counts == 1).all():
             return rows
         single_label = self.manifest.problem_type == "single_label_classification"
-        return pool(rows, outputs.counts, self.settings.pooling, single_label=single_label)
+        return pool(rows, counts, self.settings.pooling, single_label=single_label)
+
+
+def changed(path: Path, found: str, expected: str) -> str:
+    """Say that a file is another one than expected."""
+    return (
+        f"{path} is another file than expected: SHA-256 {found[:12]}..., expected {expected[:12]}...; "
+        "was it replaced in the meantime?"
+    )
 
 
 def plan(lengths: list[int], batch_size: int, max_tokens: int, *, same_length: bool = False) -> list[list[int]]:

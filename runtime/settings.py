@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ftx.machine import check_threads
 from ftx.runtime.inputs import SWITCH, check_choice, whole_number
@@ -31,6 +32,7 @@ class PredictSettings:
     pooling: str = "mean"
     provider: str = "cpu"
     spinning: bool = True
+    fallback: str | Path | None = None
 
     def __post_init__(self) -> None:
         numbers = {

@@ -22,7 +22,7 @@ Batch = dict[str, NDArray[np.int64]]
 def load_tokenizer(
     tokenizer_json: str, manifest: Manifest, path: Path, *, stride: int | None = None, windows: bool = False
 ) -> Tokenizer:
-    """Build a tokenizer that truncates to the manifest's `max_length` and never pads, whatever the file says.
+    """Build a tokenizer that truncates to what the manifest allows and never pads, whatever the file says.
 
     Truncation is set once: changing it while another thread encodes raises "Already borrowed" in tokenizers. Its side
     is the file's: some truncate at the beginning of a text.
@@ -31,8 +31,9 @@ def load_tokenizer(
         tokenizer_json: The text of the file.
         manifest: The ONNX file's manifest.
         path: The ONNX file, for messages.
-        stride: Tokens that the windows of a long text share; default: a quarter of `max_length`.
-        windows: Whether long texts are read in windows.
+        stride: Tokens that the windows of a long text share; default: a quarter of a window.
+        windows: Whether long texts are read in windows, which static int8 makes no longer than what it was calibrated
+            on.
 
     Raises:
         OnnxFileError: The text is not a tokenizer.json, or special tokens fill `max_length`.
@@ -41,18 +42,17 @@ def load_tokenizer(
     with explained(f"The tokenizer of {path} can't be used"):
         tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.no_padding()
+    length = manifest.window_tokens if windows else manifest.max_length
     own = tokenizer.num_special_tokens_to_add(is_pair=manifest.text_pair is not False)
-    room = manifest.max_length - tokenizer.num_special_tokens_to_add(is_pair=False)
-    if room < 1 or manifest.max_length - own < 1:  # tokenizers does not truncate to less than that
-        raise OnnxFileError(
-            f"{path} reads {manifest.max_length} tokens, of which its tokenizer adds {own}: none is left for a text"
-        )
+    room = length - tokenizer.num_special_tokens_to_add(is_pair=False)
+    if room < 1 or length - own < 1:  # tokenizers does not truncate to less than that
+        raise OnnxFileError(f"{path} reads {length} tokens, of which its tokenizer adds {own}: none is left for a text")
     if stride is None:
-        stride = min(manifest.max_length // 4, room - 1)
+        stride = min(length // 4, room - 1)
     if not 0 <= stride < room:
         raise ValueError(f"stride {stride}, expected from 0 to {room - 1}: a window holds {room} tokens of a text")
     direction = (tokenizer.truncation or {}).get("direction", "right")
-    tokenizer.enable_truncation(manifest.max_length, stride=stride if windows else 0, direction=direction)
+    tokenizer.enable_truncation(length, stride=stride if windows else 0, direction=direction)
     return tokenizer
 
 

@@ -9,12 +9,38 @@ from numpy.typing import NDArray
 
 from ftx.export.parity.agreement import nearest
 from ftx.export.parity.gate import same_predictions
+from ftx.export.parity.intervals import Interval, agreement_interval
 from ftx.manifest import Manifest
 from ftx.runtime.heads import margins, probabilities
 
-__all__ = ["NearBoundary", "near_boundary"]
+__all__ = ["Cascade", "NearBoundary", "near_boundary"]
 
 QUANTILE = 0.99
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cascade:
+    """A smaller file whose texts near the boundary are answered by the fp32 file, compared with PyTorch.
+
+    Attributes:
+        texts: How many texts it was measured on: those that `margin_error` was measured on.
+        flips: How many predictions differ.
+        label_agreement: Share of the predictions that are the same.
+        label_agreement_interval: Its exact 95 % interval.
+    """
+
+    texts: int
+    flips: int
+    label_agreement: float
+    label_agreement_interval: Interval
+
+    def to_text(self, share: float) -> str:
+        """Write the figures on a line, with the share of texts that the fp32 file answers."""
+        low, high = self.label_agreement_interval
+        return (
+            f"with --fallback model.onnx {share:.1%} of the texts are answered in fp32; label agreement "
+            f"{self.label_agreement:.4f} on {self.texts} texts (95 %: {low:.4f} to {high:.4f})"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +51,22 @@ class NearBoundary:
         margin_error: How much margins change: the 99 % quantile over the texts with the smallest ones.
         share: Share of the texts whose margin is smaller, so that their prediction may differ.
         flips: How many predictions differ on the other texts.
+        quantile: The quantile that `margin_error` is.
+        cascade: How the predictions agree if the fp32 file answers those texts; None where that was not measured.
     """
 
     margin_error: float
     share: float
     flips: int
+    quantile: float = QUANTILE
+    cascade: Cascade | None = None
 
 
 def near_boundary(
-    logits: NDArray[np.float32], reference_logits: NDArray[np.float32], manifest: Manifest
+    logits: NDArray[np.float32],
+    reference_logits: NDArray[np.float32],
+    manifest: Manifest,
+    fp32_logits: NDArray[np.float32] | None = None,
 ) -> NearBoundary | None:
     """Compare the margins of a file's predictions with PyTorch's; None for regression, which has none.
 
@@ -44,6 +77,7 @@ def near_boundary(
         logits: The file's. *Shape:* `(num_texts, num_labels)`.
         reference_logits: PyTorch's, likewise.
         manifest: The head and the labels.
+        fp32_logits: Those of the fp32 file, likewise, to measure the cascade.
     """
     if manifest.problem_type == "regression":
         return None
@@ -58,8 +92,19 @@ def near_boundary(
         errors = np.abs(margin - (expected[rows, best] - others.max(axis=1)))
     error = float(np.quantile(errors[nearest(margin)], QUANTILE))
     far = margin >= error
+    cascade = None
+    if fp32_logits is not None:
+        answers = np.where(far[:, None], logits, fp32_logits)
+        kept = same_predictions(answers, reference_logits, manifest)
+        cascade = Cascade(
+            texts=len(kept),
+            flips=int((~kept).sum()),
+            label_agreement=float(kept.mean()),
+            label_agreement_interval=agreement_interval(int(kept.sum()), len(kept)),
+        )
     return NearBoundary(
         margin_error=error,
         share=float((~far).mean()),
         flips=int((far & ~same_predictions(logits, reference_logits, manifest)).sum()),
+        cascade=cascade,
     )

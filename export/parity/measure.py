@@ -114,11 +114,12 @@ class Proof:
         return self.batch_invariance.share <= max_batch_flips + SLACK
 
 
-def verify_fp32(path: Path, reference: ReferenceSet) -> tuple[Proof, Parity]:
+def verify_fp32(path: Path, reference: ReferenceSet) -> tuple[Proof, Parity, NDArray[np.float32]]:
     """Verify that an fp32 graph has PyTorch's logits.
 
     Returns:
-        The proof on all texts, and the parity in batches on those to report on, beside which a smaller file stands.
+        The proof on all texts; and on those to report on, beside which a smaller file stands, the parity in batches and
+        the logits.
 
     Raises:
         ParityError: A logit differs by more than `FP32_ATOL`.
@@ -133,7 +134,8 @@ def verify_fp32(path: Path, reference: ReferenceSet) -> tuple[Proof, Parity]:
     log.info(f"fp32: max |Δlogit| {worst.max_abs_logit_diff:.2g} on {worst.texts} held-out texts: passes")
     _, own = replace(reference, logits=logits).split()
     _, reporting = reference.split()
-    return proof, compare_logits(own.logits, reporting.logits, reporting.held_out, reference.manifest, BATCH_SIZE)
+    parity = compare_logits(own.logits, reporting.logits, reporting.held_out, reference.manifest, BATCH_SIZE)
+    return proof, parity, own.logits
 
 
 def measure(path: Path, reference: ReferenceSet) -> tuple[Proof, NDArray[np.float32]]:

@@ -6,6 +6,9 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ftx.export.parity.batches import BATCH_SIZE
 from ftx.export.parity.certainty import Certainty, certainty_of
 from ftx.export.parity.flips import Flip, find_flips
@@ -61,7 +64,12 @@ class Reduced:
 
 
 def verify_reduced(
-    path: Path, quantization: Quantization, reporting: ReferenceSet, gate: Gate, stress: StressSet | None = None
+    path: Path,
+    quantization: Quantization,
+    reporting: ReferenceSet,
+    gate: Gate,
+    stress: StressSet | None = None,
+    fp32_logits: NDArray[np.float32] | None = None,
 ) -> Reduced:
     """Measure the smaller file and judge it by a gate.
 
@@ -71,6 +79,7 @@ def verify_reduced(
         reporting: Texts that played no part in choosing it.
         gate: The limits.
         stress: Other kinds of text, made from these; None: none.
+        fp32_logits: Those of the fp32 file for the same texts, to measure it as a fallback; None: it is not measured.
     """
     proof, logits = measure(path, reporting)
     kinds = measure_kinds(path, stress, gate) if stress else ()
@@ -88,7 +97,7 @@ def verify_reduced(
         certainty=certainty_of(proof.worst, gate, used_share=USED_SHARE),
         flips=find_flips(logits, reporting),
         prob_diffs=sorted(map(float, largest_prob_diff(logits, reporting.logits, reporting.manifest))),
-        near_boundary=near_boundary(logits, reporting.logits, reporting.manifest),
+        near_boundary=near_boundary(logits, reporting.logits, reporting.manifest, fp32_logits),
         stress=kinds,
     )
 

@@ -117,5 +117,8 @@ SETTINGS: dict[str, Option] = {
         "--provider", type=PROVIDER, default="cpu",
         help="Where to run, if its package is installed.",
     ),
+    "fallback": click.option(
+        "--fallback", type=FILES, help="The export's fp32 file, which answers the texts that int8 or fp16 may change."
+    ),
 }  # fmt: skip
 settings_options = together("settings", SETTINGS, make_settings)

@@ -16,7 +16,7 @@ import click
 from ftx.cli.answering import answer, check_stdout
 from ftx.cli.options import as_json, onnx, settings_options
 from ftx.cli.parameters import TEXT
-from ftx.cli.streaming import job_options, run_job, run_on_ray
+from ftx.cli.streaming import beyond_calibration, job_options, run_job, run_on_ray
 from ftx.errors import DataError
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def predict(
     if engine == "ray" or ray_address:
         if not job or engine != "ray":
             raise click.UsageError("--engine ray is for a job: name its --input; --ray-address goes with it")
+        if settings.fallback is not None:
+            raise click.UsageError("--fallback does not go with --engine ray: omit one of the two")
         if settings.provider != "cpu":
             raise click.UsageError(f"--provider {settings.provider} does not go with --engine ray, which uses the CPU")
     elif not job:
@@ -107,19 +109,22 @@ def predict_texts(predictor: Predictor, texts: tuple[str, ...], *, as_json: bool
         lines: Iterator[Text] = zip(texts[::2], texts[1::2], strict=True) if texts else map(pair, stdin_lines())
     else:
         lines = iter(texts) if texts else (line for _, line in stdin_lines())
-    count = long = 0
+    count = long = beyond = 0
     while some := list(islice(lines, LINES_AT_A_TIME)):
         for prediction in predictor(some):
             answer(json.dumps(prediction.to_dict()) if as_json else readable(prediction))
             count, long = count + 1, long + (prediction.truncated or prediction.windows > 1)
+            beyond += prediction.beyond_calibration
     if long:
         windows = predictor.settings.long_text == "window"
         fate = f"read in windows ({predictor.settings.pooling})" if windows else TRUNCATED
-        length = predictor.manifest.max_length
+        length = predictor.manifest.window_tokens if windows else predictor.manifest.max_length
         click.echo(
             f"{long} of {count} texts ({100 * long / count:.1f} %) are longer than {length} tokens and were {fate}",
             err=True,
         )
+    if beyond:
+        click.echo(beyond_calibration(beyond, predictor.manifest), err=True)
 
 
 def cost_of_invariance(predictor: Predictor) -> str:

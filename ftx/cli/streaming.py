@@ -22,11 +22,12 @@ from ftx.cli.options import (
 from ftx.cli.parameters import ANY_TEXT, PATH
 
 if TYPE_CHECKING:
+    from ftx.manifest import Manifest
     from ftx.runtime import Predictor, PredictSettings
     from ftx.runtime.ray import RayReport
     from ftx.runtime.stream import Job, JobReport, Progress
 
-__all__ = ["job_options", "run_job", "run_on_ray"]
+__all__ = ["beyond_calibration", "job_options", "run_job", "run_on_ray"]
 
 INPUT_FORMATS = ("csv", "csv.gz", "tsv", "tsv.gz", "jsonl", "jsonl.gz", "txt", "txt.gz", "parquet")
 OUTPUT_FORMATS = tuple(name for name in INPUT_FORMATS if not name.startswith("txt"))
@@ -102,6 +103,8 @@ def run_job(predictor: Predictor, job: Job) -> None:
         return
     if report.notice:
         click.echo(report.notice, err=True)
+    if report.beyond_calibration:
+        click.echo(beyond_calibration(report.beyond_calibration, predictor.manifest), err=True)
     said = done(report.rows, report.sec, report.rows_before)
     click.echo(f"{said}, {report.bad_rows:,} bad rows, {long_texts(report)}", err=True)
 
@@ -120,6 +123,15 @@ def long_texts(report: JobReport | RayReport) -> str:
     count, fate = (report.windowed, "read in windows") if report.windowed else (report.truncated, "truncated")
     share = count / report.rows if report.rows else 0.0
     return f"{count:,} texts ({share:.1%}) too long for the model and {fate}"
+
+
+def beyond_calibration(count: int, manifest: Manifest) -> str:
+    """Say how many texts are longer than those that static int8 was calibrated on, and what to do."""
+    return (
+        f"{count:,} {'text is' if count == 1 else 'texts are'} longer than the {manifest.calibrated_tokens} tokens "
+        "that this int8 file was calibrated on (beyond_calibration), so its activations may be clipped; "
+        "--long-text window reads it in windows of that length"
+    )
 
 
 def run_on_ray(job: Job, onnx: Path, settings: PredictSettings, *, address: str | None) -> None:

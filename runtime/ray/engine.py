@@ -88,12 +88,14 @@ def predict_with_ray(
         DataError: The input can't be read, or lacks a column, or a row can't be used.
         OutputError: The output is not empty, or can't be written.
         FtxError: There is no such cluster, or workers kept dying.
-        ValueError: A number is below 1, or the stride is as long as a window, or longer.
+        ValueError: A number is below 1, or the stride is as long as a window, or longer, or there is a fallback.
     """
     began = time.perf_counter()
     for name, number in (("workers", workers), ("rows_per_shard", rows_per_shard)):
         if number is not None and number < 1:
             raise ValueError(f"{name} {number}, expected at least 1")
+    if settings and settings.fallback is not None:
+        raise ValueError("a job with Ray takes no fallback: run it without Ray, or omit the fallback")
     require("ray", "ray", "pyarrow")
     source, target = job.input.absolute(), job.output.absolute()
     path = find_onnx(onnx).absolute()

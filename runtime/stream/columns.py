@@ -30,7 +30,8 @@ def predicted_columns(
         Single label: `label`, `score` and the probabilities. Multi-label: `labels` (lists) and the probabilities.
         Regression: `value`. Every head adds `truncated`, whether the text was longer than the model reads and was
         truncated, and `windows`, in how many windows it was read; all but regression the `margin`, and where the file
-        says what int8 or fp16 changes, `near_boundary`.
+        says what int8 or fp16 changes, `near_boundary` (with a fallback, these are the texts that it answered). Where
+        static int8 was calibrated on shorter texts than the model reads: `beyond_calibration`.
     """
     columns: dict[str, list[Any]] = {}
     if manifest.problem_type == "regression":
@@ -52,6 +53,8 @@ def predicted_columns(
         columns[f"{prefix}margin"] = [prediction.margin for prediction in predictions]
         if manifest.margin_error is not None:
             columns[f"{prefix}near_boundary"] = [prediction.near_boundary for prediction in predictions]
+    if manifest.calibrated_tokens is not None:
+        columns[f"{prefix}beyond_calibration"] = [prediction.beyond_calibration for prediction in predictions]
     return columns
 
 

@@ -30,6 +30,10 @@ class Classifier(Protocol):
     sha256: str
     settings: PredictSettings
 
+    @property
+    def fallback(self) -> Classifier | None:
+        """What answers the texts near the boundary."""
+
     def __call__(self, texts: Sequence[Text]) -> list[Prediction]:
         """Predict each text."""
 

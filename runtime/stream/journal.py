@@ -34,7 +34,16 @@ FREE_SETTINGS = ("intra_op_num_threads", "spinning")
 # What decides about the output besides input and model.
 OPTIONS = ("text_column", "text_pair_column", "prefix", "chunk_rows", "chunk_bytes")
 
-COUNTS = ("chunks", "rows", "bad_rows", "truncated", "windowed", "output_committed", "rejects_committed")
+COUNTS = (
+    "chunks",
+    "rows",
+    "bad_rows",
+    "truncated",
+    "windowed",
+    "beyond_calibration",
+    "output_committed",
+    "rejects_committed",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +62,7 @@ class Journal:
         bad_rows: Rows that were skipped.
         truncated: Rows whose text was longer than the model reads, and was truncated.
         windowed: Rows whose text was read in windows.
+        beyond_calibration: Rows whose text is longer than those that static int8 was calibrated on.
         output_committed: Committed bytes of the output; for Parquet, files.
         rejects_committed: Committed bytes of the file of bad rows.
     """
@@ -68,6 +78,7 @@ class Journal:
     bad_rows: int = 0
     truncated: int = 0
     windowed: int = 0
+    beyond_calibration: int = 0
     output_committed: int = 0
     rejects_committed: int = 0
     format_version: int = FORMAT_VERSION
@@ -127,8 +138,10 @@ def unchanged(path: Path, before: dict[str, Any]) -> bool:
 
 
 def model_identity(model: Classifier) -> dict[str, Any]:
-    """Return what tells another model, or other predictions of it: the file's SHA-256 and the settings."""
+    """Return what tells another model, or other predictions: the SHA-256 of file and fallback, and the settings."""
     settings = {name: value for name, value in asdict(model.settings).items() if name not in FREE_SETTINGS}
+    if settings.pop("fallback") is not None and model.fallback:
+        settings["fallback_sha256"] = model.fallback.sha256
     return {"sha256": model.sha256, **settings}
 
 

@@ -90,6 +90,7 @@ def added_fields(manifest: Manifest, prefix: str) -> list[Any]:
         f"{prefix}truncated": pyarrow.bool_(),
         f"{prefix}windows": pyarrow.int32(),
         f"{prefix}near_boundary": pyarrow.bool_(),
+        f"{prefix}beyond_calibration": pyarrow.bool_(),
     }
     names = predicted_columns([], manifest, prefix=prefix)
     return [pyarrow.field(name, types.get(name, pyarrow.float64())) for name in names]

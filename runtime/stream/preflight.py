@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ftx.errors import DataError, OutputError
 from ftx.manifest import Manifest
+from ftx.runtime.model_file import find_onnx
 from ftx.runtime.stream.columns import predicted_columns
 from ftx.runtime.stream.formats import is_closed_stdout
 from ftx.runtime.stream.job import Classifier, Job
@@ -116,12 +117,13 @@ def is_finished(job: Job) -> bool:
 
 
 def check_newer(job: Job, predictor: Classifier) -> None:
-    """Check that a finished output can be this job's: that it is not older than the input or the model.
+    """Check that a finished output can be this job's: that it is not older than the input, the model or its fallback.
 
     Raises:
         OutputError: It is older.
     """
-    for what in (job.input, Path(predictor.path)):
+    fallback = predictor.settings.fallback
+    for what in (job.input, Path(predictor.path), *([find_onnx(fallback)] if fallback is not None else [])):
         if what.stat().st_mtime_ns > job.output.stat().st_mtime_ns:
             raise OutputError(
                 f"{job.output} already exists, there is no unfinished job to resume, and {what} is newer: "

@@ -41,6 +41,7 @@ class JobReport:
         bad_rows: Rows that were skipped.
         truncated: Rows whose text was longer than the model reads, and was truncated.
         windowed: Rows whose text was read in windows.
+        beyond_calibration: Rows whose text is longer than those that static int8 was calibrated on.
         rows_before: Rows that had been written before the job was resumed; `rows` includes them.
         sec: Seconds since the job was started or resumed.
         output: The output.
@@ -57,6 +58,7 @@ class JobReport:
     sec: float = 0.0
     finished_before: bool = False
     notice: str = ""
+    beyond_calibration: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +201,8 @@ class JobRun:
             except BaseException:
                 self._discard()
                 raise
-        counts = {name: getattr(self._journal, name) for name in ("rows", "bad_rows", "truncated", "windowed")}
+        told = ("rows", "bad_rows", "truncated", "windowed", "beyond_calibration")
+        counts = {name: getattr(self._journal, name) for name in told}
         return JobReport(**counts, rows_before=self._rows_before, sec=self._sec, output=job.output, notice=self._notice)
 
     def _claim(self, held: ExitStack) -> None:
@@ -253,6 +256,7 @@ class JobRun:
                 bad_rows=self._rejects.count,
                 truncated=journal.truncated + sum(prediction.truncated for prediction in predictions),
                 windowed=journal.windowed + sum(prediction.windows > 1 for prediction in predictions),
+                beyond_calibration=journal.beyond_calibration + sum(one.beyond_calibration for one in predictions),
             )
         )
 

@@ -73,6 +73,10 @@ def test_parity_json_says_what_was_measured(tiny_export: Path, tiny_run: Path) -
         one["kind"] for one in report["int8"]["stress"]
     ]
     assert report["int8"]["near_boundary"]["flips"] == 0
+    cascade = report["int8"]["near_boundary"]["cascade"]
+    assert (cascade["texts"], cascade["flips"], cascade["label_agreement"]) == (rows // 2, 0, 1.0)
+    for page in ("README.md", "parity.html"):
+        assert "with --fallback model.onnx" in (tiny_export / page).read_text()
     assert report["fusion"]["found"]["Attention"] == report["fusion"]["expected"]["Attention"] == 2
     assert report["search"]["chosen"] == report["int8"]["quantization"]["name"]
     assert report["environment"]["versions"]["onnxruntime"]

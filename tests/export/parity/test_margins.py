@@ -39,6 +39,27 @@ def test_nearly_all_changed_predictions_are_among_the_texts_near_the_boundary(pr
     assert decode([""], logits[:1], model)[0].near_boundary is None
 
 
+@pytest.mark.parametrize("problem_type", ["single_label_classification", "multi_label_classification"])
+def test_a_cascade_keeps_what_fp32_answers(problem_type: str) -> None:
+    model = manifest(problem_type, 3)
+    logits, expected = noisy(3, 0.05)
+    found = near_boundary(logits, expected, model, expected)
+    assert found
+    assert found.cascade
+    assert (found.cascade.texts, found.cascade.flips) == (3000, found.flips)
+    assert found.cascade.label_agreement == 1 - found.flips / 3000 > same_predictions(logits, expected, model).mean()
+    low, high = found.cascade.label_agreement_interval
+    assert low < found.cascade.label_agreement <= high
+    # What the fp32 file changes counts, too.
+    wrong = near_boundary(logits, expected, model, -expected)
+    assert wrong
+    assert wrong.cascade
+    assert wrong.cascade.flips > 0.9 * 3000 * wrong.share
+    unknown = near_boundary(logits, expected, model)
+    assert unknown
+    assert unknown.cascade is None
+
+
 def test_the_margin_is_to_the_next_label_or_to_the_nearest_threshold() -> None:
     rows = np.array([[0.2, 0.5, 0.3], [0.9, 0.05, 0.05]], dtype=np.float32)
     np.testing.assert_allclose(margins(rows, manifest("single_label_classification", 3)), [0.2, 0.85], atol=1e-6)

@@ -331,6 +331,7 @@ def serve(
     allowed_host: Sequence[str] = (),
     long_text: str = "truncate",
     invariant: bool = False,
+    fallback: str | Path | None = None,
     allow_label_change: bool = False,
     log_format: str = "text",
     log_texts: bool = False,
@@ -358,6 +359,7 @@ def serve(
             the loopback without a token its own names.
         long_text: `truncate` or `window`, as for `Predictor`.
         invariant: As for `Predictor`.
+        fallback: The fp32 file of the same export, which answers the texts that int8 or fp16 may change.
         allow_label_change: Whether a file with other labels may replace the one that is served.
         log_format: `text` or `json`, a line each on stderr.
         log_texts: Whether texts that fail are logged.
@@ -385,6 +387,7 @@ def serve(
         allowed_hosts=tuple(allowed_host),
         long_text=long_text,
         invariant=invariant,
+        fallback=None if fallback is None else Path(fallback),
         allow_label_change=allow_label_change,
         log_texts=log_texts,
     )

@@ -10,7 +10,7 @@ from ftx.errors import OnnxFileError
 from ftx.manifest import Manifest
 from ftx.runtime.model_file import ModelFile, find_onnx, open_model
 
-__all__ = ["check_fallback"]
+__all__ = ["REFERENCE_ATOL", "check_fallback"]
 
 # What two files of one export have in common.
 SAME = ("problem_type", "id2label", "max_length", "text_pair", "pad_token_id", "thresholds")

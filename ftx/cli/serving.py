@@ -45,6 +45,7 @@ choice = options.choice
 )
 @options.SETTINGS["long_text"]
 @options.SETTINGS["invariant"]
+@options.SETTINGS["fallback"]
 @click.option("--allow-label-change", is_flag=True, help="Let a file with other labels replace the one that is served.")
 @choice("--log-format", type=click.Choice(["text", "json"]), default="text", help="Of the log, on stderr.")
 @click.option("--log-texts", is_flag=True, help="Log texts that fail.")
@@ -64,6 +65,7 @@ def serve(
     allowed_host: tuple[str, ...],
     long_text: str,
     invariant: bool,
+    fallback: Path | None,
     allow_label_change: bool,
     log_format: str,
     log_texts: bool,
@@ -92,6 +94,7 @@ def serve(
             allowed_host=allowed_host,
             long_text=long_text,
             invariant=invariant,
+            fallback=fallback,
             allow_label_change=allow_label_change,
             log_format=log_format,
             log_texts=log_texts,

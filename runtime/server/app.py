@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from ftx.errors import OnnxFileError
 from ftx.runtime.server.dialects import classify, hugging_face, predict, v1, v2
 from ftx.runtime.server.dialects.http import Endpoint, Handler, ProblemDialect, json_response, refuse, route
 from ftx.runtime.server.dialects.messages import Live, ServerReady
@@ -97,6 +98,11 @@ def load(path: Path, settings: ServeSettings) -> Service:
         FtxError: One can't be served.
     """
     models = {name: Model(name, its, settings) for name, its in find_models(path).items()}
+    if settings.fallback is not None and len(models) > 1:
+        raise OnnxFileError(
+            f"{path} has {len(models)} models, expected one, as {settings.fallback} can be the fallback of one only: "
+            "serve its file, or omit the fallback"
+        )
     service = Service(models, settings)
     for model in models.values():
         model.load()

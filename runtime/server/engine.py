@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import OnnxFileError
-from ftx.runtime.heads import Prediction, decode_probabilities, probabilities
+from ftx.runtime.heads import Prediction, decode_probabilities, margins, probabilities
 from ftx.runtime.long_text import pool
 from ftx.runtime.predictor import MAX_CORE_TOKENS, Predictor, plan
 from ftx.runtime.tokenization import Encoding, encode, pad, windows
@@ -43,6 +43,7 @@ class Answer:
         tokens: Tokens of the text, as the model read it.
         windows: In how many windows it was read.
         truncated: Whether it was cut.
+        fallback: Whether the fallback computed it, as the text lies near the boundary.
     """
 
     logits: NDArray[np.float32] | None
@@ -50,6 +51,7 @@ class Answer:
     tokens: int
     windows: int
     truncated: bool
+    fallback: bool = False
 
 
 class PredictorEngine:
@@ -81,7 +83,26 @@ class PredictorEngine:
 
     def run(self, batch: Sequence[EncodedText], *, all_cores: bool) -> Sequence[Answer | OnnxFileError]:
         """Compute the answer of each text; an error in place of one whose logits are not finite."""
-        predictor, manifest = self.predictor, self.predictor.manifest
+        answers = self._run(self.predictor, batch, all_cores=all_cores)
+        fallback = self.predictor.fallback
+        if fallback is not None and (near := [place for place, one in enumerate(answers) if self._is_near(one)]):
+            again = self._run(fallback, [batch[place] for place in near], all_cores=all_cores)
+            for place, one in zip(near, again, strict=True):
+                answers[place] = replace(one, fallback=True) if isinstance(one, Answer) else one
+        return answers
+
+    def _is_near(self, answer: Answer | OnnxFileError) -> bool:
+        """Tell whether an answer lies near the boundary."""
+        if not isinstance(answer, Answer):
+            return False
+        manifest = self.predictor.manifest
+        return bool(margins(answer.probabilities[None], manifest)[0] < (manifest.margin_error or 0))
+
+    def _run(
+        self, predictor: Predictor, batch: Sequence[EncodedText], *, all_cores: bool
+    ) -> list[Answer | OnnxFileError]:
+        """Compute the answer of each text with this predictor."""
+        manifest = predictor.manifest
         encodings = [window for text in batch for window in text.windows]
         logits = np.empty((len(encodings), len(manifest.id2label)), dtype=np.float32)
         session = predictor.graphs.session(self.cores if all_cores else 1)
@@ -121,6 +142,15 @@ class PredictorEngine:
     def prediction(self, text: Text, answer: Answer) -> Prediction:
         """Decode an answer, as `Predictor` does."""
         [found] = decode_probabilities([text], answer.probabilities[None], self.predictor.manifest)
+        if answer.fallback:
+            found = replace(found, near_boundary=True, fallback=True)
+        if self.beyond_calibration(answer):
+            found = replace(found, beyond_calibration=True)
         if answer.windows > 1:
             return replace(found, windows=answer.windows, pooling=self.predictor.settings.pooling)
         return replace(found, truncated=True) if answer.truncated else found
+
+    def beyond_calibration(self, answer: Answer) -> bool:
+        """Tell whether static int8 read more tokens than it was calibrated on; windows are no longer than those."""
+        calibrated = self.predictor.manifest.calibrated_tokens
+        return calibrated is not None and answer.windows == 1 and answer.tokens > calibrated and not answer.fallback

@@ -39,6 +39,10 @@ class Metrics:
         self.padding = Counter("ftx_padding_tokens", "Tokens of padding that were run.", ["model"], registry=add)
         self.shed = Counter("ftx_shed", "Requests that were not answered, by reason.", ["reason"], registry=add)
         self.truncated = Counter("ftx_truncated_texts", "Texts longer than the model reads.", ["model"], registry=add)
+        self.fallback = Counter("ftx_fallback_texts", "Texts that the fallback answered.", ["model"], registry=add)
+        self.beyond = Counter(
+            "ftx_beyond_calibration_texts", "Texts longer than int8 was calibrated on.", ["model"], registry=add
+        )
         self.labels = Counter("ftx_predictions", "Predictions by label.", ["model", "label"], registry=add)
         # Of every request: to look their values up costs more than to count.
         self._requested, self.predicted = cache(self.requests.labels), cache(self.labels.labels)

@@ -12,6 +12,8 @@ import numpy as np
 
 from ftx.errors import FtxError, OnnxFileError
 from ftx.manifest import Manifest
+from ftx.manifest import Probe as GoldenProbe
+from ftx.runtime.fallback import REFERENCE_ATOL
 from ftx.runtime.model_file import find_onnx
 from ftx.runtime.predictor import Predictor, depends_on_batch
 from ftx.runtime.server.batcher import Batcher, ExpiredError, Observer, OverloadedError, Ticket
@@ -181,7 +183,7 @@ class Model:
         begun = time.perf_counter()
         predictor = Predictor(
             self.path, intra_op_num_threads=self.settings.threads, invariant=self.settings.invariant,
-            long_text=self.settings.long_text, spinning=False,
+            long_text=self.settings.long_text, spinning=False, fallback=self.settings.fallback,
         )  # fmt: skip
         try:
             before = self.loaded
@@ -243,7 +245,7 @@ class Probe:
         exact = not depends_on_batch(manifest)
         if isinstance(answer, Exception):
             self.said = f"the golden probe fails: {type(answer).__name__}"
-        elif not right(answer, manifest.probes[0].logits, manifest, exact=exact):
+        elif not right(answer, manifest.probes[0], manifest, exact=exact):
             self.said = "the golden probe gets another answer than where the file was exported"
         else:
             self.said = None
@@ -258,19 +260,24 @@ def check_probes(engine: PredictorEngine) -> None:
     manifest = engine.predictor.manifest
     for probe in manifest.probes:
         [answer] = engine.run(engine.encode([probe.text]), all_cores=True)
-        if not isinstance(answer, Answer) or not right(answer, probe.logits, manifest):
+        if not isinstance(answer, Answer) or not right(answer, probe, manifest):
             raise OnnxFileError(
                 f"{engine.predictor.path} does not reproduce its golden probes on this machine: run ftx verify"
             )
 
 
-def right(answer: Answer, logits: tuple[float, ...], manifest: Manifest, *, exact: bool = True) -> bool:
-    """Tell whether an answer is that of a probe. One in windows has no logits to compare."""
+def right(answer: Answer, probe: GoldenProbe, manifest: Manifest, *, exact: bool = True) -> bool:
+    """Tell whether an answer is that of a probe, or PyTorch's where the fallback gave it.
+
+    One in windows has no logits to compare.
+    """
     if answer.logits is None:
         return True
+    logits = probe.reference if answer.fallback else probe.logits
     if not exact:
         return int(answer.logits.argmax()) == int(np.argmax(logits))
-    return bool(np.abs(answer.logits - np.array(logits, dtype=np.float32)).max() <= manifest.probe_atol)
+    atol = REFERENCE_ATOL if answer.fallback else manifest.probe_atol
+    return bool(np.abs(answer.logits - np.array(logits, dtype=np.float32)).max() <= atol)
 
 
 def retire(loaded: Loaded) -> None:

@@ -64,6 +64,7 @@ class Service:
         self.models, self.settings = models, settings
         self.metrics = Metrics(models)
         self.draining = False
+        self._told: set[str] = set()
         for model in models.values():
             model.observer = self.metrics.observer(model.name)
 
@@ -293,9 +294,23 @@ class Service:
         """Count predictions by label, and long texts."""
         if long := sum(one.truncated or one.windows > 1 for one in answers):
             self.metrics.truncated.labels(name).inc(long)
+        if doubtful := sum(one.fallback for one in answers):
+            self.metrics.fallback.labels(name).inc(doubtful)
+        if beyond := sum(map(loaded.engine.beyond_calibration, answers)):
+            self.metrics.beyond.labels(name).inc(beyond)
+            self._tell_beyond(name, loaded)
         if loaded.manifest.problem_type == "single_label_classification":
             for one in answers:
                 self.metrics.predicted(name, loaded.manifest.labels[int(one.probabilities.argmax())]).inc()
+
+    def _tell_beyond(self, name: str, loaded: Loaded) -> None:
+        """Say once of each file that texts are longer than it was calibrated on."""
+        if loaded.sha256 not in self._told:
+            self._told.add(loaded.sha256)
+            log.warning(
+                "%s gets texts of more than the %d tokens that its int8 was calibrated on, so its activations may be "
+                "clipped: ftx_beyond_calibration_texts counts them", name, loaded.manifest.calibrated_tokens,
+            )  # fmt: skip
 
 
 async def gone(receive: Callable[[], Awaitable[Any]]) -> None:

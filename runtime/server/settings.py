@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ftx.machine import check_threads
 from ftx.runtime.inputs import SWITCH, check_choice, whole_number
@@ -33,6 +34,7 @@ class ServeSettings:
         allowed_hosts: Hosts that the header `Host` may name: names, `*.` and a name, addresses, networks; none: all.
         own_pages_only: Whether what a browser sends for pages of other origins is refused, but for links.
         long_text: `truncate` or `window`, as for `Predictor`.
+        fallback: The fp32 file of the same export, as for `Predictor`.
         invariant: As for `Predictor`.
         allow_label_change: Whether a file with other labels may replace one that is served.
         log_texts: Whether logs may hold texts.
@@ -57,6 +59,7 @@ class ServeSettings:
     allowed_hosts: tuple[str, ...] = ()
     own_pages_only: bool = False
     long_text: str = "truncate"
+    fallback: Path | None = None
     invariant: bool = False
     allow_label_change: bool = False
     log_texts: bool = False

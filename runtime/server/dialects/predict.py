@@ -44,6 +44,8 @@ class PredictionBody(TypedDict):
     pooling: NotRequired[str]
     margin: NotRequired[float]
     near_boundary: NotRequired[bool]
+    fallback: NotRequired[bool]
+    beyond_calibration: NotRequired[bool]
 
 
 class Given(msgspec.Struct):

@@ -143,7 +143,7 @@ def export(
         with TemporaryDirectory(dir=staging, suffix=".search") as work:
             graphs = convert(reference, staging, Path(work), choosing)
             fp32, fp32_on_reporting, fp32_logits = verify_fp32(graphs.plain, every)
-            verify = partial(verify_reduced, reporting=reporting, gate=gate, fp32_logits=fp32_logits)
+            verify = partial(verify_reduced, choosing=choosing, reporting=reporting, gate=gate, fp32_logits=fp32_logits)
             if device == "cuda" or quantize != "none":
                 log.info("Running PyTorch on other kinds of text")
                 verify = partial(verify, stress=stress_set(reference, reporting, given[1::2] or given))

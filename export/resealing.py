@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from ftx.errors import OnnxFileError
 from ftx.export.against import Comparison, compare, compare_with, gate_written, load_original
 from ftx.export.graph.precision import precision_of
-from ftx.export.parity.margins import near_boundary
+from ftx.export.parity.margins import margin_error, near_boundary
 from ftx.export.parity.reference import Reference
 from ftx.export.parity.saturation import portability
 from ftx.export.quiet import quiet
@@ -88,7 +88,8 @@ def reseal(
         save_siblings(original.reference, Path(work))
         comparison, logits = compare_with(bare, manifest, original)
         expected = original.expected.logits
-        near = near_boundary(logits, expected, manifest) if quantization.is_reduced else None
+        error = margin_error(logits, expected, manifest) if quantization.is_reduced else None
+        near = near_boundary(logits, expected, manifest, error)
         sealed = replace(
             describe_fp32(original.reference, original.checkpoint),
             quantization=quantization,

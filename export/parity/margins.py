@@ -13,7 +13,7 @@ from ftx.export.parity.intervals import Interval, agreement_interval
 from ftx.manifest import Manifest
 from ftx.runtime.heads import margins, probabilities
 
-__all__ = ["Cascade", "NearBoundary", "near_boundary"]
+__all__ = ["Cascade", "NearBoundary", "margin_error", "near_boundary"]
 
 QUANTILE = 0.99
 
@@ -23,7 +23,7 @@ class Cascade:
     """A smaller file whose texts near the boundary are answered by the fp32 file, compared with PyTorch.
 
     Attributes:
-        texts: How many texts it was measured on: those that `margin_error` was measured on.
+        texts: How many texts it was measured on.
         flips: How many predictions differ.
         label_agreement: Share of the predictions that are the same.
         label_agreement_interval: Its exact 95 % interval.
@@ -62,22 +62,17 @@ class NearBoundary:
     cascade: Cascade | None = None
 
 
-def near_boundary(
-    logits: NDArray[np.float32],
-    reference_logits: NDArray[np.float32],
-    manifest: Manifest,
-    fp32_logits: NDArray[np.float32] | None = None,
-) -> NearBoundary | None:
-    """Compare the margins of a file's predictions with PyTorch's; None for regression, which has none.
+def margin_error(
+    logits: NDArray[np.float32], reference_logits: NDArray[np.float32], manifest: Manifest
+) -> float | None:
+    """Measure how much the margins of a file's predictions differ from PyTorch's; None for regression, without margins.
 
-    A prediction differs if its margin changes by more than there is of it. How much it changes is taken from texts with
-    small margins, where a change of the logits moves probabilities most.
+    It is taken from texts with small margins, where a change of the logits moves probabilities most.
 
     Args:
         logits: The file's. *Shape:* `(num_texts, num_labels)`.
         reference_logits: PyTorch's, likewise.
         manifest: The head and the labels.
-        fp32_logits: Those of the fp32 file, likewise, to measure the cascade.
     """
     if manifest.problem_type == "regression":
         return None
@@ -90,8 +85,28 @@ def near_boundary(
         others = expected.copy()
         others[rows, best] = -np.inf
         errors = np.abs(margin - (expected[rows, best] - others.max(axis=1)))
-    error = float(np.quantile(errors[nearest(margin)], QUANTILE))
-    far = margin >= error
+    return float(np.quantile(errors[nearest(margin)], QUANTILE))
+
+
+def near_boundary(
+    logits: NDArray[np.float32],
+    reference_logits: NDArray[np.float32],
+    manifest: Manifest,
+    error: float | None,
+    fp32_logits: NDArray[np.float32] | None = None,
+) -> NearBoundary | None:
+    """Tell which texts a file may predict otherwise than PyTorch: a prediction changes if its margin does by more.
+
+    Args:
+        logits: The file's. *Shape:* `(num_texts, num_labels)`.
+        reference_logits: PyTorch's, likewise.
+        manifest: The head and the labels.
+        error: How much margins change, see `margin_error`, best measured on other texts; None for regression.
+        fp32_logits: Those of the fp32 file, likewise, to measure the cascade.
+    """
+    if error is None:
+        return None
+    far = margins(probabilities(logits, manifest.problem_type), manifest) >= error
     cascade = None
     if fp32_logits is not None:
         answers = np.where(far[:, None], logits, fp32_logits)

@@ -13,7 +13,7 @@ from ftx.export.parity.batches import BATCH_SIZE
 from ftx.export.parity.certainty import Certainty, certainty_of
 from ftx.export.parity.flips import Flip, find_flips
 from ftx.export.parity.gate import Gate, Parity, largest_prob_diff
-from ftx.export.parity.margins import NearBoundary, near_boundary
+from ftx.export.parity.margins import NearBoundary, margin_error, near_boundary
 from ftx.export.parity.measure import BatchInvariance, Proof, measure
 from ftx.export.parity.reference_set import ReferenceSet
 from ftx.export.parity.stress import KindAgreement, StressSet, judge_kinds, missed_kinds, worst_verdict
@@ -66,6 +66,7 @@ class Reduced:
 def verify_reduced(
     path: Path,
     quantization: Quantization,
+    choosing: ReferenceSet,
     reporting: ReferenceSet,
     gate: Gate,
     stress: StressSet | None = None,
@@ -76,12 +77,15 @@ def verify_reduced(
     Args:
         path: The file.
         quantization: How it was made.
-        reporting: Texts that played no part in choosing it.
+        choosing: Texts that it was chosen on, to measure how much margins change.
+        reporting: Texts that played no part in that.
         gate: The limits.
         stress: Other kinds of text, made from these; None: none.
         fp32_logits: Those of the fp32 file for the same texts, to measure it as a fallback; None: it is not measured.
     """
     proof, logits = measure(path, reporting)
+    on_choosing = Predictor(path).logits(choosing.held_out.texts, batch_size=BATCH_SIZE)
+    error = margin_error(on_choosing, choosing.logits, choosing.manifest)
     kinds = measure_kinds(path, stress, gate) if stress else ()
     verdict = worst_verdict(proof.verdict(gate), kinds)
     log.info(f"On {len(reporting)} other held-out texts: {proof.worst.to_text()}: {verdict}")
@@ -97,7 +101,7 @@ def verify_reduced(
         certainty=certainty_of(proof.worst, gate, used_share=USED_SHARE),
         flips=find_flips(logits, reporting),
         prob_diffs=sorted(map(float, largest_prob_diff(logits, reporting.logits, reporting.manifest))),
-        near_boundary=near_boundary(logits, reporting.logits, reporting.manifest, fp32_logits),
+        near_boundary=near_boundary(logits, reporting.logits, reporting.manifest, error, fp32_logits),
         stress=kinds,
     )
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ftx.export.parity.gate import same_predictions
-from ftx.export.parity.margins import near_boundary
+from ftx.export.parity.margins import margin_error, near_boundary
 from ftx.manifest import Manifest
 from ftx.runtime.heads import decode, margins, probabilities
 
@@ -26,7 +26,7 @@ def noisy(labels: int, size: float, seed: int = 0) -> tuple[NDArray[np.float32],
 def test_nearly_all_changed_predictions_are_among_the_texts_near_the_boundary(problem_type: str, labels: int) -> None:
     model = manifest(problem_type, labels)
     logits, expected = noisy(labels, 0.05)
-    found = near_boundary(logits, expected, model)
+    found = near_boundary(logits, expected, model, margin_error(logits, expected, model))
     flips = int((~same_predictions(logits, expected, model)).sum())
     assert found
     assert flips > 10
@@ -43,7 +43,8 @@ def test_nearly_all_changed_predictions_are_among_the_texts_near_the_boundary(pr
 def test_a_cascade_keeps_what_fp32_answers(problem_type: str) -> None:
     model = manifest(problem_type, 3)
     logits, expected = noisy(3, 0.05)
-    found = near_boundary(logits, expected, model, expected)
+    error = margin_error(*noisy(3, 0.05, seed=1), model)
+    found = near_boundary(logits, expected, model, error, expected)
     assert found
     assert found.cascade
     assert (found.cascade.texts, found.cascade.flips) == (3000, found.flips)
@@ -51,11 +52,11 @@ def test_a_cascade_keeps_what_fp32_answers(problem_type: str) -> None:
     low, high = found.cascade.label_agreement_interval
     assert low < found.cascade.label_agreement <= high
     # What the fp32 file changes counts, too.
-    wrong = near_boundary(logits, expected, model, -expected)
+    wrong = near_boundary(logits, expected, model, error, -expected)
     assert wrong
     assert wrong.cascade
     assert wrong.cascade.flips > 0.9 * 3000 * wrong.share
-    unknown = near_boundary(logits, expected, model)
+    unknown = near_boundary(logits, expected, model, error)
     assert unknown
     assert unknown.cascade is None
 
@@ -73,7 +74,8 @@ def test_the_margin_is_to_the_next_label_or_to_the_nearest_threshold() -> None:
 def test_values_have_no_margin() -> None:
     model = manifest("regression", 1)
     logits, expected = noisy(1, 0.1)
-    assert near_boundary(logits, expected, model) is None
+    assert margin_error(logits, expected, model) is None
+    assert near_boundary(logits, expected, model, None) is None
     assert "margin" not in decode([""], logits[:1], model)[0].to_dict()
 
 

@@ -167,7 +167,7 @@ class ExportReport:
                 lines.append(f"accuracy   {certainty.accuracy_text()}")
             if worst := lowest(self.reduced.stress):
                 passing = sum(one.verdict == "passes" for one in self.reduced.stress)
-                kinds = f"{passing} of {len(self.reduced.stress)} kinds pass"
+                kinds = f"limit kept on {passing} of {len(self.reduced.stress)} kinds"
                 lines.append(f"other text {kinds}; the lowest: {worst.to_text()}")
             lines.append(self.verdict_text(self.reduced))
         elif self.failed:

@@ -154,8 +154,6 @@ def write_bare(path: Path, bare: Path, manifest: Manifest) -> Quantization:
 
 def save_siblings(reference: Reference, folder: Path) -> None:
     """Write what a file without a manifest is read by, `config.json` and the tokenizer's files."""
-    reference.tokenizer.backend_tokenizer.no_truncation()
-    reference.tokenizer.backend_tokenizer.no_padding()
     with quiet():
         reference.model.config.save_pretrained(folder)
-        reference.tokenizer.save_pretrained(folder)
+    reference.save_tokenizer(folder)

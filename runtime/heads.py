@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ftx.manifest import Manifest
 from ftx.text import Text
 
-__all__ = ["Prediction", "decode", "decode_probabilities", "margins", "probabilities"]
+__all__ = ["Prediction", "decode", "decode_probabilities", "margins", "near_boundary", "probabilities"]
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -113,10 +113,11 @@ def decode_probabilities(texts: list[Text], rows: NDArray[np.float32], manifest:
     """
     if manifest.problem_type == "regression":
         return [Prediction(text=text, value=float(row[0]), scores={}) for text, row in zip(texts, rows, strict=True)]
-    names, error = manifest.labels, manifest.margin_error
+    names, known = manifest.labels, manifest.margin_error is not None
     predictions = []
-    for text, row, margin in zip(texts, rows, margins(rows, manifest).tolist(), strict=True):
-        near = None if error is None else margin < error
+    found_margins, all_near = margins(rows, manifest).tolist(), near_boundary(rows, manifest).tolist()
+    for text, row, margin, is_near in zip(texts, rows, found_margins, all_near, strict=True):
+        near = is_near if known else None
         scores = {name: float(score) for name, score in zip(names, row, strict=True)}
         if manifest.problem_type == "multi_label_classification":
             given = [n for n in names if scores[n] >= manifest.thresholds.get(n, DEFAULT_THRESHOLD)]
@@ -133,6 +134,14 @@ def decode_probabilities(texts: list[Text], rows: NDArray[np.float32], manifest:
             )
         predictions.append(found)
     return predictions
+
+
+def near_boundary(rows: NDArray[np.float32], manifest: Manifest) -> NDArray[np.bool_]:
+    """Tell which predictions int8 or fp16 may have changed; none where the file does not say how much margins change.
+
+    Arguments and shape are those of `margins`.
+    """
+    return np.asarray(margins(rows, manifest) < (manifest.margin_error or 0))
 
 
 def margins(rows: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from ftx.quantization import PER_TOKEN
 from ftx.runtime.exact_kernel import NOTICE, needs_exact_kernel
 from ftx.runtime.fallback import check_fallback
 from ftx.runtime.graphs import Graphs, check_graph
-from ftx.runtime.heads import Prediction, decode_probabilities, margins, probabilities
+from ftx.runtime.heads import Prediction, decode_probabilities, near_boundary, probabilities
 from ftx.runtime.inputs import checked_texts, whole_number
 from ftx.runtime.long_text import pool
 from ftx.runtime.model_file import ModelFile, find_onnx, open_model
@@ -288,7 +288,7 @@ class Predictor:
                 self._refuse(texts, counts, found, start)
             if self.fallback:
                 some = counts[start : start + SORTED_TEXTS]
-                near = margins(self._pooled(found, some), self.manifest) < (self.manifest.margin_error or 0)
+                near = near_boundary(self._pooled(found, some), self.manifest)
                 fallback[start : start + SORTED_TEXTS] = near
                 rows = np.flatnonzero(np.repeat(near, some))
                 found[rows] = self.fallback._run([encodings[row] for row in rows], size)

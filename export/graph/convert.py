@@ -92,11 +92,8 @@ def export_graph(reference: Reference, folder: Path) -> Path:
             f"Optimum can't export a {reference.model.config.model_type} model: {str(error).strip().splitlines()[0]}"
         ) from error
     # Optimum copies the tokenizer's files as they are: without the limits of `reference`, or a tokenizer.json made of
-    # vocab.txt. What the last call truncated to does not belong into that.
-    reference.tokenizer.backend_tokenizer.no_truncation()
-    reference.tokenizer.backend_tokenizer.no_padding()
-    with quiet():
-        reference.tokenizer.save_pretrained(folder)
+    # vocab.txt.
+    reference.save_tokenizer(folder)
     return folder / "model.onnx"
 
 

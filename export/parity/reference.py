@@ -108,6 +108,13 @@ class Reference:
         said = getattr(self.model.config, "text_pair", None)
         return None if said is None else bool(said)
 
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer's files, without what the last call truncated or padded to."""
+        self.tokenizer.backend_tokenizer.no_truncation()
+        self.tokenizer.backend_tokenizer.no_padding()
+        with quiet():
+            self.tokenizer.save_pretrained(folder)
+
     def mean_tokens(self, texts: list[Text]) -> float:
         """Count how many tokens texts have on average, special tokens included, untruncated."""
         with quiet():  # it warns that some are too long for the model

@@ -130,7 +130,7 @@ def beyond_calibration(count: int, manifest: Manifest) -> str:
     return (
         f"{count:,} {'text is' if count == 1 else 'texts are'} longer than the {manifest.calibrated_tokens} tokens "
         "that this int8 file was calibrated on (beyond_calibration), so its activations may be clipped; "
-        "--long-text window reads it in windows of that length"
+        f"--long-text window reads {'it' if count == 1 else 'them'} in windows of that length"
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import OnnxFileError
-from ftx.runtime.heads import Prediction, decode_probabilities, margins, probabilities
+from ftx.runtime.heads import Prediction, decode_probabilities, near_boundary, probabilities
 from ftx.runtime.long_text import pool
 from ftx.runtime.predictor import MAX_CORE_TOKENS, Predictor, plan
 from ftx.runtime.tokenization import Encoding, encode, pad, windows
@@ -95,8 +95,7 @@ class PredictorEngine:
         """Tell whether an answer lies near the boundary."""
         if not isinstance(answer, Answer):
             return False
-        manifest = self.predictor.manifest
-        return bool(margins(answer.probabilities[None], manifest)[0] < (manifest.margin_error or 0))
+        return bool(near_boundary(answer.probabilities[None], self.predictor.manifest)[0])
 
     def _run(
         self, predictor: Predictor, batch: Sequence[EncodedText], *, all_cores: bool

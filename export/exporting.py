@@ -141,10 +141,11 @@ def export(
         choosing, reporting = every.split()
         search, reduced = None, None
         with TemporaryDirectory(dir=staging, suffix=".search") as work:
-            graphs = convert(reference, staging, Path(work), choosing)
+            reduces = device == "cuda" or quantize != "none"
+            graphs = convert(reference, staging, Path(work), choosing if reduces else None)
             fp32, fp32_on_reporting, fp32_logits = verify_fp32(graphs.plain, every)
             verify = partial(verify_reduced, choosing=choosing, reporting=reporting, gate=gate, fp32_logits=fp32_logits)
-            if device == "cuda" or quantize != "none":
+            if reduces:
                 log.info("Running PyTorch on other kinds of text")
                 verify = partial(verify, stress=stress_set(reference, reporting, given[1::2] or given))
             if device == "cuda":

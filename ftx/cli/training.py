@@ -190,7 +190,7 @@ def train(
     help="Seconds to spend on finding a faster form; whether a form passes does not depend on them.",
 )
 @click.option(
-    "--min-agreement", type=Finite(), default=0.995, show_default=True, help="Minimum share of unchanged labels."
+    "--min-agreement", type=Finite(0.5, 1), default=0.995, show_default=True, help="Minimum share of unchanged labels."
 )
 @click.option(
     "--stress",
@@ -200,7 +200,7 @@ def train(
 )
 @click.option(
     "--min-stress-agreement",
-    type=Finite(),
+    type=Finite(0, 1),
     help="Minimum estimated share of unchanged labels on each other kind of text; 0: not judged.  [default: 0.99, or "
     "--min-agreement if that is lower]",
 )

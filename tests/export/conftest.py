@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from ftx.export.graph.convert import export_graph, optimise
 from ftx.export.parity.batches import Batches
 from ftx.export.parity.reference import Reference
+from ftx.export.parity.reference_set import ReferenceSet
 from ftx.export.quantization.calibration import Observed, calibrate
 from ftx.export.quantization.fitted import Fitted
 from ftx.export.quantization.scheme import Scheme
 from ftx.export.quantization.write import write_quantized
+from ftx.export.sealing import describe_fp32
+from ftx.heldout import HeldOut
 from tests.conftest import review_rows
 
 TEXTS = [*[text for text, _ in review_rows()][::2], "a", "", "The plot was awful, and the cast was poor. " * 2]
@@ -46,7 +49,9 @@ def graphs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str],
     reference = Reference(model)
     plain = export_graph(reference, folder)
     optimised = folder / "optimised.onnx"
-    fusion = optimise(plain, optimised, reference, TEXTS, reference.logits(TEXTS))
+    held_out, manifest = HeldOut(texts=[*TEXTS]), describe_fp32(reference, model)
+    every = ReferenceSet(held_out=held_out, logits=reference.logits(TEXTS), manifest=manifest)
+    fusion = optimise(plain, optimised, reference, every)
     assert not fusion.missed
     batches = Batches(TEXTS, plain, ["input_ids", "attention_mask", "token_type_ids"])
     return Graphs(

@@ -17,7 +17,8 @@ from ftx.export.quiet import quiet
 from ftx.export.sealing import FP32, describe_fp32, figures, seal
 from ftx.manifest import Manifest
 from ftx.output import explained
-from ftx.output.record import sync
+from ftx.output.publishing import RECORD
+from ftx.output.record import renew_record, sync
 from ftx.quantization import Quantization
 from ftx.runtime import ProbeReport, verify
 from ftx.runtime.model_file import find_onnx, open_model
@@ -55,7 +56,8 @@ def reseal(
 
     Labels, head and limits are those of the file's manifest, or of `config.json` beside it where it has none; the
     tokenizer is the checkpoint's. A file that is int8 or fp16 now is judged by the gate, on other kinds of text, too; a
-    file in fp32 by its logits. A file whose seal holds is compared, and left as it is.
+    file in fp32 by its logits. A file whose seal holds is compared, and left as it is. The export folder's list of
+    digests is brought up to the new file; its report and card stay those of the export.
 
     Args:
         onnx: The file, or a folder with one.
@@ -103,6 +105,7 @@ def reseal(
             sync(bare)
             bare.replace(target)
             sync(target.parent)
+            renew_record(target.with_name(RECORD), target)
     return Resealing(
         probes=replace(probes, path=str(path)), comparison=replace(comparison, path=str(path)), resealed=passed
     )

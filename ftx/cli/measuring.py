@@ -164,7 +164,7 @@ def verify(
         answer(f"next    ftx {'serve' if found.passed else 'inspect'} --onnx {onnx}")
         page = Path(probes.path).with_name("parity.html")
         if page.is_file():
-            answer(f"page    {page}")
+            answer(f"page    {page}{', of the file as it was exported' if found.resealed else ''}")
     if not found.passed:
         raise click.exceptions.Exit(1)
 

@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-__all__ = ["digest_of", "is_intact", "read_record", "record_of", "replace_text", "sync", "write_record"]
+__all__ = [
+    "digest_of", "is_intact", "read_record", "record_of", "renew_record", "replace_text", "sync", "write_record",
+]  # fmt: skip
 
 # As `sha256sum` prints them, except its form for names with a line break, which ftx does not use.
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
@@ -42,6 +44,14 @@ def write_record(folder: Path, name: str, without: Iterable[str] = ()) -> None:
             files[(here / one).relative_to(folder).as_posix()] = digest_of(here / one)
         sync(here)
     replace_text(folder / name, record_of(dict(sorted(files.items()))))
+
+
+def renew_record(record: Path, path: Path) -> None:
+    """Give a listed file, which ftx has written anew, its digest as it is now."""
+    files = read_record(record)
+    name = path.relative_to(record.parent).as_posix()
+    if name in files:
+        replace_text(record, record_of({**files, name: digest_of(path)}))
 
 
 def unlisted(error: OSError) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ftx.export.exporting import export
     from ftx.runtime import Prediction, Predictor
     from ftx.runtime.stream import predict_file
+    from ftx.students import search_students
 
 __all__ = [
     "FtxError",
@@ -27,6 +28,7 @@ __all__ = [
     "evaluate",
     "export",
     "predict_file",
+    "search_students",
     "serve",
     "train",
     "verify",
@@ -42,6 +44,7 @@ MODULES = {
     **dict.fromkeys(("evaluate", "serve", "train", "verify"), "ftx.api"),
     **dict.fromkeys(("Prediction", "Predictor"), "ftx.runtime"),
     "predict_file": "ftx.runtime.stream",
+    "search_students": "ftx.students",
 }
 # Packages that can be called; see `ftx.rooms`.
 ROOMS = ("bench", "export")

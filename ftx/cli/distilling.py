@@ -39,11 +39,21 @@ from ftx.cli.parameters import (
 __all__ = ["distill"]
 
 NO_MORE_TEXT = Path("-")
+# What all students of a search share.
+SEARCHED = ("unlabelled", "max_loss", "candidate_steps", "train_rows", "epochs", "max_steps", "seed")
 
 
 @click.command(epilog="Example: ftx distill runs/starter --layers 3")
 @click.argument("teacher", type=DATA_SET)
-@click.option("--layers", type=AT_LEAST_ONE, help="How many of the teacher's layers the student has.")
+@click.option(
+    "--layers", type=NUMBERS, help="How many of the teacher's layers the student has; with --search several, by commas."
+)
+@click.option(
+    "--search",
+    is_flag=True,
+    help="Try several depths, export each student, time them beside the teacher, and name the fastest that is accurate "
+    "enough.  [depths: all]",
+)
 @click.option(
     "--keep",
     type=NUMBERS,
@@ -75,7 +85,7 @@ NO_MORE_TEXT = Path("-")
     type=COUNT,
     help="Steps to try each choice of layers for; 0: take the evenly spread ones.  [default: 40]",
 )
-@output(help="The student's run folder.  [default: runs/TEACHER-N-layers]")
+@output(help="The student's run folder; with --search a folder for them.  [default: runs/TEACHER-N-layers]")
 @overwrite(help="Replace an existing run.")
 @resume(help="Resume an unfinished run from its newest checkpoint.")
 @click.option("--dataset", type=DATA_SET, help="Labelled text.  [default: that of the teacher's run]")
@@ -103,7 +113,8 @@ NO_MORE_TEXT = Path("-")
 @as_json(help="Print distillation.json.")
 def distill(
     teacher: str,
-    layers: int | None,
+    layers: tuple[int, ...] | None,
+    search: bool,
     keep: tuple[int, ...] | None,
     output: Path | None,
     overwrite: bool,
@@ -118,17 +129,27 @@ def distill(
     @REVISION. The student is a run folder, too: export it, time it and serve it as any other. Exit status 1 if it loses
     more than --max-loss on the held-out text; it is kept all the same.
     """
+    trimmed = True if trim_vocab == NO_MORE_TEXT else trim_vocab
+    if search:
+        named = {**values, "keep": keep}
+        if other := [name for name, value in named.items() if value is not None and name not in SEARCHED]:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in other)
+            raise click.UsageError(f"--search takes the values of the teacher's run: omit {options}")
+        find(teacher, layers or (), output, trimmed, overwrite=overwrite, resume=resume, as_json=as_json, values=values)
+        return
     if layers is None and keep is None:
         raise click.UsageError("give --layers, how many the student has, or --keep, which ones")
+    if layers is not None and len(layers) != 1:
+        raise click.UsageError("--layers: several depths go with --search")
     with working():  # libraries print; stdout is for the result
         import ftx
         from ftx import finetune
 
         report = ftx.distill(
             teacher,
-            layers=layers,
+            layers=layers[0] if layers else None,
             keep=keep,
-            trim_vocab=True if trim_vocab == NO_MORE_TEXT else trim_vocab,
+            trim_vocab=trimmed,
             output=output,
             overwrite=overwrite,
             resume=resume,
@@ -144,4 +165,38 @@ def distill(
         answer(f"next       ftx export {report.run}")
         answer(f"page       {Path(report.run) / 'training.svg'}")
     if report.failed:
+        raise click.exceptions.Exit(1)
+
+
+def find(
+    teacher: str,
+    layers: tuple[int, ...],
+    output: Path | None,
+    trimmed: Path | bool | None,
+    *,
+    overwrite: bool,
+    resume: bool,
+    as_json: bool,
+    values: dict[str, Any],
+) -> None:
+    """Search among students, and tell what was found."""
+    with working():
+        import ftx
+
+        found = ftx.search_students(
+            teacher,
+            layers=layers,
+            output=output,
+            overwrite=overwrite,
+            resume=resume,
+            trim_vocab=trimmed,
+            **{name: values[name] for name in SEARCHED},
+        )
+    if as_json:
+        answer(json.dumps(found.to_dict()))
+    else:
+        answer(found.to_text())
+        answer(f"next     ftx predict --onnx {Path(found.chosen) / 'onnx' if found.chosen else teacher}")
+        answer(f"page     {Path(found.folder) / 'students.html'}")
+    if found.failed:
         raise click.exceptions.Exit(1)

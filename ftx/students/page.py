@@ -1,0 +1,44 @@
+"""students.html: the search among students as one page that needs nothing else."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from markupsafe import Markup
+
+from ftx.bench.pages.figures import COLOURS, GREY, INK, finished, new_figure
+from ftx.students.figures import StudentSearch
+
+__all__ = ["render"]
+
+
+def render(search: StudentSearch) -> str:
+    """Write the page."""
+    import jinja2
+
+    template = resources.files("ftx.students").joinpath("students.html.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template).render(search=search, rows=search.rows(), plot=front(search))
+
+
+def front(search: StudentSearch) -> Markup:
+    """Plot what is judged against texts a second: the teacher, the students, and how much may be lost."""
+    figure, [panel] = new_figure()
+    theirs = search.teacher_file
+    panel.plot([theirs.texts_per_sec], [theirs.value], "s", color=GREY, label=f"teacher, {theirs.layers} layers")
+    for one, colour in zip(search.students, COLOURS * len(search.students), strict=False):
+        mark = "*" if one.run == search.chosen else "o"
+        lost = one.loss_interval_points
+        low, high = theirs.value - lost[1] / 100, theirs.value - lost[0] / 100
+        panel.errorbar(
+            [one.texts_per_sec], [one.value], yerr=[[one.value - low], [high - one.value]],
+            fmt=mark, markersize=11 if mark == "*" else 6, color=colour, capsize=3, elinewidth=1,
+            label=f"{len(one.layers)} layers, {one.verdict}{', chosen' if mark == '*' else ''}",
+        )  # fmt: skip
+    panel.axhline(theirs.value - search.max_loss_points / 100, color=INK, linestyle=":", linewidth=1)
+    panel.set_xlim(left=0)
+    panel.set_xlabel(f"texts/s in batches, {search.threads} threads")
+    panel.set_ylabel(search.measure)
+    return finished(figure, panel)

@@ -1,0 +1,225 @@
+"""Distil a teacher into several depths, export each student, and time all files in turn."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ftx.bench.statistics import ratio_interval
+from ftx.distilling import distill
+from ftx.environment import environment
+from ftx.errors import RecipeError
+from ftx.heldout import read_held_out
+from ftx.machine import usable_cores
+from ftx.output.record import replace_text
+from ftx.run_folder import find_checkpoint
+from ftx.students.figures import StudentFigures, StudentSearch, TeacherFigures
+from ftx.students.page import render
+from ftx.students.timing import Times, time_files
+
+__all__ = ["default_depths", "search_students"]
+
+log = logging.getLogger(__name__)
+
+REPORT_FILE, PAGE_FILE = "students.json", "students.html"
+MOST_DEPTHS = 5
+ROUNDS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What is timed of a run.
+
+    Attributes:
+        file: The smaller file, or the fp32 one if int8 failed.
+        failed: Why it failed; empty if it did not.
+        label_agreement: With PyTorch; None for fp32.
+    """
+
+    file: Path
+    failed: str
+    label_agreement: float | None
+
+
+def search_students(
+    teacher: str | Path,
+    *,
+    layers: Sequence[int] = (),
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    unlabelled: str | Path | None = None,
+    trim_vocab: bool | str | Path | None = None,
+    max_loss: float | None = None,
+    candidate_steps: int | None = None,
+    train_rows: int | None = None,
+    epochs: float | None = None,
+    max_steps: int | None = None,
+    seed: int | None = None,
+) -> StudentSearch:
+    """Distil a run into students of several depths, and find the fastest that is accurate enough.
+
+    Each student is exported with the first int8 form that passes, which does not depend on the machine's speed. All
+    files are timed in turn, and the report is written into `output` as `students.json` and `students.html`.
+
+    Example:
+        >>> report = ftx.search_students("runs/reviews", layers=[1], max_steps=4, output="runs/students")
+        >>> [len(one.layers) for one in report.students]
+        [1]
+
+    Args:
+        teacher: A run folder.
+        layers: Depths to try; default: all that are less than the teacher's, or five of them where there are more.
+        output: A folder for the students' runs; default: `runs/TEACHER-students`.
+        overwrite: Whether existing runs in it may be replaced; else finished ones are used as they are.
+        resume: Whether to resume an unfinished one.
+        unlabelled: As for `ftx.distill`; so are all that follow.
+        trim_vocab: Likewise.
+        max_loss: Likewise.
+        candidate_steps: Likewise.
+        train_rows: Likewise.
+        epochs: Likewise.
+        max_steps: Likewise.
+        seed: Likewise.
+
+    Raises:
+        RecipeError: The teacher does not have so many layers.
+        DataError, ModelError, OutputError: See `ftx.distill` and `ftx.export`.
+    """
+    checkpoint = find_checkpoint(Path(teacher))
+    teacher_run = checkpoint.absolute().parent
+    folder = Path(output) if output else Path("runs") / f"{Path(teacher).name}-students"
+    depth = layers_of(checkpoint)
+    depths = sorted(set(layers), reverse=True) if layers else default_depths(depth)
+    if not depths or not all(0 < one < depth for one in depths):
+        raise RecipeError(
+            f"layers {', '.join(map(str, depths))}: expected depths from 1 to {depth - 1}, as {teacher} has {depth}"
+        )
+    reports = {}
+    for count in depths:
+        run = folder / f"{count}-layers"
+        finished = (run / "distillation.json").is_file() and not overwrite
+        log.info(f"{run} is finished" if finished else f"Distilling into {count} of {depth} layers")
+        reports[run] = distill(
+            teacher_run, layers=count, unlabelled=unlabelled, trim_vocab=trim_vocab, max_loss=max_loss,
+            candidate_steps=candidate_steps, output=run, overwrite=overwrite, resume=finished or resume,
+            train_rows=train_rows, epochs=epochs, max_steps=max_steps, seed=seed,
+        )  # fmt: skip
+    theirs = exported(teacher_run, folder / "teacher-onnx", overwrite=overwrite)
+    ours = {run: exported(run, run / "onnx", overwrite=overwrite) for run in reports}
+    texts = read_held_out(next(iter(reports)) / "eval.jsonl").texts
+    log.info("Timing all files in turn")
+    files = {str(teacher_run): theirs.file, **{str(run): one.file for run, one in ours.items()}}
+    times, noise = time_files(files, texts, ROUNDS)
+    first = next(iter(reports.values()))
+    reference = TeacherFigures(
+        file=str(theirs.file),
+        layers=depth,
+        value=first.teacher_metrics[first.measure],
+        texts_per_sec=float(np.median(times[str(teacher_run)].texts_per_sec)),
+        latency_ms=float(np.median(times[str(teacher_run)].latency_ms)),
+        size_bytes=theirs.file.stat().st_size,
+    )
+    points = [(reference.texts_per_sec, reference.value)]
+    points += [
+        (float(np.median(times[str(run)].texts_per_sec)), one.metrics[one.measure]) for run, one in reports.items()
+    ]
+    students = [
+        figures_of(one, ours[run], times[str(run)], times[str(teacher_run)], points, noise)
+        for run, one in reports.items()
+    ]
+    report = StudentSearch(
+        folder=str(folder),
+        teacher=str(teacher_run),
+        texts=len(texts),
+        measure=first.measure,
+        max_loss_points=first.max_loss_points,
+        threads=usable_cores(),
+        rounds=ROUNDS,
+        teacher_file=reference,
+        students=students,
+        chosen=choose(students),
+        noise=noise,
+        environment=environment(),
+    )
+    replace_text(folder / REPORT_FILE, json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
+    replace_text(folder / PAGE_FILE, render(report))
+    return report
+
+
+def default_depths(layers: int) -> list[int]:
+    """Give depths to try for a teacher of so many layers, the deepest first."""
+    if layers - 1 <= MOST_DEPTHS:
+        return list(range(layers - 1, 0, -1))
+    return [round(layers * part / (MOST_DEPTHS + 1)) for part in range(MOST_DEPTHS, 0, -1)]
+
+
+def layers_of(checkpoint: Path) -> int:
+    """Give how many layers a checkpoint has.
+
+    Raises:
+        RecipeError: Its config.json does not say.
+    """
+    try:
+        config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+        return int(config.get("num_hidden_layers", config.get("n_layers")))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RecipeError(f"{checkpoint}/config.json does not say how many layers the teacher has: {error}") from error
+
+
+def exported(run: Path, folder: Path, *, overwrite: bool) -> Exported:
+    """Export a run, unless that was done; give the file that is to be timed."""
+    from ftx.export import export
+
+    if (run / "onnx/model_quantized.onnx").is_file() and not (overwrite and folder.parent == run):
+        folder = run / "onnx"
+    elif overwrite or not (folder / "parity.json").is_file():
+        export(run, folder, quantize="fast", overwrite=overwrite)
+    found: dict[str, Any] = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
+    small = folder / "model_quantized.onnx"
+    if not small.is_file():
+        return Exported(file=folder / "model.onnx", failed=found["failed"] or "not quantised", label_agreement=None)
+    agreement = min(one["label_agreement"] for one in found["int8"]["parity"])
+    return Exported(file=small, failed="", label_agreement=agreement)
+
+
+def figures_of(
+    report: Any, made: Exported, its: Times, teachers: Times, points: list[tuple[float, float]], noise: float
+) -> StudentFigures:
+    """Put a student's figures together; `points` are the speed and the value of all files."""
+    ratios = its.texts_per_sec / teachers.texts_per_sec
+    speed, value = float(np.median(its.texts_per_sec)), report.metrics[report.measure]
+    return StudentFigures(
+        run=report.run,
+        layers=tuple(report.layers),
+        value=value,
+        loss_points=report.loss_points,
+        loss_interval_points=report.loss_interval_points,
+        verdict=report.verdict,
+        file=str(made.file),
+        failed=made.failed,
+        label_agreement=made.label_agreement,
+        texts_per_sec=speed,
+        speedup=float(np.median(ratios)),
+        speedup_interval=ratio_interval(ratios, noise),
+        latency_ms=float(np.median(its.latency_ms)),
+        size_bytes=made.file.stat().st_size,
+        on_front=not any(
+            other_speed >= speed and other_value >= value and (other_speed, other_value) != (speed, value)
+            for other_speed, other_value in points
+        ),
+    )
+
+
+def choose(students: list[StudentFigures]) -> str | None:
+    """Choose the run of the fastest student that passes; else of the fastest that is near."""
+    for verdict in ("passes", "near"):
+        if those := [one for one in students if one.verdict == verdict and not one.failed]:
+            return max(those, key=lambda one: one.speedup).run
+    return None

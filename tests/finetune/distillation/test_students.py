@@ -1,0 +1,115 @@
+"""`ftx distill --search`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import ftx
+from ftx.cli import ftx as command_line
+from ftx.errors import RecipeError
+from ftx.students import StudentFigures, StudentSearch
+from ftx.students.search import choose, default_depths
+
+SHORT: dict[str, Any] = {"candidate_steps": 0, "epochs": 2.0, "max_loss": 5.0}
+
+
+@pytest.fixture(scope="module")
+def search(teacher_run: Path, tmp_path_factory: pytest.TempPathFactory) -> StudentSearch:
+    return ftx.search_students(teacher_run, layers=[1, 3], output=tmp_path_factory.mktemp("students") / "out", **SHORT)
+
+
+def invoke(*words: str | Path) -> Any:
+    return CliRunner().invoke(command_line, ["distill", *map(str, words)])
+
+
+def test_each_student_is_distilled_exported_and_timed_beside_the_teacher(
+    search: StudentSearch, teacher_run: Path
+) -> None:
+    folder = Path(search.folder)
+    assert [len(one.layers) for one in search.students] == [3, 1]
+    for one in search.students:
+        run = folder / f"{len(one.layers)}-layers"
+        assert one.run == str(run)
+        told = json.loads((run / "distillation.json").read_text())
+        assert (one.value, one.loss_points, one.verdict) == (
+            told["metrics"]["accuracy"], told["loss_points"], told["verdict"],
+        )  # fmt: skip
+        assert told["max_loss_points"] == search.max_loss_points == 5
+        parity = json.loads((run / "onnx/parity.json").read_text())
+        assert bool(one.failed) is bool(parity["failed"])
+        assert Path(one.file).stat().st_size == one.size_bytes
+        assert ftx.verify(one.file).passed
+        low, high = one.speedup_interval
+        assert 0 < low <= one.speedup <= high
+    assert search.teacher == str(teacher_run)
+    assert search.teacher_file.value == ftx.evaluate(run=teacher_run).metrics["accuracy"]
+    assert not (teacher_run / "onnx").exists(), "the teacher's run stays as it was"
+    assert (folder / "teacher-onnx/parity.json").is_file()
+
+
+def test_report_page_and_terminal_say_the_same(search: StudentSearch) -> None:
+    folder = Path(search.folder)
+    told = json.loads((folder / "students.json").read_text())
+    assert told == json.loads(json.dumps(search.to_dict()))
+    page = (folder / "students.html").read_text()
+    text = search.to_text()
+    for one in search.students:
+        for figure in (f"{one.value:.4f}", f"{one.texts_per_sec:,.0f}", f"{one.latency_ms:.2f}"):
+            assert f"<td>{figure}</td>" in page and figure in text
+    assert "<svg" in page and 'src="http' not in page and 'href="http' not in page
+
+
+def test_a_second_search_uses_what_is_finished(search: StudentSearch, teacher_run: Path) -> None:
+    folder = Path(search.folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.onnx")}
+    again = invoke(
+        teacher_run, "--search", "--layers", "3", "--output", folder, "--candidate-steps", 0, "--epochs", 2,
+        "--max-loss", 5, "--json",
+    )  # fmt: skip
+    assert again.exception is None or again.exit_code == 1, again.output
+    [found] = json.loads(again.stdout)["students"]
+    assert found["layers"] == list(search.students[0].layers)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.onnx")} == before
+
+
+def test_the_fastest_that_passes_is_chosen(search: StudentSearch) -> None:
+    def student(run: str, verdict: str, speedup: float, failed: str = "") -> StudentFigures:
+        return replace(search.students[0], run=run, verdict=verdict, speedup=speedup, failed=failed)
+
+    slow, fast = student("slow", "passes", 1.5), student("fast", "passes", 2.0)
+    near, bad = student("near", "near", 3.0), student("bad", "fails", 4.0)
+    assert choose([slow, fast, near, bad]) == "fast"
+    assert choose([near, bad]) == "near"
+    assert choose([bad, student("unsure", "not enough text", 5.0)]) is None
+    assert choose([slow, student("no int8", "passes", 2.0, failed="it flips labels")]) == "slow"
+    nothing = replace(search, students=[bad], chosen=None)
+    assert nothing.failed and nothing.to_dict()["failed"] and nothing.verdict.startswith("no student loses at most 5")
+    assert "is near" in replace(search, students=[near], chosen="near").verdict
+
+
+def test_depths(teacher_run: Path, tmp_path: Path) -> None:
+    assert default_depths(2) == [1]
+    assert default_depths(6) == [5, 4, 3, 2, 1]
+    assert default_depths(12) == [10, 8, 6, 4, 2]
+    with pytest.raises(RecipeError, match=r"layers 4, 0: expected depths from 1 to 3, as .* has 4"):
+        ftx.search_students(teacher_run, layers=[0, 4], output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--layers", "1,2"], "several depths go with --search"),
+        (["--search", "--keep", "0", "--temperature", "3"], "omit --temperature, --keep"),
+    ],
+)
+def test_options_that_do_not_go_together(teacher_run: Path, tmp_path: Path, options: list[str], message: str) -> None:
+    result = invoke(teacher_run, "--output", tmp_path / "out", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr

@@ -13,6 +13,7 @@ from ftx.bench import BenchReport
 from ftx.export import ExportReport
 from ftx.finetune import DistillationReport
 from ftx.manifest import Manifest
+from ftx.students import StudentSearch
 
 FOLDER = Path(__file__).parents[1] / "docs/reference/schemas"
 BOOLEAN, NUMBER, WHOLE = {"type": "boolean"}, {"type": "number"}, {"type": "integer"}
@@ -25,6 +26,7 @@ WRITTEN: dict[str, tuple[type, dict[str, Any]]] = {
         {"format_version": WHOLE, "passed": BOOLEAN, "failed": REASON, "fp32_max_abs_logit_diff": NUMBER},
     ),
     "distillation": (DistillationReport, {}),
+    "students": (StudentSearch, {"format_version": WHOLE, "failed": BOOLEAN, "verdict": {"type": "string"}}),
     "bench": (BenchReport, {"format_version": WHOLE}),
 }
 

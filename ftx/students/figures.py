@@ -137,7 +137,7 @@ class StudentSearch:
     def rows(self) -> list[list[str]]:
         """Give a table: headings, the teacher, the students."""
         headings = [
-            "layers", self.measure, "loss, points (95 %)", "loss", "int8 agreement", "texts/s", "× teacher (95 %)",
+            "layers", self.measure, "loss, points (95 %)", "verdict", "int8 agreement", "texts/s", "× teacher (95 %)",
             "p50 ms", "MiB", "front",
         ]  # fmt: skip
         theirs = self.teacher_file

@@ -15,6 +15,7 @@ from ftx.cli import ftx as command_line
 from ftx.errors import RecipeError
 from ftx.students import StudentFigures, StudentSearch
 from ftx.students.search import choose, default_depths
+from tests.schemas import FOLDER
 
 SHORT: dict[str, Any] = {"candidate_steps": 0, "epochs": 2.0, "max_loss": 5.0}
 
@@ -57,6 +58,8 @@ def test_report_page_and_terminal_say_the_same(search: StudentSearch) -> None:
     folder = Path(search.folder)
     told = json.loads((folder / "students.json").read_text())
     assert told == json.loads(json.dumps(search.to_dict()))
+    schema = json.loads((FOLDER / "students.schema.json").read_text(encoding="utf-8"))
+    pytest.importorskip("jsonschema").Draft202012Validator(schema).validate(told)
     page = (folder / "students.html").read_text()
     text = search.to_text()
     for one in search.students:

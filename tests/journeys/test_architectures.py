@@ -150,7 +150,7 @@ def test_a_fusion_that_changes_the_answers_is_not_used(
         return fusion
 
     monkeypatch.setattr(graph, "fuse", wrong)
-    report = export(tiny_run, tmp_path / "onnx", quantize="none")
+    report = export(tiny_run, tmp_path / "onnx", quantize="static")
     assert "max |Δlogit|" in report.fusion.problem
     assert report.fp32.passes_fp32()
 

@@ -89,11 +89,16 @@ def search_students(
         seed: Likewise.
 
     Raises:
-        RecipeError: The teacher does not have so many layers.
+        RecipeError: The teacher is no run, or does not have so many layers.
         DataError, ModelError, OutputError: See `ftx.distill` and `ftx.export`.
     """
     checkpoint = find_checkpoint(Path(teacher))
     teacher_run = checkpoint.absolute().parent
+    if not (teacher_run / "recipe.toml").is_file():
+        raise RecipeError(
+            f"{teacher} is no run of ftx train, which a search needs: distil one depth at a time, with --layers and "
+            "--dataset"
+        )
     folder = Path(output) if output else Path("runs") / f"{Path(teacher).name}-students"
     depth = layers_of(checkpoint)
     depths = sorted(set(layers), reverse=True) if layers else default_depths(depth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,9 @@ def test_depths(teacher_run: Path, tmp_path: Path) -> None:
     assert default_depths(12) == [10, 8, 6, 4, 2]
     with pytest.raises(RecipeError, match=r"layers 4, 0: expected depths from 1 to 3, as .* has 4"):
         ftx.search_students(teacher_run, layers=[0, 4], output=tmp_path / "out")
+    shutil.copytree(teacher_run / "checkpoint", tmp_path / "theirs")
+    with pytest.raises(RecipeError, match="theirs is no run of ftx train, which a search needs"):
+        ftx.search_students(tmp_path / "theirs", output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -30,6 +30,7 @@ OTHER_NAMES: dict[str, dict[str, str | None]] = {
         "workload": "workloads",
     },
     "verify": {"held-out-needed": None},
+    "distill": {"search": None},  # which calls search_students
     "predict": {"threads": "intra_op_num_threads", "input": "input_path", "output": "output_path"},
 }  # fmt: skip
 # `ftx predict` is two functions, and its options for Ray belong to `ftx.runtime.ray`.
@@ -105,7 +106,7 @@ def examples(
 
 
 # In this order: bench takes the export of the one before.
-EXAMPLES = ["Predictor", "predict_file", "evaluate", "verify", "train", "distill", "export", "bench"]
+EXAMPLES = ["Predictor", "predict_file", "evaluate", "verify", "train", "distill", "search_students", "export", "bench"]
 
 
 def test_the_examples_work_and_print_nothing(

@@ -20,7 +20,6 @@ from ftx.machine import usable_cores
 from ftx.output.record import replace_text
 from ftx.run_folder import find_checkpoint
 from ftx.students.figures import StudentFigures, StudentSearch, TeacherFigures
-from ftx.students.page import render
 from ftx.students.timing import Times, time_files
 
 __all__ = ["default_depths", "search_students"]
@@ -92,6 +91,8 @@ def search_students(
         RecipeError: The teacher is no run, or does not have so many layers.
         DataError, ModelError, OutputError: See `ftx.distill` and `ftx.export`.
     """
+    from ftx.students.page import render
+
     checkpoint = find_checkpoint(Path(teacher))
     teacher_run = checkpoint.absolute().parent
     if not (teacher_run / "recipe.toml").is_file():

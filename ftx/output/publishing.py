@@ -158,7 +158,8 @@ def publish(staging: Path, target: Path) -> None:
         OSError: The disk is full, for example; everything is kept.
     """
     record = record_in(staging) or RECORD
-    names = [*read_record(staging / record)]
+    digests = read_record(staging / record)
+    names = [*digests]
     if not names and (staging / record).stat().st_size:
         raise OutputError(f"{staging / record} is damaged; expected a list of digests: move {staging} away")
     drop_unlisted(staging, {*names, record, REPLACES, REPLACED})
@@ -174,11 +175,17 @@ def publish(staging: Path, target: Path) -> None:
     folders = {target, *(path for name in left for path in parents_of(target, name))}
     for folder in sorted(folders):
         folder.mkdir(exist_ok=True)
-    for name in left:
-        (staging / name).rename(target / name)
-    for folder in sorted(folders):
-        sync(folder)
-    (staging / record).rename(target / record)
+    try:
+        for name in left:
+            (staging / name).rename(target / name)
+        for folder in sorted(folders):
+            sync(folder)
+        (staging / record).rename(target / record)
+    except FileNotFoundError:
+        if not staging.exists():  # somebody removed it: without their list, files would be taken for the user's
+            for name in [name for name, digest in digests.items() if is_intact(target, name, digest)]:
+                (target / name).unlink()
+        raise
     sync(target)
     shutil.rmtree(staging)
 

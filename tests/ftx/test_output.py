@@ -18,7 +18,8 @@ from ftx.errors import OutputError
 from ftx.locking import locked_place
 from ftx.output import FinishedError, Kind, staged_folder
 from ftx.output.place import beside
-from ftx.output.record import read_record
+from ftx.output.publishing import REPLACED, publish
+from ftx.output.record import read_record, write_record
 
 EXPORT = Kind(what="export", owned=frozenset({"model", "README.md", "mark"}), mark="mark")
 KIND = Kind(
@@ -611,3 +612,30 @@ def test_a_staging_folder_that_another_took_the_place_of_is_not_published(tmp_pa
     assert not target.exists()
     write(target, "whole")
     assert contents(target) == run_of("whole")
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_a_staging_folder_that_vanishes_leaves_nothing_without_a_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int
+) -> None:
+    staging, target = tmp_path / ".out.partial", tmp_path / "out"
+    staging.mkdir()
+    target.mkdir()
+    (target / "mine").write_text("mine")
+    for name in ("a", "b"):
+        (staging / name).write_text(name)
+    write_record(staging, "SHA256SUMS")
+    (staging / REPLACED).write_text("")
+    rename = Path.rename
+    done: list[Path] = []
+
+    def vanish(path: Path, to: Path) -> Path:
+        if len(done) == moved:
+            shutil.rmtree(staging)
+        done.append(path)
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", vanish)
+    with pytest.raises(FileNotFoundError):
+        publish(staging, target)
+    assert [path.name for path in target.iterdir()] == ["mine"]

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from ftx.errors import DataError, OnnxFileError
 from ftx.machine import usable_cores
-from ftx.manifest import Manifest
-from ftx.quantization import PER_TOKEN
+from ftx.runtime.batching import MAX_BATCH_TOKENS, MAX_CORE_TOKENS, depends_on_batch, plan
 from ftx.runtime.exact_kernel import NOTICE, needs_exact_kernel
 from ftx.runtime.fallback import check_fallback
 from ftx.runtime.graphs import Graphs, check_graph
@@ -30,10 +29,6 @@ __all__ = ["Predictor"]
 
 # Texts that are tokenised and sorted by length together; more would only take more memory.
 SORTED_TEXTS = 4096
-# Maximum tokens in a batch, padding included. With all cores on one batch it bounds onnxruntime's memory, which grows
-# with the largest batch seen. With a batch per core it is what a core's cache holds: batches of 8 to 16 sentences were
-# 7 to 9 % faster than batches of 32.
-MAX_BATCH_TOKENS, MAX_CORE_TOKENS = 2048, 512
 # From this many batches per core, one batch per core beats all cores on one batch.
 MIN_BATCHES_PER_CORE = 2
 
@@ -348,34 +343,3 @@ def changed(path: Path, found: str, expected: str) -> str:
         f"{path} is another file than expected: SHA-256 {found[:12]}..., expected {expected[:12]}...; "
         "was it replaced in the meantime?"
     )
-
-
-def plan(lengths: list[int], batch_size: int, max_tokens: int, *, same_length: bool = False) -> list[list[int]]:
-    """Group rows of similar length into batches, longest first, so that no thread is left with a long one at the end.
-
-    Args:
-        lengths: Tokens in each row.
-        batch_size: Maximum rows in a batch.
-        max_tokens: Maximum tokens in a batch, padding included; a longer row is a batch of its own.
-        same_length: Whether all rows of a batch have the same length, so that none is padded.
-    """
-    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-    batches, start = [], 0
-    while start < len(order):
-        longest = lengths[order[start]]
-        count = max(1, min(batch_size, max_tokens // max(1, longest)))
-        batch = [row for row in order[start : start + count] if not same_length or lengths[row] == longest]
-        batches.append(batch)
-        start += len(batch)
-    return batches
-
-
-def depends_on_batch(manifest: Manifest) -> bool:
-    """Tell whether batch composition may change a text's logits.
-
-    It may not in a file without int8, nor with activation scales that are static or each token's own. Block-wise
-    products have a scale per token, too, but are summed in another order in batches of another size.
-    """
-    quantization = manifest.quantization
-    own = quantization.kind in ("none", "fp16", "static") or quantization.activations == PER_TOKEN
-    return not own or quantization.fallback == "blockwise"

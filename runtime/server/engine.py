@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ftx.errors import OnnxFileError
+from ftx.runtime.batching import MAX_CORE_TOKENS, plan
 from ftx.runtime.heads import Prediction, decode_probabilities, near_boundary, probabilities
 from ftx.runtime.long_text import pool
-from ftx.runtime.predictor import MAX_CORE_TOKENS, Predictor, plan
+from ftx.runtime.predictor import Predictor
 from ftx.runtime.tokenization import Encoding, encode, pad, windows
 from ftx.text import Text
 

@@ -13,9 +13,10 @@ import numpy as np
 from ftx.errors import FtxError, OnnxFileError
 from ftx.manifest import Manifest
 from ftx.manifest import Probe as GoldenProbe
+from ftx.runtime.batching import depends_on_batch
 from ftx.runtime.fallback import REFERENCE_ATOL
 from ftx.runtime.model_file import find_onnx
-from ftx.runtime.predictor import Predictor, depends_on_batch
+from ftx.runtime.predictor import Predictor
 from ftx.runtime.server.batcher import Batcher, ExpiredError, Observer, OverloadedError, Ticket
 from ftx.runtime.server.engine import Answer, PredictorEngine
 from ftx.runtime.server.settings import ServeSettings

@@ -20,7 +20,7 @@ from ftx.finetune.data.labelled_text import sentence_key
 from ftx.finetune.recipe import load_recipe
 from ftx.finetune.starter import starter_model, starter_rows
 from ftx.heldout import read_held_out
-from ftx.runtime.predictor import depends_on_batch
+from ftx.runtime.batching import depends_on_batch
 from ftx.runtime.tokenization import encode, load_tokenizer
 from tests.runtime.server.serving import serve
 from tests.runtime.server.speaking import DIALECTS

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ftx import Predictor
 from ftx.errors import ProviderError
-from ftx.runtime.predictor import plan
+from ftx.runtime.batching import plan
 from ftx.runtime.session import PROVIDERS, open_session
 
 TEXTS = [f"The movie was {'very ' * (n % 11)}great {n}" for n in range(300)]

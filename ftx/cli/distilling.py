@@ -52,7 +52,7 @@ SEARCHED = ("unlabelled", "max_loss", "candidate_steps", "train_rows", "epochs",
     "--search",
     is_flag=True,
     help="Try several depths, export each student, time them beside the teacher, and name the fastest that is accurate "
-    "enough.  [depths: all]",
+    "enough.  [depths: those of --layers; else all, or five where there are many]",
 )
 @click.option(
     "--keep",
@@ -85,7 +85,10 @@ SEARCHED = ("unlabelled", "max_loss", "candidate_steps", "train_rows", "epochs",
     type=COUNT,
     help="Steps to try each choice of layers for; 0: take the evenly spread ones.  [default: 40]",
 )
-@output(help="The student's run folder; with --search a folder for them.  [default: runs/TEACHER-N-layers]")
+@output(
+    help="The student's run folder; with --search a folder for theirs.  [default: runs/TEACHER-N-layers, "
+    "runs/TEACHER-students]"
+)
 @overwrite(help="Replace an existing run.")
 @resume(help="Resume an unfinished run from its newest checkpoint.")
 @click.option("--dataset", type=DATA_SET, help="Labelled text.  [default: that of the teacher's run]")
@@ -110,7 +113,7 @@ SEARCHED = ("unlabelled", "max_loss", "candidate_steps", "train_rows", "epochs",
 @click.option("--learning-rate", type=ABOVE_ZERO, help="Peak learning rate.  [default: the run's, else 1e-4]")
 @click.option("--precision", type=PRECISION, help="auto (as ftx train chooses), fp32, fp16 or bf16.")
 @click.option("--seed", type=SEED, help="Seed of the order of the rows and of dropout.")
-@as_json(help="Print distillation.json.")
+@as_json(help="Print distillation.json; with --search students.json.")
 def distill(
     teacher: str,
     layers: tuple[int, ...] | None,
@@ -196,7 +199,8 @@ def find(
         answer(json.dumps(found.to_dict()))
     else:
         answer(found.to_text())
-        answer(f"next     ftx predict --onnx {Path(found.chosen) / 'onnx' if found.chosen else teacher}")
+        if found.chosen:
+            answer(f'next     ftx predict --onnx {Path(found.chosen) / "onnx"} "your text"')
         answer(f"page     {Path(found.folder) / 'students.html'}")
     if found.failed:
         raise click.exceptions.Exit(1)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import resources
-
 from markupsafe import Markup
 
 from ftx.bench.pages.figures import COLOURS, GREY, INK, finished, new_figure
+from ftx.bench.pages.page import fill
 from ftx.students.figures import StudentSearch
 
 __all__ = ["render"]
@@ -14,13 +13,7 @@ __all__ = ["render"]
 
 def render(search: StudentSearch) -> str:
     """Write the page."""
-    import jinja2
-
-    template = resources.files("ftx.students").joinpath("students.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(template).render(search=search, rows=search.rows(), plot=front(search))
+    return fill("ftx.students", "students.html.jinja", {"search": search, "rows": search.rows(), "plot": front(search)})
 
 
 def front(search: StudentSearch) -> Markup:

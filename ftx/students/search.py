@@ -14,7 +14,7 @@ import numpy as np
 from ftx.bench.statistics import ratio_interval
 from ftx.distilling import distill
 from ftx.environment import environment
-from ftx.errors import RecipeError
+from ftx.errors import OutputError, RecipeError
 from ftx.heldout import read_held_out
 from ftx.machine import usable_cores
 from ftx.output.record import replace_text
@@ -100,7 +100,7 @@ def search_students(
             f"{teacher} is no run of ftx train, which a search needs: distil one depth at a time, with --layers and "
             "--dataset"
         )
-    folder = Path(output) if output else Path("runs") / f"{Path(teacher).name}-students"
+    folder = Path(output) if output else Path("runs") / f"{teacher_run.name}-students"
     depth = layers_of(checkpoint)
     depths = sorted(set(layers), reverse=True) if layers else default_depths(depth)
     if not depths or not all(0 < one < depth for one in depths):
@@ -180,18 +180,28 @@ def layers_of(checkpoint: Path) -> int:
 
 
 def exported(run: Path, folder: Path, *, overwrite: bool) -> Exported:
-    """Export a run, unless that was done; give the file that is to be timed."""
+    """Export a run, unless that was done; give the file that is to be timed.
+
+    Raises:
+        OutputError: The report of an earlier export can't be read.
+    """
     from ftx.export import export
 
     if (run / "onnx/model_quantized.onnx").is_file() and not (overwrite and folder.parent == run):
         folder = run / "onnx"
     elif overwrite or not (folder / "parity.json").is_file():
         export(run, folder, quantize="fast", overwrite=overwrite)
-    found: dict[str, Any] = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
     small = folder / "model_quantized.onnx"
-    if not small.is_file():
-        return Exported(file=folder / "model.onnx", failed=found["failed"] or "not quantised", label_agreement=None)
-    agreement = min(one["label_agreement"] for one in found["int8"]["parity"])
+    try:
+        found: dict[str, Any] = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
+        if not small.is_file():
+            failed = found["failed"] or "it was exported without int8"
+            return Exported(file=folder / "model.onnx", failed=failed, label_agreement=None)
+        agreement = min(one["label_agreement"] for one in found["int8"]["parity"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise OutputError(
+            f"{folder / 'parity.json'} can't be read: {error}; export again: ftx export {run} --overwrite"
+        ) from error
     return Exported(file=small, failed="", label_agreement=agreement)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ftx.bench.measure import evenly
 from ftx.bench.noise import Calibration
 from ftx.runtime import Predictor
 from ftx.text import Text
@@ -48,7 +49,7 @@ def time_files(files: Mapping[str, Path], texts: Sequence[Text], rounds: int) ->
         The times by name, and how noisy the machine was, see `Calibration.spread`.
     """
     calibration = Calibration()
-    many, singles = spread(texts, TURN_TEXTS), spread(texts, TURN_SINGLES)
+    many, singles = ([texts[place] for place in evenly(len(texts), most)] for most in (TURN_TEXTS, TURN_SINGLES))
 
     def turn(predictor: Predictor, number: int) -> tuple[float, float]:
         latency = np.median([elapsed_sec(partial(predictor.logits, [text])) for text in singles])
@@ -72,8 +73,3 @@ def time_files(files: Mapping[str, Path], texts: Sequence[Text], rounds: int) ->
         for name, pairs in found.items()
     }
     return times, calibration.spread
-
-
-def spread(texts: Sequence[Text], most: int) -> list[Text]:
-    """Take texts evenly spread over all."""
-    return [texts[int(place)] for place in np.linspace(0, len(texts) - 1, min(most, len(texts)))]

@@ -69,15 +69,17 @@ def test_report_page_and_terminal_say_the_same(search: StudentSearch) -> None:
     assert "<svg" in page and 'src="http' not in page and 'href="http' not in page
 
 
-def test_a_second_search_uses_what_is_finished(search: StudentSearch, teacher_run: Path) -> None:
-    folder = Path(search.folder)
+def test_a_second_search_uses_what_is_finished(search: StudentSearch, teacher_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(search.folder, folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.onnx")}
     again = invoke(
         teacher_run, "--search", "--layers", "3", "--output", folder, "--candidate-steps", 0, "--epochs", 2,
         "--max-loss", 5, "--json",
     )  # fmt: skip
-    assert again.exception is None or again.exit_code == 1, again.output
-    [found] = json.loads(again.stdout)["students"]
+    told = json.loads(again.stdout)
+    assert again.exit_code == int(told["failed"])
+    [found] = told["students"]
     assert found["layers"] == list(search.students[0].layers)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.onnx")} == before
 
@@ -120,3 +122,17 @@ def test_options_that_do_not_go_together(teacher_run: Path, tmp_path: Path, opti
     result = invoke(teacher_run, "--output", tmp_path / "out", *options)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_report_that_can_t_be_read_and_another_recipe_are_refused(
+    search: StudentSearch, teacher_run: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(search.folder, folder)
+    (folder / "3-layers/onnx/parity.json").write_text("{}")
+    for options, message in ((["--max-loss", "5"], "parity.json can't be read"), ([], "max_loss")):
+        result = invoke(
+            teacher_run, "--search", "--layers", 3, "--output", folder, "--candidate-steps", 0, "--epochs", 2, *options
+        )
+        assert result.exit_code == 1
+        assert message in result.stderr and result.stderr.splitlines()[-1].startswith("Error: ")

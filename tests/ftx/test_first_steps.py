@@ -114,12 +114,17 @@ def test_wrong_tables_lead_to_right_ones(tmp_path: Path, tiny_export: Path) -> N
     (tmp_path / "rows.csv").write_text("Review,lable\ngreat,1\n")
     line = error_line(*predict, tmp_path / "rows.csv", "--text-column", "reviews")
     assert "did you mean 'Review'? name yours with --text-column" in line
-    line = error_line("train", "--dataset", tmp_path / "rows.csv", "--text-column", "Review")
+    line = error_line(
+        "train", "--dataset", tmp_path / "rows.csv", "--text-column", "Review", "--output", tmp_path / "run"
+    )
     assert "did you mean 'lable'? name yours with --label-column" in line
     assert "did you mean" not in error_line(*predict, tmp_path / "rows.csv", "--text-column", "sentence")
     for name in ("rows.xlsx", "rows.ODS"):
         (tmp_path / name).touch()
-        for arguments in ([*predict, tmp_path / name], ["train", "--dataset", tmp_path / name]):
+        for arguments in (
+            [*predict, tmp_path / name],
+            ["train", "--dataset", tmp_path / name, "--output", tmp_path / "run"],
+        ):
             assert "is a spreadsheet: save it as CSV" in error_line(*arguments)
 
 

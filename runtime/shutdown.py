@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 __all__ = ["Native", "share"]
@@ -25,7 +26,10 @@ class Native:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        # Entered itself, not by way of the condition: an interrupt inside `Condition.__enter__`, which is Python code,
+        # could leave it held, and every other thread would wait for ever.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._running: list[int] = []  # a thread's number for each of its calls
         self._ended_by: int | None = None
         self._held = True
@@ -37,24 +41,24 @@ class Native:
 
     def end(self) -> None:
         """Wait for the calls of other threads that are in progress; hold those that they start from now on."""
-        with self._changed:
+        with self._lock:
             self._ended_by = threading.get_ident()
             self._changed.wait_for(lambda: not set(self._running) - {self._ended_by}, LONGEST_CALL_SEC)
 
     def __enter__(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._ended_by in (None, threading.get_ident()) or not self._held:
                 self._running.append(threading.get_ident())
                 return
         never = threading.Lock()
         never.acquire()
         never.acquire(timeout=HELD_SEC)  # waits without the GIL, while the interpreter exits
-        with self._changed:
+        with self._lock:
             self._held = False  # it did not exit: an `atexit` function waits for this thread
             self._running.append(threading.get_ident())
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
+        with self._lock:
             self._running.remove(threading.get_ident())
             self._changed.notify_all()
 
@@ -93,13 +97,11 @@ def share(work: Callable[[T], None], parts: Iterable[T], threads: int, native: N
 
     helpers = []
     try:
-        for _ in range(0 if native.ended else threads - 1):
-            helper = threading.Thread(target=take, name="ftx", daemon=True)  # `native` makes that safe at exit
-            helper.start()
-            helpers.append(helper)
-    except RuntimeError:
-        pass
-    try:
+        with suppress(RuntimeError):
+            for _ in range(0 if native.ended else threads - 1):
+                helper = threading.Thread(target=take, name="ftx", daemon=True)  # `native` makes that safe at exit
+                helper.start()
+                helpers.append(helper)
         take()
         for helper in helpers:
             helper.join()

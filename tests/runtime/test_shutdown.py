@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -258,3 +259,33 @@ def test_the_end_waits_for_others_and_lets_this_thread_go_on(monkeypatch: pytest
         entered.append("this")
     thread.join(1)
     assert thread.is_alive() and entered == ["this"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="This system has no interval timer")
+def test_an_interrupt_leaves_nothing_held() -> None:
+    """Entered by way of a `threading.Condition`, half of the interrupts left the lock held."""
+    native = Native()
+
+    def strike(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        for _ in range(300):
+            with pytest.raises(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, 0.0001)
+                while True:
+                    with native:
+                        pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    def use() -> None:
+        with native:
+            pass
+
+    other = threading.Thread(target=use, daemon=True)
+    other.start()
+    other.join(WAIT_SEC)
+    assert not other.is_alive()

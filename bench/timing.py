@@ -96,7 +96,7 @@ def time_engines(
     batch_size: int,
     rounds: int,
     sweeps: Mapping[str, Sweep] | None = None,
-    most_sec: float = math.inf,
+    deadline: float = math.inf,
 ) -> tuple[list[Timings], bool]:
     """Time each engine in every round: on another share of the texts one by one, and on all of them in batches.
 
@@ -107,7 +107,7 @@ def time_engines(
         batch_size: Texts in a batch.
         rounds: How many.
         sweeps: What else to measure in each turn, by name.
-        most_sec: No round begins later than this, if two are complete.
+        deadline: No round begins after this time of `time.perf_counter`, if two are complete.
 
     Returns:
         The timings, and whether Ctrl-C ended them early: then those of the rounds that were complete.
@@ -137,9 +137,8 @@ def time_engines(
     interrupted = False
     with progress("Timing", rounds * len(engines)) as step:
         try:
-            began = time.perf_counter()
             for number in announced(rounds):
-                if number >= 2 and time.perf_counter() - began > most_sec:
+                if number >= 2 and time.perf_counter() > deadline:
                     break
                 found.append(take_turns(turns, [number]))
         except KeyboardInterrupt:

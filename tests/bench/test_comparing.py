@@ -66,6 +66,15 @@ def test_a_regression_is_exit_status_1_and_a_table_for_a_pull_request(write: Wri
     assert as_json["changes"][0]["factor"] == pytest.approx(0.8, abs=0.03)
 
 
+def test_the_verdict_says_what_the_intervals_leave_open(write: Write) -> None:
+    before, noisy = write("before"), write("noisy", machine=2.0, seed=1)
+    opened = run("--compare", before, noisy).stdout
+    assert opened.startswith("No engine was found to be slower by more than 5%, but the intervals reach to -")
+    assert run("--compare", before, noisy, "--max-regression", "0.5").stdout.startswith(
+        "No engine is slower by more than 50%."
+    )
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"engines": []}', '{"engines": [{"name": "a", "samples": {"latencies_ms": 1}}]}',
              '{"engines": [{"name": "a", "samples": {"latencies_ms": [[0]], "batch_sec": [0]}}]}'],

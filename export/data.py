@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ftx.errors import DataError
-from ftx.heldout import HeldOut, data_columns, find_held_out, gather, read_held_out
-from ftx.hub import is_data_set_id, one_split
+from ftx.heldout import HeldOut, data_columns, find_held_out, read_held_out
+from ftx.hub import read_source
 from ftx.label_matching import match_labels
 from ftx.tables.columns import Columns
 from ftx.text import Text
@@ -40,12 +40,7 @@ def read_data(
     """
     where = Path(data) if data else find_held_out(checkpoint)
     asked = replace(columns or data_columns(), lists=problem_type == "multi_label_classification")
-    if is_data_set_id(str(where)):
-        rows = one_split(str(where), asked)
-        held_out = gather(where, asked, ((place, tuple(row), list(row.values()), "") for place, row in rows))
-    else:
-        held_out = read_held_out(where, asked)
-    held_out = without_empty(held_out, where)
+    held_out = without_empty(read_source(str(where), asked), where)
     check_labels_there(held_out, id2label, where)
     return match_labels(held_out, id2label, problem_type, where), where
 

@@ -57,9 +57,11 @@ class Distillation:
         temperature: What both models' logits are divided by before they are compared.
         hard_weight: Share of the labels in the loss; the rest is the teacher's.
         candidate_steps: Optimiser steps to try each choice of layers for; 0: take the evenly spread ones untried.
-        unlabelled: A table, a folder of tables, or a file with a text on each line, to learn from, too; empty: none.
+        unlabelled: A table, a folder of tables, a file with a text on each line, or a hub data set,
+            `NAME[:CONFIG][:SPLIT]` (default: its unsupervised split, else train), to learn from, too; empty: none.
+        unlabelled_column: The column of its texts, and of those of `trim_vocab`; empty: `text`, else the only one.
         trim_vocab: Whether to drop the tokens that neither the training text nor single characters need, of a WordPiece
-            tokenizer; or a table, a folder of tables, or a file with a text on each line, whose tokens are kept, too.
+            tokenizer; or text like `unlabelled`, whose tokens are kept, too.
         max_loss: Points of accuracy (macro F1, Pearson) that the student may lose on held-out text.
 
     Raises:
@@ -72,6 +74,7 @@ class Distillation:
     hard_weight: Share = 0.1
     candidate_steps: Count = 40
     unlabelled: String = ""
+    unlabelled_column: String = ""
     trim_vocab: FlagOrPath = False
     max_loss: Points = 1.0
 
@@ -84,6 +87,11 @@ class Distillation:
         if self.keep and self.layers not in (0, len(self.keep)):
             raise RecipeError(
                 f"distill.layers is {self.layers}, but distill.keep has {len(self.keep)} layers: give one"
+            )
+        if self.unlabelled_column and not self.unlabelled and not isinstance(self.trim_vocab, str):
+            raise RecipeError(
+                f"distill.unlabelled_column is {shown(self.unlabelled_column)}, expected unlabelled text to read it "
+                "from: omit it, or name some in distill.unlabelled or distill.trim_vocab"
             )
         object.__setattr__(self, "layers", len(self.keep) or self.layers)
 
@@ -212,9 +220,8 @@ class Recipe:
         absolute: dict[str, Any] = {name: str(Path(path).absolute()) for name, path in there.items()}
         if self.distill:
             files = {name: getattr(self.distill, name) for name in ("unlabelled", "trim_vocab")}
-            named: dict[str, Any] = {
-                name: str(Path(file).absolute()) for name, file in files.items() if file and isinstance(file, str)
-            }
+            local = {name: file for name, file in files.items() if file and isinstance(file, str) and exists(file)}
+            named: dict[str, Any] = {name: str(Path(file).absolute()) for name, file in local.items()}
             absolute["distill"] = replace(self.distill, **named)
         return replace(self, **absolute)
 

@@ -27,6 +27,7 @@ def distill(
     layers: int | None = None,
     keep: Sequence[int] | None = None,
     unlabelled: str | Path | None = None,
+    unlabelled_column: str | None = None,
     trim_vocab: bool | str | Path | None = None,
     max_loss: float | None = None,
     temperature: float | None = None,
@@ -66,7 +67,9 @@ def distill(
             the run's recipe.
         layers: How many of the teacher's encoder layers the student has.
         keep: Or which ones, counted from 0; default: the best of several choices, tried on the training text.
-        unlabelled: More text to learn from: a table, a folder of tables, or a file with a text on each line.
+        unlabelled: More text to learn from: a table, a folder of tables, a file with a text on each line, or a hub data
+            set, `NAME[:CONFIG][:SPLIT]`; default of the split: unsupervised, else train.
+        unlabelled_column: The column of its texts, and of those of `trim_vocab`; default: `text`, else the only one.
         trim_vocab: Whether to drop the tokens that neither the training text nor single characters need, which makes
             the file smaller; or more text, as in `unlabelled`, whose tokens are kept, too; default: no.
         max_loss: Points of accuracy (macro F1 for multi-label, Pearson for regression) that may be lost; default: 1.
@@ -130,6 +133,7 @@ def distill(
         "temperature": temperature,
         "hard_weight": hard_weight,
         "candidate_steps": candidate_steps,
+        "unlabelled_column": unlabelled_column,
         "unlabelled": unlabelled if unlabelled is None else str(unlabelled),
         "trim_vocab": str(trim_vocab) if isinstance(trim_vocab, Path) else trim_vocab,
         "max_loss": max_loss,

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ftx.errors import DataError, FtxError, ModelError, chain, out_of_memory, require, write_failed
+from ftx.heldout import HeldOut, gather, read_held_out
 from ftx.tables.cells import listed
 from ftx.tables.columns import Columns
 from ftx.tables.formats import is_table
 from ftx.tables.lines import exists
 
 __all__ = [
-    "NO_HUB", "HubRows", "data_set_splits", "first_line", "is_data_set_id", "one_split", "split_revision", "unloadable"
+    "NO_HUB", "SPLITS", "HubRows", "data_set_splits", "first_line", "is_data_set_id", "one_split", "read_source",
+    "split_revision", "unloadable",
 ]  # fmt: skip
 
 NO_HUB = "use --model starter --dataset starter, which need no hub, or name a local folder or file"
@@ -68,23 +70,41 @@ def split_rows(dataset: str, side: str, rows: Any, columns: Columns) -> HubRows:
         yield f"{dataset} {side} row {number}", named(record, columns.label, names)
 
 
-def one_split(dataset: str, columns: Columns) -> HubRows:
-    """Give the rows of one split: of `NAME[:CONFIG][:SPLIT]` the one named, else the first of test, validation, train.
+def one_split(dataset: str, columns: Columns, splits: Sequence[str] = SPLITS) -> HubRows:
+    """Give the rows of one split: of `NAME[:CONFIG][:SPLIT]` the one named, else the first of `splits` that is there.
 
-    A single part that is one of these three names a split; with a configuration of that name write `NAME:CONFIG:SPLIT`.
+    A single part that is one of these, or test, validation or train, names a split; with a configuration of that name
+    write `NAME:CONFIG:SPLIT`.
 
     Raises:
         DataError: There is no such data set or split, or it lacks a column.
     """
     name, _, rest = dataset.partition(":")
     config, colon, split = rest.partition(":")
-    if not colon and config in SPLITS:
+    if not colon and config in (*SPLITS, *splits):
         config, split = "", config
-    splits = data_set_splits(f"{name}:{config}" if config else name)
-    side = split or next((one for one in SPLITS if one in splits), SPLITS[0])
-    if side not in splits:
-        raise DataError(f"Data set {dataset!r:.300} has no split {side!r:.80}, only {listed(splits)}")
-    yield from split_rows(dataset, side, splits[side], columns)
+    found = data_set_splits(f"{name}:{config}" if config else name)
+    side = split or next((one for one in splits if one in found), splits[-1])
+    if side not in found:
+        raise DataError(f"Data set {dataset!r:.300} has no split {side!r:.80}, only {listed(found)}")
+    yield from split_rows(dataset, side, found[side], columns)
+
+
+def read_source(source: str, columns: Columns, splits: Sequence[str] = SPLITS) -> HeldOut:
+    """Read texts, with labels if there are any, of a file, a folder of tables, or a hub data set.
+
+    Args:
+        source: The file or folder, or `NAME[:CONFIG][:SPLIT]`.
+        columns: Which columns hold text and label.
+        splits: See `one_split`.
+
+    Raises:
+        DataError: See `read_held_out` and `one_split`.
+    """
+    if not is_data_set_id(source):
+        return read_held_out(Path(source), columns)
+    rows = one_split(source, columns, splits)
+    return gather(source, columns, ((place, tuple(row), list(row.values()), "") for place, row in rows))
 
 
 def check_revision(loaded: Any, name: str, revision: str) -> None:

@@ -24,12 +24,15 @@ from ftx.finetune.model.tokens import tokenise
 from ftx.finetune.recipe import Distillation, Recipe
 from ftx.finetune.trainer.processes import agreed, is_first_process, say
 from ftx.finetune.trainer.unfinished import TRAINER_FOLDER
-from ftx.heldout import data_columns, read_held_out
+from ftx.heldout import data_columns
+from ftx.hub import read_source
 from ftx.text import Text
 
 __all__ = ["Lesson", "prepare"]
 
 LOGITS_FILE = "teacher_logits.npy"
+# Of an unlabelled hub data set, in this order, where none is named.
+SPLITS = ("unsupervised", "train")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,9 @@ def prepare(
         DataError: The unlabelled text, or that of the vocabulary, can't be used.
     """
     teacher_layers = count_layers(teacher, distill)
-    unlabelled = new_texts(distill.unlabelled, recipe, data) if distill.unlabelled else []
+    column = distill.unlabelled_column
+    unlabelled = new_texts(distill.unlabelled, column, recipe, data) if distill.unlabelled else []
+    spared = new_texts(distill.trim_vocab, column, recipe, data) if isinstance(distill.trim_vocab, str) else []
     taught = [*(text for text, _ in data.train), *unlabelled]
     texts = [*taught, *(text for text, _ in data.held_out)]
     logits = cached_logits(staging / TRAINER_FOLDER / LOGITS_FILE, teacher, texts, recipe.max_length)
@@ -123,8 +128,7 @@ def prepare(
     chosen = replace(distill, keep=keep)
     student, trimmed = make_student(teacher, keep), None
     if distill.trim_vocab:
-        more = new_texts(distill.trim_vocab, recipe, data) if isinstance(distill.trim_vocab, str) else []
-        student = trim_vocabulary(student, [*taught, *more])
+        student = trim_vocabulary(student, [*taught, *spared])
         trimmed = compare_vocabularies(student.tokenizer, teacher.tokenizer, [text for text, _ in data.held_out])
         say(f"The student has {trimmed.tokens:,} of {trimmed.teacher_tokens:,} tokens")
         again = tokenise([(text, 0) for text in taught], student.tokenizer, recipe.max_length)
@@ -144,21 +148,27 @@ def prepare(
     )
 
 
-def new_texts(file: str, recipe: Recipe, data: LabelledText) -> list[Text]:
+def new_texts(source: str, column: str, recipe: Recipe, data: LabelledText) -> list[Text]:
     """Read unlabelled text, without repeated sentences and those that are training or held-out text already.
+
+    Args:
+        source: A file, a folder of tables, or a hub data set.
+        column: The column of the texts; empty: `text`, else the only one.
+        recipe: Says whether the model reads pairs.
+        data: Labelled text.
 
     Raises:
         DataError: It can't be read, or holds pairs where the model reads single texts, or the other way round.
     """
-    path = Path(file)
-    named = None if recipe.text_column == "text" else recipe.text_column
-    found = read_held_out(path, data_columns(named, None, recipe.text_pair_column or None)).texts
+    columns = data_columns(column or None, None, recipe.text_pair_column or None)
+    columns = replace(columns, label="", text_option="--unlabelled-column")
+    found = read_source(source, columns, SPLITS).texts
     if isinstance(found[0], tuple) != bool(recipe.text_pair_column):
         expected = "pairs of texts" if recipe.text_pair_column else "single texts"
-        raise DataError(f"{path} does not hold {expected}, which the teacher reads: name its columns")
+        raise DataError(f"{source} does not hold {expected}, which the teacher reads: name its columns")
     seen = {sentence_key(text) for text, _ in (*data.train, *data.held_out)}
     new = {key: text for text in found if "".join(text).strip() and (key := sentence_key(text)) not in seen}
-    say(f"{path.name}: {len(new)} of {len(found)} texts are new; the others are repeated, or known already")
+    say(f"{source}: {len(new)} of {len(found)} texts are new; the others are repeated, or known already")
     return list(new.values())
 
 

@@ -33,6 +33,7 @@ from ftx.cli.parameters import (
     PRECISION,
     SEED,
     SHARE,
+    TEXT,
     Finite,
 )
 
@@ -40,7 +41,16 @@ __all__ = ["distill"]
 
 NO_MORE_TEXT = Path("-")
 # What all students of a search share.
-SEARCHED = ("unlabelled", "max_loss", "candidate_steps", "train_rows", "epochs", "max_steps", "seed")
+SEARCHED = (
+    "unlabelled",
+    "unlabelled_column",
+    "max_loss",
+    "candidate_steps",
+    "train_rows",
+    "epochs",
+    "max_steps",
+    "seed",
+)
 
 
 @click.command(epilog="Example: ftx distill runs/starter --layers 3")
@@ -60,7 +70,14 @@ SEARCHED = ("unlabelled", "max_loss", "candidate_steps", "train_rows", "epochs",
     help="Or which ones, by commas, counted from 0.  [default: the best of several choices]",
 )
 @click.option(
-    "--unlabelled", type=FILES, help="More text to learn from: a table, a folder of tables, or a text on each line."
+    "--unlabelled",
+    type=FILES,
+    help="More text to learn from: a table, a folder of tables, a text on each line, or a hub data set.",
+)
+@click.option(
+    "--unlabelled-column",
+    type=TEXT,
+    help="Column of its texts, and of those of --trim-vocab.  [default: text, else the only one]",
 )
 @click.option(
     "--trim-vocab",

@@ -54,6 +54,7 @@ def search_students(
     overwrite: bool = False,
     resume: bool = False,
     unlabelled: str | Path | None = None,
+    unlabelled_column: str | None = None,
     trim_vocab: bool | str | Path | None = None,
     max_loss: float | None = None,
     candidate_steps: int | None = None,
@@ -79,6 +80,7 @@ def search_students(
         overwrite: Whether existing runs in it may be replaced; else finished ones are used as they are.
         resume: Whether to resume an unfinished one.
         unlabelled: As for `ftx.distill`; so are all that follow.
+        unlabelled_column: Likewise.
         trim_vocab: Likewise.
         max_loss: Likewise.
         candidate_steps: Likewise.
@@ -113,8 +115,8 @@ def search_students(
         finished = (run / "distillation.json").is_file() and not overwrite
         log.info(f"{run} is finished" if finished else f"Distilling into {count} of {depth} layers")
         reports[run] = distill(
-            teacher_run, layers=count, unlabelled=unlabelled, trim_vocab=trim_vocab, max_loss=max_loss,
-            candidate_steps=candidate_steps, output=run, overwrite=overwrite, resume=finished or resume,
+            teacher_run, layers=count, unlabelled=unlabelled, unlabelled_column=unlabelled_column, trim_vocab=trim_vocab,
+            max_loss=max_loss, candidate_steps=candidate_steps, output=run, overwrite=overwrite, resume=finished or resume,
             train_rows=train_rows, epochs=epochs, max_steps=max_steps, seed=seed,
         )  # fmt: skip
     theirs = exported(teacher_run, folder / "teacher-onnx", overwrite=overwrite)

@@ -29,6 +29,7 @@ class Columns:
         indicators: For multi-label, in place of `label`: a column a label, with 1 where the text has it, else 0.
         lists: Whether a cell of the label column may hold several labels: `a, b`, `a|b` or `["a", "b"]`.
         delimiter: What separates the cells of delimited text; empty: a tab in .tsv, else found from the header.
+        text_option: The option of the command line that names the column of the texts, for messages.
 
     Raises:
         DataError: The delimiter is none, or both texts of a pair have the same column.
@@ -42,6 +43,7 @@ class Columns:
     indicators: tuple[str, ...] = ()
     lists: bool = False
     delimiter: str = ""
+    text_option: str = "--text-column"
 
     def __post_init__(self) -> None:
         if not is_delimiter(self.delimiter):
@@ -107,7 +109,7 @@ class Columns:
     def option(self, column: str) -> str:
         """Return the option that names a column."""
         if column in self.texts:
-            return "--text-pair-column" if column == self.text_pair else "--text-column"
+            return "--text-pair-column" if column == self.text_pair else self.text_option
         return "--label-columns" if self.indicators else "--label-column"
 
 

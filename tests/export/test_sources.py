@@ -163,6 +163,12 @@ def test_hub_ids_are_fetched_and_what_cannot_be_is_said(tmp_path: Path) -> None:
     status, said = run("evaluate", "--onnx", "exports/plain", "--data", "org/reviews:test")
     assert status == 1 and "has no split 'test', only train, validation" in said.splitlines()[-1]
     assert Predictor(tmp_path / "exports/plain").manifest.labels == ["LABEL_0", "LABEL_1"]
+    shutil.copy(reviews / "validation.jsonl", tmp_path / "labelled.jsonl")
+    status, said = run(
+        "distill", "org/plain", "--layers", "1", "--dataset", "labelled.jsonl", "--max-steps", "2",
+        "--max-length", "16", "--unlabelled", "org/reviews", "--output", "student",
+    )  # fmt: skip
+    assert status == 0 and "org/reviews: 1 of 1 texts are new" in said, said
     for source, reason in (
         ("org/secret", "gated"),
         ("org/absent", "no model that the hub gives"),

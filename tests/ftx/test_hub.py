@@ -7,7 +7,7 @@ import pytest
 
 from ftx import hub
 from ftx.errors import DataError
-from ftx.hub import is_data_set_id, one_split
+from ftx.hub import is_data_set_id, one_split, read_source
 from ftx.tables.columns import Columns
 
 
@@ -66,3 +66,27 @@ def test_configuration_and_split_are_parts_of_the_name(
     config = asked.partition(":")[2]
     with pytest.raises(DataError, match="has no split 'dev', only train, validation"):
         list(one_split(f"org/x:{config}:dev", columns))
+
+
+def test_unlabelled_text_is_looked_for_in_other_splits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import datasets
+
+    found: dict[str, Any] = {"test": "held out", "train": "learnt", "unsupervised": "unlabelled"}
+    splits = {
+        side: datasets.Dataset.from_dict({"text": [text], "id": [1], "label": [None]}) for side, text in found.items()
+    }
+    monkeypatch.setattr(hub, "data_set_splits", lambda name: splits)
+    columns, order = Columns(), ("unsupervised", "train")
+    assert read_source("org/x", columns, order).texts == ["unlabelled"]
+    assert read_source("org/x:test", columns, order).texts == ["held out"]
+    assert read_source("org/x:unsupervised", columns, order).texts == ["unlabelled"]
+    assert read_source("org/x", columns).texts == ["held out"]
+    del splits["unsupervised"]
+    assert read_source("org/x", columns, order).texts == ["learnt"]
+    del splits["train"]
+    with pytest.raises(DataError, match="has no split 'train', only test"):
+        read_source("org/x", columns, order)
+    with pytest.raises(DataError, match=r"no column 'body'; the columns are text, id, label: .*--unlabelled-column"):
+        read_source("org/x", Columns(text="body", text_option="--unlabelled-column"))
+    (tmp_path / "texts.txt").write_text("of a file\n")
+    assert read_source(str(tmp_path / "texts.txt"), columns).texts == ["of a file"]

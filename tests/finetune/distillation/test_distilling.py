@@ -177,6 +177,31 @@ def test_unlabelled_text_is_learnt_from_but_never_held_out_text(teacher_run: Pat
         ftx.distill(teacher_run, **{**values, "unlabelled": tmp_path / "pairs.jsonl"}, output=tmp_path / "pairs")
 
 
+def test_unlabelled_text_has_columns_of_its_own_and_may_be_a_hub_data_set(
+    teacher_run: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    from ftx import hub
+
+    sentences = tmp_path / "sentences.jsonl"
+    sentences.write_text(reviews.read_text().replace('"text"', '"sentence"'))
+    (tmp_path / "more.txt").write_text("The music was so so.\n")
+    values = {**SHORT, "layers": 1, "dataset": sentences, "text_column": "sentence"}
+    checkpoint = teacher_run / "checkpoint"
+    found = ftx.distill(checkpoint, **values, unlabelled=tmp_path / "more.txt", output=tmp_path / "file")
+    assert found.unlabelled_rows == 1
+    rows = datasets.Dataset.from_dict({"body": ["The cast was so so.", "The plot was so so."], "label": [-1, -1]})
+    monkeypatch.setattr(hub, "data_set_splits", lambda name: {"train": rows})
+    values |= {"unlabelled": "org/more", "trim_vocab": "org/more"}
+    found = ftx.distill(checkpoint, **values, unlabelled_column="body", output=tmp_path / "hub")
+    assert found.unlabelled_rows == 2
+    section = load_recipe(str(tmp_path / "hub/recipe.toml")).distill
+    assert section and (section.unlabelled, section.unlabelled_column) == ("org/more", "body")
+    with pytest.raises(DataError, match="no column 'text'; the columns are body, label: name yours with --unlabelled-c"):
+        ftx.distill(checkpoint, **values, output=tmp_path / "other")
+
+
 def test_a_student_starts_from_its_teacher_s_weights(teacher_run: Path, tmp_path: Path) -> None:
     values = {**SHORT, "max_steps": 1, "learning_rate": 1e-12}
     ftx.distill(teacher_run, keep=[1, 3], **values, output=tmp_path / "run")
@@ -291,6 +316,10 @@ def test_the_section_of_a_recipe_is_read_and_checked(tmp_path: Path) -> None:
     for content, reason in (
         ("depth = 3\n", r"\[distill\] has unknown values depth; expected layers, keep"),
         ("keep = [-1]\n", r"distill.keep is \[-1\], expected a list of integers from 0"),
+        (
+            'layers = 1\nunlabelled_column = "body"\n',
+            "unlabelled_column is 'body', expected unlabelled text to read it from",
+        ),
         ("layers = 1\nmax_loss = nan\n", "distill.max_loss is nan, expected a number from 0 to 100"),
     ):
         path.write_text(head + content)

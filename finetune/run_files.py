@@ -44,10 +44,12 @@ VERSIONED = ("ftx-toolkit", "torch", "transformers", "datasets", "tokenizers", "
 
 
 def begin_run(staging: Path, recipe: Recipe, pretrained: Pretrained, precision: str, checkpoint: Path | None) -> None:
-    """Write recipe.toml, and truncate the history of a resumed run to its checkpoint."""
+    """Write recipe.toml, and truncate the history of a resumed run to its checkpoint, if it has one."""
     if checkpoint:
         truncate_history(staging / "history.jsonl", step_of(checkpoint))
         say(f"Resuming after {step_of(checkpoint)} steps")
+    else:
+        (staging / "history.jsonl").unlink(missing_ok=True)
     write_recipe(staging / "recipe.toml", recipe, pretrained, precision)
 
 

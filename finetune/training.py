@@ -14,7 +14,7 @@ from ftx.finetune.recipe import Recipe
 from ftx.finetune.report import TrainingReport
 from ftx.finetune.run_files import KIND, begin_run, finished_report, resumed_recipe, write_run
 from ftx.finetune.trainer.processes import agreed, is_first_process, join_processes, say
-from ftx.finetune.trainer.unfinished import checkpoint_to_resume, unfinished_steps
+from ftx.finetune.trainer.unfinished import checkpoint_to_resume, unfinished
 from ftx.output import FinishedError, explained, staged_folder, staging_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def enter(place: ExitStack, output: Path, *, overwrite: bool, resume: bool) -> P
     if not is_first_process():
         place.enter_context(explained(output, within=staging_of(output)))
         return staging_of(output)
-    folder = staged_folder(output, kind=KIND, overwrite=overwrite, resume=resume, resumable=unfinished_steps)
+    folder = staged_folder(output, kind=KIND, overwrite=overwrite, resume=resume, resumable=unfinished)
     try:
         return place.enter_context(folder)
     except FinishedError:

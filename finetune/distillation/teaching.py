@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ftx.errors import DataError
@@ -23,14 +26,13 @@ from ftx.finetune.model.objective import Loss
 from ftx.finetune.model.tokens import tokenise
 from ftx.finetune.recipe import Distillation, Recipe
 from ftx.finetune.trainer.processes import agreed, is_first_process, say
-from ftx.finetune.trainer.unfinished import TRAINER_FOLDER
+from ftx.finetune.trainer.unfinished import TEACHER_LOGITS, TRAINER_FOLDER
 from ftx.heldout import data_columns
 from ftx.hub import read_source
 from ftx.text import Text
 
 __all__ = ["Lesson", "prepare"]
 
-LOGITS_FILE = "teacher_logits.npy"
 # Of an unlabelled hub data set, in this order, where none is named.
 SPLITS = ("unsupervised", "train")
 
@@ -97,7 +99,7 @@ def prepare(
     spared = new_texts(distill.trim_vocab, column, recipe, data) if isinstance(distill.trim_vocab, str) else []
     taught = [*(text for text, _ in data.train), *unlabelled]
     texts = [*taught, *(text for text, _ in data.held_out)]
-    logits = cached_logits(staging / TRAINER_FOLDER / LOGITS_FILE, teacher, texts, recipe.max_length)
+    logits = cached_logits(staging / TRAINER_FOLDER, teacher, texts, recipe.max_length)
     rows = train_set.remove_columns("labels")
     if unlabelled:
         more = tokenise([(text, 0) for text in unlabelled], teacher.tokenizer, recipe.max_length)
@@ -172,8 +174,9 @@ def new_texts(source: str, column: str, recipe: Recipe, data: LabelledText) -> l
     return list(new.values())
 
 
-def cached_logits(file: Path, teacher: Pretrained, texts: list[Text], max_length: int) -> NDArray[np.float32]:
+def cached_logits(folder: Path, teacher: Pretrained, texts: list[Text], max_length: int) -> NDArray[np.float32]:
     """Compute a teacher's logits once, and read them from a file after that. *Shape:* `(len(texts), num_labels)`."""
+    file = folder / TEACHER_LOGITS.replace("*", digest_of_question(teacher, texts, max_length))
     if (known := agreed(is_first_process() and read_logits(file, len(texts)))) is not False:
         return np.asarray(known)
     say(f"The teacher labels {len(texts)} texts")
@@ -181,15 +184,26 @@ def cached_logits(file: Path, teacher: Pretrained, texts: list[Text], max_length
     if not np.isfinite(logits).all():
         raise DataError("the teacher gives no number for some of the texts: its weights are damaged; train it again")
     if is_first_process():
-        file.parent.mkdir(exist_ok=True)
-        beside = file.with_name("writing.npy")
+        folder.mkdir(exist_ok=True)
+        for other in folder.glob(TEACHER_LOGITS):  # of other texts, or of a teacher that has been trained again
+            other.unlink()
+        beside = folder / "writing.npy"
         np.save(beside, logits)
         beside.replace(file)
     return logits
 
 
+def digest_of_question(teacher: Pretrained, texts: list[Text], max_length: int) -> str:
+    """Compute a digest of all that a teacher's logits depend on."""
+    digest = hashlib.sha256(json.dumps([texts, max_length, teacher.tokenizer.get_vocab()], sort_keys=True).encode())
+    for name, weights in teacher.model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(weights.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
 def read_logits(file: Path, rows: int) -> NDArray[np.float32] | bool:
-    """Read the logits of an unfinished run; False: there are none, or those of other texts."""
+    """Read the logits of an unfinished run; False: there are none, or they are damaged."""
     try:
         logits = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):

@@ -1,4 +1,4 @@
-"""Find the checkpoints of an unfinished run, without heavy imports."""
+"""Find what an unfinished run can go on from, its checkpoints above all, without heavy imports."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from ftx.output import KeptError
 from ftx.output.record import is_intact, read_record
 
 __all__ = [
-    "COMPLETE", "TRAINER_FOLDER", "checkpoint_to_resume", "complete_checkpoints", "damage", "newest_intact", "step_of",
-    "unfinished_steps",
+    "COMPLETE", "TEACHER_LOGITS", "TRAINER_FOLDER", "checkpoint_to_resume", "complete_checkpoints", "damage",
+    "newest_intact", "step_of", "unfinished", "unfinished_steps",
 ]  # fmt: skip
 
 # Lists a checkpoint's files with their digests, and is written last.
 COMPLETE = "COMPLETE"
 TRAINER_FOLDER = "trainer"
+# What a teacher's logits on the texts of a run are called in that folder.
+TEACHER_LOGITS = "teacher_logits-*.npy"
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
@@ -29,6 +31,13 @@ def complete_checkpoints(folder: Path) -> list[Path]:
 def unfinished_steps(staging: Path) -> int:
     """Return the step at which an unfinished run can be resumed; 0: none."""
     return next(map(step_of, complete_checkpoints(staging / TRAINER_FOLDER)), 0)
+
+
+def unfinished(staging: Path) -> str:
+    """Say what an unfinished run can go on from; empty: nothing."""
+    if steps := unfinished_steps(staging):
+        return f"{steps} steps"
+    return "the teacher's logits" if any((staging / TRAINER_FOLDER).glob(TEACHER_LOGITS)) else ""
 
 
 def checkpoint_to_resume(output: Path, staging: Path) -> Path | None:

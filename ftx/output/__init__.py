@@ -30,7 +30,8 @@ __all__ = ["FinishedError", "KeptError", "Kind", "explained", "staged_folder", "
 
 log = logging.getLogger(__name__)
 
-Resumable = Callable[[Path], int]
+# Says what in a staging folder can be resumed, such as `25 steps`; empty: nothing.
+Resumable = Callable[[Path], str]
 
 
 class FinishedError(OutputError):
@@ -39,7 +40,7 @@ class FinishedError(OutputError):
 
 @contextmanager
 def staged_folder(
-    output: Path, *, kind: Kind, overwrite: bool, resume: bool = False, resumable: Resumable = lambda staging: 0
+    output: Path, *, kind: Kind, overwrite: bool, resume: bool = False, resumable: Resumable = lambda staging: ""
 ) -> Iterator[Path]:
     """Yield a folder beside `output`, and move it to `output` when the block ends without an exception.
 
@@ -52,7 +53,7 @@ def staged_folder(
         kind: What is written.
         overwrite: Whether what ftx wrote there before may be replaced. Anything else there is kept.
         resume: Whether to continue what an unfinished run left; otherwise the folder is new.
-        resumable: Counts the steps in a staging folder that can be resumed.
+        resumable: Says what in a staging folder can be resumed, such as `25 steps`; empty: nothing.
 
     Raises:
         OutputError: The place is taken, is being written by another process, or can't be written; or the disk is full.
@@ -74,8 +75,8 @@ def staged_folder(
             made = held.enter_context(opened(staging))
 
         def kept() -> str:
-            steps = resumable(staging)
-            return f" and continue with --resume: {steps} steps are done and kept" if steps else OTHERWISE
+            done = resumable(staging)
+            return f" and continue with --resume: {done} are done and kept" if done else OTHERWISE
 
         try:
             with explained(output, kept, within=staging):
@@ -135,17 +136,17 @@ def check_place(target: Path, kind: Kind, output: Path, *, overwrite: bool) -> N
 
 
 def begin(staging: Path, target: Path, output: Path, *, overwrite: bool, resume: bool, resumable: Resumable) -> None:
-    """Create a staging folder, or keep that of an unfinished run to resume; without steps it is removed first.
+    """Create a staging folder, or keep that of an unfinished run to resume; one with nothing done is removed first.
 
     Raises:
         OutputError: There is an unfinished run, and neither `resume` nor `overwrite`.
     """
-    steps = resumable(staging)
-    if steps and not resume and not overwrite:
+    done = resumable(staging)
+    if done and not resume and not overwrite:
         raise OutputError(
-            f"{output} is unfinished, with {steps} steps done: continue with --resume, or start over with --overwrite"
+            f"{output} is unfinished, with {done} done: continue with --resume, or start over with --overwrite"
         )
-    if staging.exists() and not (steps and resume):  # left by a process that was killed
+    if staging.exists() and not (done and resume):  # left by a process that was killed
         shutil.rmtree(staging)
     staging.mkdir(exist_ok=True)
     if target.is_dir():  # with the same permissions for others
@@ -183,8 +184,8 @@ def leave(staging: Path, output: Path, resumable: Resumable, *, told: bool) -> N
     if is_finished(staging):
         if not told:
             log.warning(f"{output}: finished, and kept in {staging}: run the command again")
-    elif steps := resumable(staging):
+    elif done := resumable(staging):
         if not told:
-            log.warning(f"{output}: {steps} steps are done and kept: continue with --resume")
+            log.warning(f"{output}: {done} are done and kept: continue with --resume")
     else:
         shutil.rmtree(staging, ignore_errors=True)

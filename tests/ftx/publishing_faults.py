@@ -40,9 +40,9 @@ KILLED = 9
 FAILED = 1
 
 
-def unfinished(staging: Path) -> int:
+def unfinished(staging: Path) -> str:
     """As training tells it: a checkpoint that is complete."""
-    return 7 * (staging / "trainer/checkpoint-7/COMPLETE").is_file()
+    return "7 steps" * (staging / "trainer/checkpoint-7/COMPLETE").is_file()
 
 
 def write(run: Path, text: str, *, overwrite: bool = False, resume: bool = False) -> None:
@@ -248,7 +248,7 @@ def main(scenario: str, fault: str, folder: Path) -> None:
             if older:
                 check_mine(run)
             if state != "new":
-                write(run, "2", **{**options, "resume": unfinished(staging_of(run)) > 0})
+                write(run, "2", **{**options, "resume": bool(unfinished(staging_of(run)))})
             elif older:  # an overwrite after it has all it needs
                 write(run, "3", overwrite=True)
                 write(run, "2", overwrite=True)

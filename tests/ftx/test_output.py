@@ -34,7 +34,11 @@ KIND = Kind(
 def write(target: Path, text: str, *, overwrite: bool = False, extra: str | None = None, resume: bool = False) -> None:
     """A run: `result`, `checkpoint/model.bin`, and perhaps one more file."""
     with staged_folder(
-        target, kind=KIND, overwrite=overwrite, resume=resume, resumable=lambda path: int((path / "trainer").is_dir())
+        target,
+        kind=KIND,
+        overwrite=overwrite,
+        resume=resume,
+        resumable=lambda path: "1 steps" * (path / "trainer").is_dir(),
     ) as staging:
         (staging / "result").write_text(text)
         (staging / "checkpoint").mkdir(exist_ok=True)
@@ -402,7 +406,7 @@ class TestResuming:
     def test_steps_are_kept_until_told_otherwise(self, tmp_path: Path) -> None:
         def begun(**options: bool) -> None:
             with staged_folder(
-                tmp_path / "run", kind=KIND, resumable=lambda path: 7 * (path / "trainer").is_dir(), **options
+                tmp_path / "run", kind=KIND, resumable=lambda path: "7 steps" * (path / "trainer").is_dir(), **options
             ) as staging:
                 (staging / "trainer").mkdir()
                 raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
 import ftx
 from ftx.cli import ftx as command_line
-from ftx.errors import DataError, ModelError, RecipeError
+from ftx.errors import DataError, ModelError, OutputError, RecipeError
 from ftx.finetune import Distillation, Recipe, distill, load_recipe, train
 from ftx.finetune.distillation.student import layer_choices
 from ftx.heldout import read_held_out
@@ -90,33 +95,109 @@ def test_the_recipe_of_a_student_repeats_it(student_run: Path, tmp_path: Path) -
     assert first == again
 
 
-def test_an_interrupted_student_resumes_without_asking_its_teacher_again(
-    student_run: Path, teacher_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from ftx.finetune.distillation import teaching
+RESUMED: dict[str, Any] = {"layers": 2, "candidate_steps": 4, "epochs": 2.0, "save_steps": 10}
+# The first trial ends with step 4; the student's first checkpoint is that of step 10.
+STOPS = [3, 7, 25]
+
+
+def stop_at(step: int, stop: Callable[[], None], patch: pytest.MonkeyPatch) -> None:
+    """Have a run stop after a step, of a trial's or of the student's training."""
     from ftx.finetune.trainer.progress import Progress
 
-    values: dict[str, Any] = {"layers": 2, "candidate_steps": 4, "epochs": 2.0, "save_steps": 10}
     plain = Progress.on_step_end
 
-    def stop(self: Progress, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def ended(self: Progress, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         plain(self, args, state, control, **kwargs)
-        if state.global_step == 25:
-            raise KeyboardInterrupt
+        if state.global_step == step:
+            stop()
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Progress, "on_step_end", stop)
-        ftx.distill(teacher_run, **values, output=tmp_path / "run")
+    patch.setattr(Progress, "on_step_end", ended)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def killed(teacher: Path, output: Path, step: int) -> None:
+    """Distil, and be killed after a step."""
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(step, lambda: os.kill(os.getpid(), signal.SIGKILL), patch)
+        ftx.distill(teacher, **RESUMED, output=output)
+
+
+def resumes_without_its_teacher(teacher: Path, output: Path, student: Path, patch: pytest.MonkeyPatch) -> None:
+    """Resume, and compare with a student that was not interrupted."""
+    from ftx.finetune.distillation import teaching
 
     def asked(*arguments: Any) -> None:
         raise AssertionError("the teacher was asked again")
 
-    monkeypatch.setattr(teaching, "trainer_logits", asked)
-    ftx.distill(teacher_run, **values, output=tmp_path / "run", resume=True)
-    weights = [(run / "checkpoint/model.safetensors").read_bytes() for run in (student_run, tmp_path / "run")]
+    patch.setattr(teaching, "trainer_logits", asked)
+    ftx.distill(teacher, **RESUMED, output=output, resume=True)
+    weights = [(run / "checkpoint/model.safetensors").read_bytes() for run in (student, output)]
     assert weights[0] == weights[1]
+    assert {path.name for path in output.iterdir()} == {path.name for path in student.iterdir()}
+    lines = ((run / "history.jsonl").read_text().splitlines() for run in (student, output))
+    steps = [[json.loads(line)["step"] for line in run] for run in lines]
+    assert steps[0] == steps[1]
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+
+
+@pytest.mark.parametrize("step", STOPS)
+def test_an_interrupted_student_resumes_without_asking_its_teacher_again(
+    student_run: Path, teacher_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, step: int,
+) -> None:  # fmt: skip
+    output = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(step, interrupt, patch)
+        ftx.distill(teacher_run, **RESUMED, output=output)
+    done = "20 steps" if step == 25 else "the teacher's logits"
+    assert f"{done} are done and kept: continue with --resume" in caplog.text
+    with pytest.raises(OutputError, match=f"is unfinished, with {done} done: continue with --resume"):
+        ftx.distill(teacher_run, **RESUMED, output=output)
+    resumes_without_its_teacher(teacher_run, output, student_run, monkeypatch)
     with pytest.raises(RecipeError, match="the same values, or start over"):
-        ftx.distill(teacher_run, **{**values, "layers": 1}, output=tmp_path / "run", resume=True)
+        ftx.distill(teacher_run, **{**RESUMED, "layers": 1}, output=output, resume=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", STOPS[:2])
+def test_a_student_that_is_killed_resumes_without_asking_its_teacher_again(
+    student_run: Path, teacher_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    output = tmp_path / "run"
+    process = multiprocessing.get_context("spawn").Process(target=killed, args=(teacher_run, output, step))
+    process.start()
+    process.join(1800)
+    assert process.exitcode == -signal.SIGKILL
+    resumes_without_its_teacher(teacher_run, output, student_run, monkeypatch)
+
+
+def test_a_teacher_is_asked_again_about_other_texts_and_when_it_has_changed(teacher_run: Path, tmp_path: Path) -> None:
+    from ftx.finetune.distillation.teaching import cached_logits
+    from ftx.finetune.model.head import Head
+    from ftx.finetune.model.hub import load_pretrained
+    from ftx.finetune.trainer.unfinished import TEACHER_LOGITS
+
+    recipe = load_recipe(str(teacher_run / "recipe.toml"))
+    head = Head(problem_type="single_label_classification", labels=["negative", "positive"])
+    teacher = load_pretrained(replace(recipe, model=str(teacher_run / "checkpoint")), head)
+    texts = ["The movie was great!", "The plot was dull!"]
+
+    def kept(texts: list[str]) -> tuple[Any, str]:
+        found = cached_logits(tmp_path / "trainer", teacher, list(texts), 32)
+        [file] = (tmp_path / "trainer").glob(TEACHER_LOGITS)
+        return found.tolist(), file.name
+
+    first, name = kept(texts)
+    assert kept(texts) == (first, name)
+    other, other_name = kept(texts[::-1])
+    assert (other, other_name != name) == (first[::-1], True)
+    with torch.no_grad():
+        teacher.model.classifier.bias += 1
+    changed, _ = kept(texts[::-1])
+    assert np.asarray(changed) == pytest.approx(np.asarray(other) + 1, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +279,9 @@ def test_unlabelled_text_has_columns_of_its_own_and_may_be_a_hub_data_set(
     assert found.unlabelled_rows == 2
     section = load_recipe(str(tmp_path / "hub/recipe.toml")).distill
     assert section and (section.unlabelled, section.unlabelled_column) == ("org/more", "body")
-    with pytest.raises(DataError, match="no column 'text'; the columns are body, label: name yours with --unlabelled-c"):
+    with pytest.raises(
+        DataError, match="no column 'text'; the columns are body, label: name yours with --unlabelled-c"
+    ):
         ftx.distill(checkpoint, **values, output=tmp_path / "other")
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ftx.bench.ceiling import Ceiling, products_of
 from ftx.bench.engines.kind import EngineKind, Sources
+from ftx.bench.engines.teacher import with_thresholds
 from ftx.bench.noise import Calibration, machine_state
 from ftx.bench.profile import Profile
 from ftx.bench.report import BenchReport, EngineFigures, Samples
@@ -80,26 +81,31 @@ def assemble(
     """Make the report."""
     lengths = count_tokens(sources.onnx, timed)
     sizes = ("batch_1", f"batch_{batch_size}")
-    ratios = {
-        kind.title: dict(zip(sizes, timing.ratios_over(measured.timings[-1]), strict=True))
-        for kind, timing in zip(measured.kinds, measured.timings, strict=True)
-    }
     noise = measured.calibration.spread
 
-    def interval_of(pairs: NDArray[np.float64], name: str) -> Interval:
-        return (1.0, 1.0) if name == measured.kinds[-1].title else ratio_interval(pairs, noise)
+    def over(place: int) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Interval]]]:
+        """Give each engine's speed as a multiple of that of one of them, and the intervals."""
+        speedup: dict[str, dict[str, float]] = {}
+        interval: dict[str, dict[str, Interval]] = {}
+        for one, (kind, timing) in enumerate(zip(measured.kinds, measured.timings, strict=True)):
+            pairs = dict(zip(sizes, timing.ratios_over(measured.timings[place]), strict=True))
+            speedup[kind.title] = {size: float(np.median(each)) for size, each in pairs.items()}
+            interval[kind.title] = {
+                size: (1.0, 1.0) if one == place else ratio_interval(each, noise) for size, each in pairs.items()
+            }
+        return speedup, interval
 
+    speedup, interval = over(len(measured.kinds) - 1)
+    teachers = {kind.title: over(place) for place, kind in enumerate(measured.kinds) if kind.checkpoint}
     return BenchReport(
         engines=[
             summarise(measured, place, sources, held_out, lengths, batch_size) for place in range(len(measured.kinds))
         ],
         left_out=measured.left_out,
-        speedup_over_pytorch={
-            name: {size: float(np.median(pairs)) for size, pairs in found.items()} for name, found in ratios.items()
-        },
-        speedup_interval={
-            name: {size: interval_of(pairs, name) for size, pairs in found.items()} for name, found in ratios.items()
-        },
+        speedup_over_pytorch=speedup,
+        speedup_interval=interval,
+        speedup_over_teacher={name: found for name, (found, _) in teachers.items()},
+        speedup_over_teacher_interval={name: found for name, (_, found) in teachers.items()},
         held_out=str(held_out_file),
         texts=len(held_out),
         timed_texts=len(timed),
@@ -126,10 +132,14 @@ def summarise(
     """Summarise what was measured of one engine."""
     kind, timings = measured.kinds[place], measured.timings[place]
     manifest, _ = describe(sources.onnx)
-    parity = compare_logits(measured.logits[place], measured.logits[-1], held_out, manifest, batch_size)
+    if kind.checkpoint:
+        manifest = with_thresholds(manifest, kind.checkpoint)
+    # PyTorch with the same weights: that of the teacher stands after the teacher's file, the other one last.
+    own = max(place for place, other in enumerate(measured.kinds) if other.checkpoint == kind.checkpoint)
+    parity = compare_logits(measured.logits[place], measured.logits[own], held_out, manifest, batch_size)
     latencies, seconds = timings.latencies_ms, float(np.median(timings.batch_sec))
     rates = {"batch_1": 1000 / float(latencies.mean()), f"batch_{batch_size}": len(lengths) / seconds}
-    products = products_of(sources.checkpoint)
+    products = products_of(kind.checkpoint or sources.checkpoint)
     gmac_per_sec = products.of(lengths) / seconds if products else None
     ceiling = getattr(measured.ceiling, f"{kind.precision}_gmac_per_sec", None)
     percentiles = {f"p{p}": float(np.percentile(latencies, p)) for p in PERCENTILES}

@@ -19,6 +19,7 @@ from ftx.bench.ceiling import measure_ceiling
 from ftx.bench.engine import Engine, start_engine
 from ftx.bench.engines.choosing import choose_engines, prepare_engines
 from ftx.bench.engines.kind import EngineKind, Sources
+from ftx.bench.engines.teacher import find_teacher
 from ftx.bench.noise import Calibration
 from ftx.bench.profile import profile as profile_of
 from ftx.bench.report import BenchReport
@@ -93,8 +94,8 @@ def bench(
         threads: Threads that share one batch, for every engine; default: the cores this process may use.
         texts: Texts to time on, taken evenly from the data; agreement and accuracy are measured on all. Default: 512.
         rounds: Rounds in which the engines take turns; default: 6.
-        engines: Names of engines, `all`, or `NAME=module:function`; default: `ftx`, `ftx-fp32`, `pytorch`, which is
-            always there.
+        engines: Names of engines, `all`, or `NAME=module:function`; default: `ftx`, `ftx-fp32`, for a student of
+            `ftx distill` its `teacher`, and `pytorch`, which is always there.
         workloads: Some of `WORKLOADS`; latency and throughput are always measured. Default: these and cold starts.
         quick: For a first look: fewer texts, no more rounds than take some seconds, and cold starts only if they are
             among the workloads.
@@ -114,7 +115,7 @@ def bench(
     wanted = set(workloads) or set(() if quick else DEFAULT)
     path, checkpoint = find_onnx(onnx).absolute(), find_checkpoint(Path(against)).absolute()
     manifest, _ = describe(path)
-    kinds = choose_engines(engines, path)
+    kinds = choose_engines(engines, path, find_teacher(checkpoint))
     columns = data_columns(
         text_column, label_column, text_pair_column, indicators=tuple(label_columns or ()), delimiter=delimiter or ""
     )
@@ -168,7 +169,8 @@ def time_kinds(
     Raises:
         FtxError: The first one, or PyTorch, can't run.
     """
-    needed = (kinds[0].title, kinds[-1].title)
+    # PyTorch, of a teacher, too: with it the others are compared.
+    needed = {kinds[0].title, *({kind.checkpoint: kind.title for kind in kinds}.values())}
     with ExitStack() as stack:
         running: list[tuple[EngineKind, Engine]] = []
         logits = []

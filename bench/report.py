@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -52,9 +52,9 @@ class EngineFigures:
         size_bytes: Of the model file; None for an engine of one's own.
         accuracy: On all texts; None for regression.
         accuracy_interval: Its 95 % interval.
-        label_agreement: Share of the texts with PyTorch's label.
+        label_agreement: Share of the texts with PyTorch's label: for an engine of a teacher that of the teacher.
         label_agreement_interval: Its 95 % interval.
-        max_abs_prob_diff: Largest |difference| of a probability from PyTorch's (of a value, for regression).
+        max_abs_prob_diff: Largest |difference| of a probability from PyTorch's (of a value, for regression), likewise.
         p99_abs_prob_diff: 99th percentile over the texts of each one's largest.
         latency_by_length_ms: Median latency by number of tokens; empty where it was not measured.
         texts_per_sec_by_batch: By batch size; empty likewise.
@@ -92,10 +92,13 @@ class BenchReport:
     """Engines side by side.
 
     Attributes:
-        engines: Their figures; PyTorch comes last.
+        engines: Their figures; PyTorch comes last, before it the file and PyTorch of a student's teacher.
         left_out: Why others, or a workload of one, could not be measured, by name.
         speedup_over_pytorch: By engine and batch size: the median of the ratios within a round.
         speedup_interval: Their 95 % intervals: what another run on this machine would find, see `ratio_interval`.
+        speedup_over_teacher: For a student of `ftx distill`, by the teacher's engine, its PyTorch last: likewise, over
+            that engine. Empty: no teacher was measured.
+        speedup_over_teacher_interval: Their 95 % intervals.
         held_out: The file of the texts.
         texts: How many texts accuracy and agreement were measured on.
         timed_texts: How many of them were timed.
@@ -119,6 +122,8 @@ class BenchReport:
     left_out: dict[str, str]
     speedup_over_pytorch: dict[str, dict[str, float]]
     speedup_interval: dict[str, dict[str, Interval]]
+    speedup_over_teacher: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    speedup_over_teacher_interval: dict[str, dict[str, dict[str, Interval]]] = field(default_factory=dict)
     held_out: str
     texts: int
     timed_texts: int
@@ -158,11 +163,30 @@ class BenchReport:
         first = self.engines[0]
         low, high = self.speedup_interval[first.name][self.many]
         least, most = first.label_agreement_interval
-        return (
+        said = (
             f"{first.name} answers {self.speedup_over_pytorch[first.name][self.many]:.2f} times as many texts a second "
             f"as PyTorch ({low:.2f} to {high:.2f}) and agrees with it on {first.label_agreement:.1%} of the texts "
             f"({least:.1%} to {most:.1%})."
         )
+        return f"{said} {self.beside_teacher}" if self.speedup_over_teacher else said
+
+    @property
+    def beside_teacher(self) -> str:
+        """What the first engine gains over its teacher's engines, and both sides' accuracy, in a sentence."""
+        first = self.engines[0]
+        gains = []
+        for name, speedup in self.speedup_over_teacher.items():
+            low, high = self.speedup_over_teacher_interval[name][first.name][self.many]
+            gains.append(f"{speedup[first.name][self.many]:.2f} times as many as the {name} ({low:.2f} to {high:.2f})")
+        accuracies = [
+            f"{one.accuracy:.4f} for the {one.name}"
+            for one in self.engines
+            if one.name in self.speedup_over_teacher and one.accuracy is not None
+        ]
+        accuracy = (
+            "" if first.accuracy is None else f"; its accuracy is {first.accuracy:.4f}, {' and '.join(accuracies)}"
+        )
+        return f"It answers {' and '.join(gains)}{accuracy}."
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as JSON values."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from typing import Any
 
 from ftx.bench.column import Column, Table
 from ftx.bench.report import BenchReport, EngineFigures
@@ -13,6 +14,8 @@ from ftx.bench.server_table import SERVER_COLUMNS, server_tables
 __all__ = ["COLUMNS", "tables", "to_csv"]
 
 MIB = 2**20
+AGREEMENT = "Agreement with PyTorch"
+OF_TEACHER = "The teacher's engines are compared with the teacher's own PyTorch, the others with the student's."
 Engine = Column[EngineFigures]
 
 
@@ -37,6 +40,22 @@ def speedup(name: str, heading: str, key: Callable[[BenchReport], str]) -> Engin
     )
 
 
+def over_teacher(name: str, heading: str, teacher: Callable[[list[str]], list[str]]) -> Engine:
+    """Make the column of a speed in batches relative to that of one of the teacher's engines, if it was measured."""
+
+    def find(figures: dict[str, dict[str, dict[str, Any]]], report: BenchReport, engine: EngineFigures) -> Any:
+        those = teacher(list(figures))
+        return figures[those[0]][engine.name][report.many] if those else None
+
+    return Engine(
+        name=name,
+        heading=heading,
+        form=".2f",
+        value=lambda report, engine: find(report.speedup_over_teacher, report, engine),
+        interval=lambda report, engine: find(report.speedup_over_teacher_interval, report, engine),
+    )
+
+
 COLUMNS = {
     "Speed": [
         *map(percentile, ("p50", "p90", "p95", "p99", "p99.9")),
@@ -48,10 +67,12 @@ COLUMNS = {
         Engine(name="tokens_per_sec", heading="tokens/s", form=".0f", value=lambda r, e: e.tokens_per_sec[r.many]),
         speedup("speedup_batch_1", "× PyTorch, batch 1", lambda _: "batch_1"),
         speedup("speedup", "× PyTorch, batch {batch}", lambda r: r.many),
+        over_teacher("speedup_over_teacher_file", "× teacher's file, batch {batch}", lambda names: names[:-1]),
+        over_teacher("speedup_over_teacher", "× teacher's PyTorch, batch {batch}", lambda names: names[-1:]),
         Engine(name="ceiling_share", heading="share of the ceiling", form=".0%", value=lambda _, e: e.ceiling_share),
         Engine(name="joules_per_text", heading="J a text", form=".3f", value=lambda _, e: e.joules_per_text),
     ],
-    "Agreement with PyTorch": [
+    AGREEMENT: [
         Engine(name="accuracy", heading="accuracy", form=".4f", value=lambda _, e: e.accuracy,
                interval=lambda _, e: e.accuracy_interval),
         Engine(name="label_agreement", heading="label agreement", form=".4f", value=lambda _, e: e.label_agreement,
@@ -85,7 +106,8 @@ def tables(report: BenchReport) -> list[Table]:
         shown = [one for one in columns if any(one.value(report, engine) is not None for engine in report.engines)]
         headings = [one.heading.format(batch=report.batch_size) for one in shown]
         rows = [[engine.name, *(one.cell(report, engine) for one in shown)] for engine in report.engines]
-        made.append(Table(title=title, headings=["engine", *headings], rows=rows, marked=[0]))
+        note = OF_TEACHER if report.speedup_over_teacher and title == AGREEMENT else ""
+        made.append(Table(title=title, headings=["engine", *headings], rows=rows, marked=[0], note=note))
     return made + (server_tables(report, report.server) if report.server else [])
 
 

@@ -20,18 +20,18 @@ from ftx.bench.engines import (
     optimum,
     pytorch,
     sentence_transformers,
+    teacher,
     transformers_pipeline,
 )
 from ftx.bench.engines.kind import EngineKind, Sources
 from ftx.errors import FtxError
-from ftx.runtime.model_file import describe
 
-__all__ = ["ALL", "DEFAULT", "PYTORCH", "choose_engines", "kind_of_file", "prepare_engines"]
+__all__ = ["ALL", "DEFAULT", "PYTORCH", "TEACHER", "choose_engines", "prepare_engines"]
 
 log = logging.getLogger(__name__)
 
-GIVEN, FP32, PYTORCH = "ftx", "ftx-fp32", "pytorch"
-DEFAULT = (GIVEN, FP32, PYTORCH)
+GIVEN, FP32, TEACHER, PYTORCH = "ftx", "ftx-fp32", "teacher", "pytorch"
+DEFAULT = (GIVEN, FP32, TEACHER, PYTORCH)
 ALL = "all"
 
 
@@ -90,60 +90,58 @@ PEERS = {
 }  # fmt: skip
 
 
-def choose_engines(names: Sequence[str], onnx: Path) -> list[EngineKind]:
+def choose_engines(names: Sequence[str], onnx: Path, taught_by: Path | None = None) -> list[EngineKind]:
     """Find the engines of some names; PyTorch, with which all are compared, is added, and comes last.
 
     Args:
         names: Of engines, `all`, or `NAME=module:function` for one's own.
         onnx: The file to measure.
+        taught_by: The checkpoint of its teacher; None: it has none.
 
     Raises:
         FtxError: There is no such engine.
     """
-    known = [GIVEN, FP32, *PEERS]
+    known = [GIVEN, FP32, *PEERS, TEACHER]
     wanted: dict[str, None] = {}
     for name in names or DEFAULT:
         wanted |= dict.fromkeys(known if name == ALL else [name])
-    wanted.pop(PYTORCH, None)
+    if TEACHER in names and not taught_by:
+        raise FtxError(f"Engine {TEACHER} goes with a student of ftx distill whose teacher is where it was: omit it")
+    for last in (TEACHER, PYTORCH):
+        wanted.pop(last, None)
+    more = [TEACHER] if taught_by and (TEACHER in names or ALL in names or not names) else []
     kinds: dict[str, EngineKind] = {}
-    for name in (*wanted, PYTORCH):
-        if name in (GIVEN, FP32):
-            path = onnx if name == GIVEN else onnx.with_name("model.onnx")
-            if name == FP32 and (path == onnx or not path.is_file()):
-                log.info(f"{FP32} is left out: there is no model.onnx beside {onnx}, or it is that file itself")
-                continue
-            kind = kind_of_file(path)
-        elif name in PEERS:
-            kind = PEERS[name]
-        elif "=" in name and ":" in name:
-            title, _, place = name.partition("=")
-            kind = EngineKind(
-                title=title, load=partial(load_own, place=place), path=from_checkpoint, precision="", has_file=False
-            )
-        else:
-            raise FtxError(
-                f"Engine {name!r:.80} is not known, expected one of {', '.join(known)}, {ALL}, or NAME=module:function"
-            )
-        if kind.title in kinds:
-            raise FtxError(f"Two engines are named {kind.title!r}: give each a name of its own")
-        kinds[kind.title] = kind
+    for name in (*wanted, *more, PYTORCH):
+        for kind in kinds_of(name, onnx, taught_by, known):
+            if kind.title in kinds:
+                raise FtxError(f"Two engines are named {kind.title!r}: give each a name of its own")
+            kinds[kind.title] = kind
     return list(kinds.values())
 
 
-def kind_of_file(path: Path) -> EngineKind:
-    """Give an ONNX file as an engine, named by its kind; one that ftx did not make by its file name."""
-    manifest, _ = describe(path)
-    int8 = manifest.quantization.is_int8
-    kind = "fp16" if manifest.quantization.kind == "fp16" else "fp32"
-    title = "ftx int8" if int8 else f"ftx {kind} ({path.name})" if manifest.probes else path.name
-    return EngineKind(
-        title=title, load=ftx.load, path=partial(itself, path), program=ftx.PROGRAM, precision="int8" if int8 else kind
+def kinds_of(name: str, onnx: Path, taught_by: Path | None, known: Sequence[str]) -> list[EngineKind]:
+    """Find the engines of a name: one, of the teacher two, or none where the file that it is made of is not there.
+
+    Raises:
+        FtxError: There is none of this name.
+    """
+    if name == TEACHER and taught_by:
+        return teacher.teacher_kinds(taught_by)
+    if name in (GIVEN, FP32):
+        path = onnx if name == GIVEN else onnx.with_name("model.onnx")
+        if name == FP32 and (path == onnx or not path.is_file()):
+            log.info(f"{FP32} is left out: there is no model.onnx beside {onnx}, or it is that file itself")
+            return []
+        return [ftx.kind_of_file(path)]
+    if name in PEERS:
+        return [PEERS[name]]
+    if "=" in name and ":" in name:
+        title, _, place = name.partition("=")
+        load = partial(load_own, place=place)
+        return [EngineKind(title=title, load=load, path=from_checkpoint, precision="", has_file=False)]
+    raise FtxError(
+        f"Engine {name!r:.80} is not known, expected one of {', '.join(known)}, {ALL}, or NAME=module:function"
     )
-
-
-def itself(path: Path, sources: Sources) -> Path:
-    """Give a path that is known already."""
-    return path
 
 
 def load_own(spec: EngineSpec, place: str) -> Infer:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from ftx.bench.engine import EngineSpec, Infer
+from functools import partial
+from pathlib import Path
 
-__all__ = ["PROGRAM", "load"]
+from ftx.bench.engine import EngineSpec, Infer
+from ftx.bench.engines.kind import EngineKind, Sources
+from ftx.runtime.model_file import describe
+
+__all__ = ["PROGRAM", "itself", "kind_of_file", "load"]
 
 PROGRAM = """
 import sys
@@ -20,3 +25,19 @@ def load(spec: EngineSpec) -> Infer:
 
     predictor = Predictor(spec.path, intra_op_num_threads=spec.threads)
     return lambda texts, batch_size: predictor.logits(texts, batch_size=batch_size)
+
+
+def kind_of_file(path: Path) -> EngineKind:
+    """Give an ONNX file as an engine, named by its kind; one that ftx did not make by its file name."""
+    manifest, _ = describe(path)
+    int8 = manifest.quantization.is_int8
+    kind = "fp16" if manifest.quantization.kind == "fp16" else "fp32"
+    title = "ftx int8" if int8 else f"ftx {kind} ({path.name})" if manifest.probes else path.name
+    return EngineKind(
+        title=title, load=load, path=partial(itself, path), program=PROGRAM, precision="int8" if int8 else kind
+    )
+
+
+def itself(path: Path, sources: Sources) -> Path:
+    """Give a path that is known already."""
+    return path

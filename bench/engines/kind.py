@@ -44,6 +44,7 @@ class EngineKind:
             are `path`, the number of threads and the text. Empty: it takes no part in them.
         precision: What it multiplies in: `fp32`, `int8` or another, which has no measured ceiling.
         has_file: Whether the size of `path` is that of the model, which is not known of an engine of one's own.
+        checkpoint: What it was made from, if that is not the checkpoint of the file to measure, but its teacher's.
     """
 
     title: str
@@ -53,6 +54,7 @@ class EngineKind:
     program: str = ""
     precision: str = "fp32"
     has_file: bool = True
+    checkpoint: Path | None = None
 
     def spec(self, sources: Sources) -> EngineSpec:
         """Give what to run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from markupsafe import Markup
 
 from ftx.bench.pages.figures import COLOURS, GREY, INK, SIZE, finished, new_figure, plain_ticks, svg
 from ftx.bench.pages.load_plot import load_curve
-from ftx.bench.report import BenchReport
+from ftx.bench.report import BenchReport, EngineFigures
 
 __all__ = ["Plot", "plots"]
 
@@ -22,11 +23,25 @@ def plots(report: BenchReport) -> list[Plot]:
     """Draw what was measured: a title, a sentence and an SVG each."""
     colours = {one.name: colour for one, colour in zip(report.engines[:-1], COLOURS * 2, strict=False)}
     colours[report.engines[-1].name] = GREY
-    drawn: list[Plot] = [
+    better = "Up and right is better; bars are 95 % intervals. The line joins what no other engine beats in both."
+    drawn: list[Plot] = []
+    if report.speedup_over_teacher and report.engines[0].accuracy is not None:
+        drawn.append(
+            ("Accuracy against speed", better,
+             pareto(report, report.engines, colours, "accuracy", lambda e: (e.accuracy, e.accuracy_interval)))
+        )  # fmt: skip
+    own = [one for one in report.engines if one.name not in report.speedup_over_teacher]
+    drawn += [
         (
             "Agreement against speed",
-            "Up and right is better; bars are 95 % intervals. The line joins what no other engine beats in both.",
-            pareto(report, colours),
+            better,
+            pareto(
+                report,
+                own,
+                colours,
+                "label agreement with PyTorch",
+                lambda e: (e.label_agreement, e.label_agreement_interval),
+            ),
         ),
         ("Latency of single texts", "Share of the texts answered within a time.", latencies(report, colours)),
         ("Length of the texts", "In tokens; these decide what is fast.", histogram(report)),
@@ -57,13 +72,15 @@ def plots(report: BenchReport) -> list[Plot]:
     return drawn
 
 
-def pareto(report: BenchReport, colours: dict[str, str]) -> Markup:
-    """Plot label agreement over texts a second, with their intervals, and the front."""
+def pareto(
+    report: BenchReport, engines: list[EngineFigures], colours: dict[str, str], up: str, share: Callable[..., Any]
+) -> Markup:
+    """Plot a share, which is given with its interval, over texts a second, and the front."""
     figure, [panel] = new_figure()
     points = []
-    for engine in report.engines:
-        x, y = engine.texts_per_sec[report.many], engine.label_agreement
-        low, high = engine.label_agreement_interval
+    for engine in engines:
+        x = engine.texts_per_sec[report.many]
+        y, (low, high) = share(engine)
         panel.errorbar(
             x, y, yerr=[[max(0.0, y - low)], [max(0.0, high - y)]], fmt="o", color=colours[engine.name],
             label=engine.name, capsize=3, linewidth=1,
@@ -74,7 +91,7 @@ def pareto(report: BenchReport, colours: dict[str, str]) -> Markup:
     )
     panel.plot(*zip(*front, strict=True), color=INK, linewidth=0.8, linestyle=":", zorder=0)
     panel.set_xlabel(f"texts/s in batches of {report.batch_size}")
-    panel.set_ylabel("label agreement with PyTorch")
+    panel.set_ylabel(up)
     panel.set_xlim(left=0)
     return finished(figure, panel)
 

@@ -27,6 +27,8 @@ IN_JSON = {
     "tokens_per_sec": lambda e, r: e["tokens_per_sec"]["batch_32"],
     "speedup_batch_1": lambda e, r: r["speedup_over_pytorch"][e["name"]]["batch_1"],
     "speedup": lambda e, r: r["speedup_over_pytorch"][e["name"]]["batch_32"],
+    "speedup_over_teacher_file": lambda e, r: None,
+    "speedup_over_teacher": lambda e, r: None,
     "load_sec": lambda e, r: e["load_ms"] / 1000,
     "first_start_sec": lambda e, r: e["cold_start"] and e["cold_start"]["first_sec"],
     "first_start_cpu_sec": lambda e, r: e["cold_start"] and e["cold_start"]["first_cpu_sec"],
@@ -176,3 +178,5 @@ def test_engines_by_name(tiny_export: Path) -> None:
         choose_engines(["warp"], onnx)
     with pytest.raises(FtxError, match="Two engines are named 'PyTorch eager'"):
         choose_engines(["PyTorch eager=a:b"], onnx)
+    with pytest.raises(FtxError, match="Engine teacher goes with a student of ftx distill"):
+        choose_engines(["teacher"], onnx)

@@ -52,7 +52,8 @@ class DistillationReport:
         loss_points: The teacher's minus the student's, in points (hundredths); negative where the student is better.
         loss_interval_points: Its 95 % interval, from both models' results on the same texts. Of accuracy, that of
             Agresti and Min (2005) for paired proportions. Otherwise the 2.5th and 97.5th percentile over 2,000 samples
-            of the texts, drawn with replacement (Efron and Tibshirani, 1993), too narrow where few predictions differ.
+            of the texts, drawn with replacement (Efron and Tibshirani, 1993); for multi-label with two half texts
+            added to each label, so that it does not collapse where both predict the same, see `with_half_texts`.
         max_loss_points: The loss that is allowed.
         verdict: `passes`: the interval does not reach beyond the allowed loss (non-inferior). `near`: the loss on these
             texts is allowed, but the interval reaches beyond. `fails`: the loss is larger. `not enough text`: there
@@ -244,13 +245,44 @@ def loss_interval(
         low, high = paired_interval(ours == targets, theirs == targets)
         return 100 * low, 100 * high
     chance = np.random.default_rng(seed)
-    even = np.full(len(targets), 1 / len(targets))
+    texts, weights = len(targets), np.ones(len(targets))
+    if head.problem_type == MULTI_LABEL:
+        ours, theirs, targets, weights = with_half_texts(ours, theirs, targets)
+    shares = weights / weights.sum()
     losses: list[NDArray[np.float64]] = []
     for _ in range(SAMPLES // SAMPLES_AT_ONCE):
-        counts = chance.multinomial(len(targets), even, size=SAMPLES_AT_ONCE).astype(np.float64)
+        counts = chance.multinomial(texts, shares, size=SAMPLES_AT_ONCE).astype(np.float64)
         losses.append(weighed(theirs, targets, counts, head) - weighed(ours, targets, counts, head))
     low, high = (float(end) for end in 100 * np.percentile(np.concatenate(losses), [2.5, 97.5]))
     return low, high
+
+
+def with_half_texts(
+    ours: NDArray[Any], theirs: NDArray[Any], targets: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.float64]]:
+    """Add half a text on which the teacher alone finds a label, and half a one on which the student alone does.
+
+    Two models that predict the same on all texts may differ on others, which no sample of these texts shows. Agresti
+    and Min (2005) add as much to each cell of a table of paired proportions. A label that no text has is left out: its
+    F1 would be decided by these halves alone.
+
+    Args:
+        ours: The student's predictions. *Shape:* `(num_rows, num_labels)`.
+        theirs: The teacher's.
+        targets: The targets.
+
+    Returns:
+        The three with more rows, and the weight of each row.
+    """
+    label = np.eye(targets.shape[1])[targets.any(axis=0)]
+    nothing = np.zeros_like(label)
+    weights = np.concatenate([np.ones(len(targets)), np.full(2 * len(label), 0.5)])
+    return (
+        np.concatenate([ours, nothing, label]),
+        np.concatenate([theirs, label, nothing]),
+        np.concatenate([targets, label, label]),
+        weights,
+    )
 
 
 def weighed(

@@ -57,6 +57,30 @@ def test_the_interval_of_another_measure_is_that_of_a_bootstrap() -> None:
     assert (low, high) == pytest.approx((lost - 1.96 * error, lost + 1.96 * error), abs=0.4)
 
 
+@pytest.mark.parametrize("texts", [120, 1200])
+def test_the_interval_of_a_lost_f1_does_not_collapse_where_both_predict_the_same(texts: int) -> None:
+    truth = np.tile([[1, 0, 0], [0, 1, 0], [1, 1, 0]], (texts // 3, 1))
+    low, high = loss_interval(truth.astype(float), truth.astype(float), truth, MULTI, seed=1)
+    # A label found by one model alone, of two thirds of the texts that have it, and by chance in both labels.
+    error = 100 * (1 / (texts * 2 / 3)) / 2 / 3 * np.sqrt(2)
+    assert low == pytest.approx(-high, abs=0.2 * high)
+    assert high == pytest.approx(1.96 * error, rel=0.5)
+    assert verdict(0.0, (low, high), 1.0, texts) == "passes"
+
+
+def test_the_interval_of_a_lost_f1_holds_what_is_lost_on_all_text() -> None:
+    """The student misses one label in 100, the teacher none: half a point is lost, on 120 texts often nothing."""
+    missed, held = 0.01, 0
+    lost = 100 * (1 - 2 * (1 - missed) / (2 - missed))
+    for seed in range(100):
+        chance = np.random.default_rng(seed)
+        truth = (chance.random((120, 3)) < 0.3).astype(int)
+        ours = truth * (chance.random(truth.shape) >= missed)
+        low, high = loss_interval(ours, truth.astype(float), truth, MULTI, seed=1)
+        held += low <= lost <= high
+    assert held >= 95  # of the texts alone two thirds: where nothing is lost on them, theirs is 0 to 0
+
+
 def test_a_near_verdict_says_on_how_much_text_the_same_loss_passes() -> None:
     """30 of 1,000 texts lost and 28 won are 0.2 points, sure to be less than 1 on four times as many."""
     for scale, passes in ((1, False), (4, True)):

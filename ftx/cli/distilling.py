@@ -40,17 +40,6 @@ from ftx.cli.parameters import (
 __all__ = ["distill"]
 
 NO_MORE_TEXT = Path("-")
-# What all students of a search share.
-SEARCHED = (
-    "unlabelled",
-    "unlabelled_column",
-    "max_loss",
-    "candidate_steps",
-    "train_rows",
-    "epochs",
-    "max_steps",
-    "seed",
-)
 
 
 @click.command(epilog="Example: ftx distill runs/starter --layers 3")
@@ -107,7 +96,7 @@ SEARCHED = (
     "runs/TEACHER-students]"
 )
 @overwrite(help="Replace an existing run.")
-@resume(help="Resume an unfinished run from its newest checkpoint.")
+@resume(help="Resume an unfinished run from its newest checkpoint; with --search that is always done.")
 @click.option("--dataset", type=DATA_SET, help="Labelled text.  [default: that of the teacher's run]")
 @text_column(help="Column of the texts.  [default: the run's, else text]")
 @text_pair_column()
@@ -151,11 +140,9 @@ def distill(
     """
     trimmed = True if trim_vocab == NO_MORE_TEXT else trim_vocab
     if search:
-        named = {**values, "keep": keep}
-        if other := [name for name, value in named.items() if value is not None and name not in SEARCHED]:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in other)
-            raise click.UsageError(f"--search takes the values of the teacher's run: omit {options}")
-        find(teacher, layers or (), output, trimmed, overwrite=overwrite, resume=resume, as_json=as_json, values=values)
+        if keep is not None:
+            raise click.UsageError("--search chooses the layers of each depth: omit --keep")
+        find(teacher, layers or (), output, trimmed, overwrite=overwrite, as_json=as_json, values=values)
         return
     if layers is None and keep is None:
         raise click.UsageError("give --layers, how many the student has, or --keep, which ones")
@@ -195,7 +182,6 @@ def find(
     trimmed: Path | bool | None,
     *,
     overwrite: bool,
-    resume: bool,
     as_json: bool,
     values: dict[str, Any],
 ) -> None:
@@ -208,9 +194,8 @@ def find(
             layers=layers,
             output=output,
             overwrite=overwrite,
-            resume=resume,
             trim_vocab=trimmed,
-            **{name: values[name] for name in SEARCHED},
+            **values,
         )
     if as_json:
         answer(json.dumps(found.to_dict()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +13,21 @@ import numpy as np
 from ftx.bench.statistics import ratio_interval
 from ftx.distilling import distill
 from ftx.environment import environment
-from ftx.errors import OutputError, RecipeError
+from ftx.errors import RecipeError
 from ftx.heldout import read_held_out
 from ftx.machine import usable_cores
-from ftx.output.record import replace_text
 from ftx.run_folder import find_checkpoint
+from ftx.students.exporting import Exported, exported
 from ftx.students.figures import StudentFigures, StudentSearch, TeacherFigures
+from ftx.students.files import PAGE_FILE, REPORT_FILE, check_free, write_files
 from ftx.students.timing import Times, time_files
 
 __all__ = ["default_depths", "search_students"]
 
 log = logging.getLogger(__name__)
 
-REPORT_FILE, PAGE_FILE = "students.json", "students.html"
 MOST_DEPTHS = 5
 ROUNDS = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exported:
-    """What is timed of a run.
-
-    Attributes:
-        file: The smaller file, or the fp32 one if int8 failed.
-        failed: Why it failed; empty if it did not.
-        label_agreement: With PyTorch; None for fp32.
-    """
-
-    file: Path
-    failed: str
-    label_agreement: float | None
 
 
 def search_students(
@@ -52,21 +36,37 @@ def search_students(
     layers: Sequence[int] = (),
     output: str | Path | None = None,
     overwrite: bool = False,
-    resume: bool = False,
     unlabelled: str | Path | None = None,
     unlabelled_column: str | None = None,
     trim_vocab: bool | str | Path | None = None,
     max_loss: float | None = None,
+    temperature: float | None = None,
+    hard_weight: float | None = None,
     candidate_steps: int | None = None,
+    dataset: str | Path | None = None,
+    text_column: str | None = None,
+    text_pair_column: str | None = None,
+    label_column: str | None = None,
+    label_columns: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    skip_bad_rows: int | None = None,
+    validation: str | Path | None = None,
     train_rows: int | None = None,
+    max_length: int | None = None,
     epochs: float | None = None,
     max_steps: int | None = None,
+    save_steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    precision: str | None = None,
     seed: int | None = None,
 ) -> StudentSearch:
     """Distil a run into students of several depths, and find the fastest that is accurate enough.
 
     Each student is exported with the first int8 form that passes, which does not depend on the machine's speed. All
-    files are timed in turn, and the report is written into `output` as `students.json` and `students.html`.
+    files are timed in turn, and the report is written into `output` as `students.json` and `students.html`. A search
+    that was interrupted goes on where it was: finished students are used as they are, an unfinished one is resumed.
 
     Example:
         >>> report = ftx.search_students("runs/reviews", layers=[1], max_steps=4, output="runs/students")
@@ -77,21 +77,37 @@ def search_students(
         teacher: A run folder.
         layers: Depths to try; default: all that are less than the teacher's, or five of them where there are more.
         output: A folder for the students' runs; default: `runs/TEACHER-students`.
-        overwrite: Whether existing runs in it may be replaced; else finished ones are used as they are.
-        resume: Whether to resume an unfinished one.
+        overwrite: Whether to start over: existing runs in it are replaced.
         unlabelled: As for `ftx.distill`; so are all that follow.
         unlabelled_column: Likewise.
         trim_vocab: Likewise.
         max_loss: Likewise.
+        temperature: Likewise.
+        hard_weight: Likewise.
         candidate_steps: Likewise.
+        dataset: Likewise.
+        text_column: Likewise.
+        text_pair_column: Likewise.
+        label_column: Likewise.
+        label_columns: Likewise.
+        labels: Likewise.
+        delimiter: Likewise.
+        skip_bad_rows: Likewise.
+        validation: Likewise.
         train_rows: Likewise.
+        max_length: Likewise.
         epochs: Likewise.
         max_steps: Likewise.
+        save_steps: Likewise.
+        batch_size: Likewise.
+        learning_rate: Likewise.
+        precision: Likewise.
         seed: Likewise.
 
     Raises:
         RecipeError: The teacher is no run, or does not have so many layers.
-        DataError, ModelError, OutputError: See `ftx.distill` and `ftx.export`.
+        OutputError: A file in `output` is not ftx's; or see `ftx.distill` and `ftx.export`.
+        DataError, ModelError: See `ftx.distill` and `ftx.export`.
     """
     from ftx.students.page import render
 
@@ -109,15 +125,22 @@ def search_students(
         raise RecipeError(
             f"layers {', '.join(map(str, depths))}: expected depths from 1 to {depth - 1}, as {teacher} has {depth}"
         )
+    check_free(folder)
     reports = {}
     for count in depths:
         run = folder / f"{count}-layers"
         finished = (run / "distillation.json").is_file() and not overwrite
         log.info(f"{run} is finished" if finished else f"Distilling into {count} of {depth} layers")
         reports[run] = distill(
-            teacher_run, layers=count, unlabelled=unlabelled, unlabelled_column=unlabelled_column, trim_vocab=trim_vocab,
-            max_loss=max_loss, candidate_steps=candidate_steps, output=run, overwrite=overwrite, resume=finished or resume,
-            train_rows=train_rows, epochs=epochs, max_steps=max_steps, seed=seed,
+            teacher_run, layers=count, output=run, overwrite=overwrite, resume=not overwrite,
+            unlabelled=unlabelled, unlabelled_column=unlabelled_column, trim_vocab=trim_vocab,
+            max_loss=max_loss, temperature=temperature, hard_weight=hard_weight,
+            candidate_steps=candidate_steps, dataset=dataset, text_column=text_column,
+            text_pair_column=text_pair_column, label_column=label_column, label_columns=label_columns,
+            labels=labels, delimiter=delimiter, skip_bad_rows=skip_bad_rows, validation=validation,
+            train_rows=train_rows, max_length=max_length, epochs=epochs, max_steps=max_steps,
+            save_steps=save_steps, batch_size=batch_size, learning_rate=learning_rate, precision=precision,
+            seed=seed,
         )  # fmt: skip
     theirs = exported(teacher_run, folder / "teacher-onnx", overwrite=overwrite)
     ours = {run: exported(run, run / "onnx", overwrite=overwrite) for run in reports}
@@ -156,8 +179,8 @@ def search_students(
         noise=noise,
         environment=environment(),
     )
-    replace_text(folder / REPORT_FILE, json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n")
-    replace_text(folder / PAGE_FILE, render(report))
+    as_json = json.dumps(report.to_dict(), indent=2, allow_nan=False) + "\n"
+    write_files(folder, {REPORT_FILE: as_json, PAGE_FILE: render(report)})
     return report
 
 
@@ -179,32 +202,6 @@ def layers_of(checkpoint: Path) -> int:
         return int(config.get("num_hidden_layers", config.get("n_layers")))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise RecipeError(f"{checkpoint}/config.json does not say how many layers the teacher has: {error}") from error
-
-
-def exported(run: Path, folder: Path, *, overwrite: bool) -> Exported:
-    """Export a run, unless that was done; give the file that is to be timed.
-
-    Raises:
-        OutputError: The report of an earlier export can't be read.
-    """
-    from ftx.export import export
-
-    if (run / "onnx/model_quantized.onnx").is_file() and not (overwrite and folder.parent == run):
-        folder = run / "onnx"
-    elif overwrite or not (folder / "parity.json").is_file():
-        export(run, folder, quantize="fast", overwrite=overwrite)
-    small = folder / "model_quantized.onnx"
-    try:
-        found: dict[str, Any] = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
-        if not small.is_file():
-            failed = found["failed"] or "it was exported without int8"
-            return Exported(file=folder / "model.onnx", failed=failed, label_agreement=None)
-        agreement = min(one["label_agreement"] for one in found["int8"]["parity"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise OutputError(
-            f"{folder / 'parity.json'} can't be read: {error}; export again: ftx export {run} --overwrite"
-        ) from error
-    return Exported(file=small, failed="", label_agreement=agreement)
 
 
 def figures_of(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +15,20 @@ from click.testing import CliRunner
 
 import ftx
 from ftx.cli import ftx as command_line
-from ftx.errors import RecipeError
+from ftx.errors import OutputError, RecipeError
+from ftx.finetune import load_recipe
+from ftx.output.record import is_intact, read_record
 from ftx.students import StudentFigures, StudentSearch
+from ftx.students.files import check_free, write_files
 from ftx.students.search import choose, default_depths
 from tests.schemas import FOLDER
 
-SHORT: dict[str, Any] = {"candidate_steps": 0, "epochs": 2.0, "max_loss": 5.0}
+SHORT: dict[str, Any] = {
+    "candidate_steps": 0, "epochs": 2.0, "max_loss": 5.0, "batch_size": 12, "learning_rate": 1e-3, "temperature": 3.0,
+    "text_column": "text",
+}  # fmt: skip
+# The same for the command, but for max_loss.
+OPTIONS = ["--candidate-steps", 0, "--epochs", 2, "--batch-size", 12, "--learning-rate", 1e-3, "--temperature", 3]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +53,9 @@ def test_each_student_is_distilled_exported_and_timed_beside_the_teacher(
             told["metrics"]["accuracy"], told["loss_points"], told["verdict"],
         )  # fmt: skip
         assert told["max_loss_points"] == search.max_loss_points == 5
+        recipe = load_recipe(str(run / "recipe.toml"))
+        assert (recipe.train_batch_size, recipe.learning_rate, recipe.epochs) == (12, 1e-3, 2)
+        assert recipe.distill and recipe.distill.temperature == 3
         parity = json.loads((run / "onnx/parity.json").read_text())
         assert bool(one.failed) is bool(parity["failed"])
         assert Path(one.file).stat().st_size == one.size_bytes
@@ -74,14 +87,86 @@ def test_a_second_search_uses_what_is_finished(search: StudentSearch, teacher_ru
     shutil.copytree(search.folder, folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.onnx")}
     again = invoke(
-        teacher_run, "--search", "--layers", "3", "--output", folder, "--candidate-steps", 0, "--epochs", 2,
-        "--max-loss", 5, "--json",
+        teacher_run, "--search", "--layers", "3", "--output", folder, *OPTIONS, "--max-loss", 5, "--json",
     )  # fmt: skip
     told = json.loads(again.stdout)
     assert again.exit_code == int(told["failed"])
     [found] = told["students"]
     assert found["layers"] == list(search.students[0].layers)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.onnx")} == before
+
+
+def test_a_search_that_was_interrupted_goes_on_where_it_was(
+    search: StudentSearch, teacher_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ftx.finetune.trainer.progress import Progress
+
+    values = {**SHORT, "layers": [1, 3], "save_steps": 10, "output": tmp_path / "out"}
+    plain, calls = Progress.on_step_end, 0
+
+    def stop(self: Progress, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        nonlocal calls
+        plain(self, args, state, control, **kwargs)
+        calls += 1
+        if calls == 60 + 25:  # each student takes 60 steps, the deepest first
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Progress, "on_step_end", stop)
+        ftx.search_students(teacher_run, **values)
+    done = tmp_path / "out/3-layers/checkpoint/model.safetensors"
+    before = done.stat().st_mtime_ns
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".1-layers.partial", "3-layers"]
+    found = ftx.search_students(teacher_run, **values)
+    assert done.stat().st_mtime_ns == before
+    for ours, theirs in zip(found.students, search.students, strict=True):
+        weights = [Path(one.run, "checkpoint/model.safetensors").read_bytes() for one in (ours, theirs)]
+        assert weights[0] == weights[1]
+
+
+def test_a_report_does_not_replace_a_file_of_the_user_s(
+    search: StudentSearch, teacher_run: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name in ("students.json", "students.html", "SHA256SUMS"):
+        (folder / name).write_text("mine")
+        with pytest.raises(OutputError, match=f"holds {name}, which is not ftx's, or was changed since: move it away"):
+            ftx.search_students(teacher_run, layers=[1], output=folder, **SHORT)
+        assert [path.name for path in folder.iterdir()] == [name], "nothing is distilled first"
+        assert (folder / name).read_text() == "mine"
+        (folder / name).unlink()
+    write_files(folder, {"students.json": "1", "students.html": "1"})
+    write_files(folder, {"students.json": "2", "students.html": "2"})
+    assert {path.name: path.read_text() for path in folder.glob("students.*")} == {
+        "students.json": "2", "students.html": "2",
+    }  # fmt: skip
+    (folder / "students.html").write_text("noted")
+    with pytest.raises(OutputError, match=r"holds students\.html"):
+        check_free(folder)
+    check_free(Path(search.folder))
+    assert all(is_intact(Path(search.folder), *one) for one in read_record(Path(search.folder) / "SHA256SUMS").items())
+
+
+@pytest.mark.parametrize("kill", range(6))
+def test_a_report_that_is_cut_short_is_written_by_the_next_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill: int
+) -> None:
+    write_files(tmp_path, {"students.json": "1", "students.html": "1"})
+    steps, plain = 0, os.replace
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal steps
+        if steps == kill:
+            raise KeyboardInterrupt
+        steps += 1
+        return plain(*arguments, **options)
+
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr("os.replace", counted)
+        write_files(tmp_path, {"students.json": "2", "students.html": "2"})
+    write_files(tmp_path, {"students.json": "3", "students.html": "3"})
+    assert {path.read_text() for path in tmp_path.glob("students.*")} == {"3"}
 
 
 def test_the_fastest_that_passes_is_chosen(search: StudentSearch) -> None:
@@ -115,7 +200,7 @@ def test_depths(teacher_run: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--layers", "1,2"], "several depths go with --search"),
-        (["--search", "--keep", "0", "--temperature", "3"], "omit --temperature, --keep"),
+        (["--search", "--keep", "0"], "omit --keep"),
     ],
 )
 def test_options_that_do_not_go_together(teacher_run: Path, tmp_path: Path, options: list[str], message: str) -> None:
@@ -131,8 +216,6 @@ def test_a_report_that_can_t_be_read_and_another_recipe_are_refused(
     shutil.copytree(search.folder, folder)
     (folder / "3-layers/onnx/parity.json").write_text("{}")
     for options, message in ((["--max-loss", "5"], "parity.json can't be read"), ([], "max_loss")):
-        result = invoke(
-            teacher_run, "--search", "--layers", 3, "--output", folder, "--candidate-steps", 0, "--epochs", 2, *options
-        )
+        result = invoke(teacher_run, "--search", "--layers", 3, "--output", folder, *OPTIONS, *options)
         assert result.exit_code == 1
         assert message in result.stderr and result.stderr.splitlines()[-1].startswith("Error: ")

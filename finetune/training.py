@@ -82,7 +82,7 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
     from ftx.finetune.distillation.teaching import prepare
     from ftx.finetune.model.hub import load_pretrained
     from ftx.finetune.model.precision import device_name, precision_for
-    from ftx.finetune.model.tokens import check_max_length, tokenise
+    from ftx.finetune.model.tokens import check_max_length, check_token_types, tokenise
     from ftx.finetune.trainer.fitting import evaluate_held_out, fit
     from ftx.finetune.trainer.setup import build_trainer
 
@@ -97,6 +97,7 @@ def fine_tune(recipe: Recipe, output: Path, staging: Path) -> TrainingReport:
     train_set, eval_set = (
         tokenise(rows, pretrained.tokenizer, recipe.max_length) for rows in (data.train, data.held_out)
     )
+    check_token_types(train_set, pretrained)
     look = profile(data, [*train_set["token_count"], *eval_set["token_count"]], recipe.max_length)
     say(look.to_text())
     warn_of_few_steps(recipe, len(data.train), processes.num_processes)

@@ -30,6 +30,7 @@ class DataProfile:
         two_labels: Sentences with conflicting labels in different rows.
         leaks: Training rows discarded because their sentence is in the validation file or split.
         bad_rows: Unusable rows that were skipped.
+        nul_texts: Texts with NUL characters, which are left as they are.
     """
 
     train_rows: int
@@ -44,6 +45,7 @@ class DataProfile:
     two_labels: int
     leaks: int
     bad_rows: int
+    nul_texts: int = 0
 
     def to_text(self) -> str:
         """Format the statistics for the terminal."""
@@ -64,6 +66,10 @@ class DataProfile:
             )
         if self.bad_rows:
             lines.append(f"  bad rows   {self.bad_rows} skipped, see bad_rows.jsonl in the run folder")
+        if self.nul_texts:
+            lines.append(
+                f"  WARNING    {self.nul_texts} texts have NUL characters: was the file UTF-16, or binary, once?"
+            )
         return "\n".join(lines)
 
 
@@ -90,6 +96,7 @@ def profile(data: LabelledText, token_counts: list[int], max_length: int) -> Dat
         two_labels=data.two_labels,
         leaks=data.leaks,
         bad_rows=len(data.bad_rows.rows),
+        nul_texts=sum("\0" in "".join(text) for text, _ in data.train + data.held_out),
     )
 
 

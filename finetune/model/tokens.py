@@ -7,12 +7,12 @@ from typing import Any
 
 import datasets
 
-from ftx.errors import RecipeError
+from ftx.errors import ModelError, RecipeError
 from ftx.finetune.model.head import Example
 from ftx.finetune.model.hub import Pretrained, positions
 from ftx.finetune.recipe import Recipe
 
-__all__ = ["check_max_length", "tokenise"]
+__all__ = ["check_max_length", "check_token_types", "tokenise"]
 
 # Characters to tokenise at once: truncated tokens take memory too, some 200 bytes per character.
 CHARACTERS_AT_ONCE = 1_000_000
@@ -32,6 +32,28 @@ def check_max_length(recipe: Recipe, pretrained: Pretrained) -> None:
             f"max_length is {recipe.max_length}, expected {shortest} to {longest}, what {recipe.model} reads: "
             "set it with --max-length"
         )
+
+
+def check_token_types(rows: Any, pretrained: Pretrained) -> None:
+    """Check that a model has as many token types as its tokenizer gives: another for the second text of a pair.
+
+    Args:
+        rows: From `tokenise`; all have the same types.
+        pretrained: The model with its tokenizer.
+
+    Raises:
+        ModelError: It has fewer.
+    """
+    if "token_type_ids" not in rows.column_names or not len(rows):
+        return
+    given = max(rows[0]["token_type_ids"], default=0) + 1
+    for name, weights in pretrained.model.named_parameters():
+        if name.endswith("token_type_embeddings.weight") and len(weights) < given:
+            raise ModelError(
+                f"The tokenizer gives {given} token types, and the model has {len(weights)} (type_vocab_size in its "
+                f"config.json), expected {given} or more: put the tokenizer beside it that it was trained with"
+                f"{', or train on single texts' if given > 1 else ''}"
+            )
 
 
 def tokenise(rows: list[Example], tokenizer: Any, max_length: int) -> Any:

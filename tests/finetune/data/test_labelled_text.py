@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from ftx.errors import DataError
 from ftx.finetune.data.labelled_text import load_labelled_text
+from ftx.finetune.data.profile import profile
 from ftx.finetune.data.sentence_split import sample, sentence_key, split
 from ftx.finetune.data.targets import examples
 from ftx.finetune.model.head import Example, find_head
 from ftx.finetune.recipe import Recipe
 from ftx.tables.bad_rows import BadRows
 from ftx.tables.labelled import Row
+from tests.conftest import write_jsonl
 
 
 def rows_of(*pairs: tuple[str, str]) -> list[Row]:
@@ -195,3 +197,18 @@ def test_values_without_fractions_are_told_how_to_be_values(tmp_path: Path) -> N
 def test_a_file_that_is_not_there_is_not_looked_for_on_a_hub(name: str) -> None:
     with pytest.raises(DataError, match=r"can't be read: (No such file|File name too long)"):
         load_labelled_text(Recipe(model="m", dataset=name))
+
+
+def test_texts_with_nul_characters_are_counted_and_named(tmp_path: Path) -> None:
+    texts = [("T\0h\0e\0", "a"), ("The plot", "b"), ("A cast", "a"), ("The music\0", "b")]
+    data = load_labelled_text(
+        Recipe(model="m", dataset=str(write_jsonl(tmp_path / "odd.jsonl", texts)), validation=0.5)
+    )
+    found = profile(data, [3] * 4, 32)
+    assert found.nul_texts == 2
+    assert "WARNING    2 texts have NUL characters" in found.to_text()
+    clean = [(text.replace("\0", ""), label) for text, label in texts]
+    data = load_labelled_text(
+        Recipe(model="m", dataset=str(write_jsonl(tmp_path / "fine.jsonl", clean)), validation=0.5)
+    )
+    assert "NUL" not in profile(data, [3] * 4, 32).to_text()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +110,19 @@ def test_very_long_texts_are_tokenised_in_parts(roberta: Path, tmp_path: Path, m
             patch.setattr(tokens, "CHARACTERS_AT_ONCE", 1000)
             assert tokenise(rows, Counting(), 32).to_list() == whole
         assert max(seen) == most
+
+
+def test_fewer_token_types_than_the_tokenizer_gives_are_refused(
+    tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    model = shutil.copytree(tiny_model("single_label_classification"), tmp_path / "model")
+    BertForSequenceClassification(BertConfig.from_pretrained(model, type_vocab_size=1)).save_pretrained(model)
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [{"text": text, "second": "The plot", "label": label} for text, label in review_rows()]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = tiny_recipe(model, pairs, Recipe, max_steps=1, text_pair_column="second")
+    with pytest.raises(ModelError, match=r"gives 2 token types, and the model has 1 .*, or train on single texts"):
+        train(recipe, tmp_path / "run")
+    assert train(replace(recipe, text_pair_column=""), tmp_path / "run").steps == 1

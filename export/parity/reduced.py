@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ftx.export.parity.batches import BATCH_SIZE
 from ftx.export.parity.certainty import Certainty, certainty_of
+from ftx.export.parity.clipping import HELD_OUT, Clipping, count_clipped
 from ftx.export.parity.flips import Flip, find_flips
 from ftx.export.parity.gate import Gate, Parity, largest_prob_diff
 from ftx.export.parity.margins import NearBoundary, margin_error, near_boundary
@@ -43,6 +44,8 @@ class Reduced:
         prob_diffs: Each text's largest |Δp| (of its value, for regression), ascending.
         near_boundary: Which texts it may predict otherwise than PyTorch; None for regression.
         stress: How it agrees on other kinds of text, made from the texts to report on; empty where it was not tried.
+        clipping: Which share of its activations' values lies outside the calibrated ranges, on the texts to report on
+            and on the other kinds; None where scales are not static.
     """
 
     file: str
@@ -56,6 +59,7 @@ class Reduced:
     prob_diffs: list[float]
     near_boundary: NearBoundary | None = None
     stress: tuple[KindAgreement, ...] = ()
+    clipping: Clipping | None = None
 
     @property
     def proof(self) -> Proof:
@@ -91,6 +95,9 @@ def verify_reduced(
     log.info(f"On {len(reporting)} other held-out texts: {proof.worst.to_text()}: {verdict}")
     for one in kinds:
         log.info(f"  {one.to_text()}")
+    clipping = None
+    if quantization.activations == "static":
+        clipping = count_clipped(path, {HELD_OUT: reporting.held_out.texts, **(stress.texts_by_kind if stress else {})})
     return Reduced(
         file=path.name,
         quantization=replace(quantization, gate=asdict(gate)),
@@ -103,6 +110,7 @@ def verify_reduced(
         prob_diffs=sorted(map(float, largest_prob_diff(logits, reporting.logits, reporting.manifest))),
         near_boundary=near_boundary(logits, reporting.logits, reporting.manifest, error, fp32_logits),
         stress=kinds,
+        clipping=clipping,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +102,12 @@ class StressSet:
     def texts(self) -> list[Text]:
         """All texts."""
         return self.reference.held_out.texts
+
+    @property
+    def texts_by_kind(self) -> dict[str, list[Text]]:
+        """The texts of each kind."""
+        left = iter(self.texts)
+        return {kind: list(islice(left, count)) for kind, count in self.kinds.items()}
 
 
 def stress_set(reference: Reference, held_out: ReferenceSet, given: Sequence[Text] = ()) -> StressSet:

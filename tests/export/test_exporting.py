@@ -72,6 +72,10 @@ def test_parity_json_says_what_was_measured(tiny_export: Path, tiny_run: Path) -
     assert [one["kind"] for one in report["search"]["candidates"][0]["stress"]] == [
         one["kind"] for one in report["int8"]["stress"]
     ]
+    clipping = report["int8"]["clipping"]
+    kinds = ["held_out", *(one["kind"] for one in report["int8"]["stress"])]
+    assert all(list(shares) == kinds for shares in (clipping["total"], *clipping["activations"].values()))
+    assert 0 <= max(clipping["total"].values()) < 0.01
     assert report["int8"]["near_boundary"]["flips"] == 0
     cascade = report["int8"]["near_boundary"]["cascade"]
     assert (cascade["texts"], cascade["flips"], cascade["label_agreement"]) == (rows // 2, 0, 1.0)

@@ -66,8 +66,6 @@ def predict(
     if engine == "ray" or ray_address:
         if not job or engine != "ray":
             raise click.UsageError("--engine ray is for a job: name its --input; --ray-address goes with it")
-        if settings.fallback is not None:
-            raise click.UsageError("--fallback does not go with --engine ray: omit one of the two")
         if settings.provider != "cpu":
             raise click.UsageError(f"--provider {settings.provider} does not go with --engine ray, which uses the CPU")
     elif not job:

@@ -12,9 +12,10 @@ from typing import Any
 from ftx.errors import DataError, FtxError, require
 from ftx.output import Kind, staged_folder
 from ftx.runtime.model_file import find_onnx, open_model
+from ftx.runtime.predictor import Predictor
 from ftx.runtime.ray.cluster import cluster
 from ftx.runtime.ray.shards import in_order, join
-from ftx.runtime.ray.worker import CHUNKS, ChunkReport, ChunkWorker, RayJob, chunks_of, open_predictor, read_chunks
+from ftx.runtime.ray.worker import CHUNKS, ChunkReport, ChunkWorker, RayJob, chunks_of, read_chunks
 from ftx.runtime.settings import PredictSettings
 from ftx.runtime.stream.columns import predicted_columns
 from ftx.runtime.stream.job import Job
@@ -88,14 +89,12 @@ def predict_with_ray(
         DataError: The input can't be read, or lacks a column, or a row can't be used.
         OutputError: The output is not empty, or can't be written.
         FtxError: There is no such cluster, or workers kept dying.
-        ValueError: A number is below 1, or the stride is as long as a window, or longer, or there is a fallback.
+        ValueError: A number is below 1, or the stride is as long as a window, or longer.
     """
     began = time.perf_counter()
     for name, number in (("workers", workers), ("rows_per_shard", rows_per_shard)):
         if number is not None and number < 1:
             raise ValueError(f"{name} {number}, expected at least 1")
-    if settings and settings.fallback is not None:
-        raise ValueError("a job with Ray takes no fallback: run it without Ray, or omit the fallback")
     require("ray", "ray", "pyarrow")
     source, target = job.input.absolute(), job.output.absolute()
     path = find_onnx(onnx).absolute()
@@ -118,18 +117,11 @@ def predict_with_ray(
         next(chunks)
     with staged_folder(target, kind=KIND, overwrite=job.overwrite) as part:
         (part / CHUNKS).mkdir()
-        work = RayJob(
-            onnx=path,
-            sha256=model.sha256,
-            files=files,
-            reading=reading,
-            part=part,
-            prefix=job.prefix,
-            settings=replace(settings or PredictSettings(), intra_op_num_threads=1, mode="latency"),
-        )
+        alike = replace(settings or PredictSettings(), intra_op_num_threads=1, mode="latency")
         # A model that can't be opened is reported once, here, not by every worker.
-        with open_predictor(work) as predictor:
-            notice = predictor.notice
+        with Predictor.from_settings(path, alike, sha256=model.sha256) as predictor:
+            notice, pickled = predictor.notice, pickle.dumps(predictor)
+        work = RayJob(predictor=pickled, files=files, reading=reading, part=part, prefix=job.prefix)
         with cluster(address, workers) as (ray, count):
             done = in_order(work, run(ray, work, workers=count, fixed=address is None))
         shards = join(work, done, rows_per_shard)

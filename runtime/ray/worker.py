@@ -11,13 +11,12 @@ from typing import Any
 
 from ftx.errors import FtxError
 from ftx.runtime.predictor import Predictor
-from ftx.runtime.settings import PredictSettings
 from ftx.runtime.stream import chunks
 from ftx.runtime.stream.parquet import encode_parquet
 from ftx.runtime.stream.reading import Chunk, Reading
 from ftx.tables.formats import Format
 
-__all__ = ["CHUNKS", "ChunkReport", "ChunkWorker", "RayJob", "chunks_of", "open_predictor", "read_chunks"]
+__all__ = ["CHUNKS", "ChunkReport", "ChunkWorker", "RayJob", "chunks_of", "read_chunks"]
 
 # The folder of predicted chunks, until they are joined.
 CHUNKS = "chunks"
@@ -28,22 +27,19 @@ class RayJob:
     """What the tasks and workers of a job need.
 
     Attributes:
-        onnx: The ONNX file.
-        sha256: Its digest, as `Predictor.sha256`: if the file is replaced during the job, no more rows are predicted.
+        predictor: The predictor, pickled: a worker opens the same files, and if one is replaced during the job, no more
+            rows are predicted.
         files: The input, in order, each with its format.
         reading: How a file is read.
         part: The folder to write.
         prefix: Prefix of the added columns' names.
-        settings: How a worker predicts.
     """
 
-    onnx: Path
-    sha256: str
+    predictor: bytes
     files: list[tuple[Path, Format]]
     reading: Reading
     part: Path
     prefix: str
-    settings: PredictSettings
 
     def chunk_path(self, file: int, number: int) -> Path:
         """Name the file of a predicted chunk: the same one however often it is predicted."""
@@ -69,11 +65,6 @@ class ChunkReport:
     rows: int
     truncated: int
     windowed: int
-
-
-def open_predictor(job: RayJob) -> Predictor:
-    """Open the model as each worker does."""
-    return Predictor.from_settings(job.onnx, job.settings, sha256=job.sha256)
 
 
 class ChunkWorker:
@@ -104,9 +95,9 @@ class ChunkWorker:
 
     def predict(self, chunk: Chunk, file: int, number: int, last: bool) -> ChunkReport:
         """Predict a chunk, write it, and report it."""
-        self.predictor = self.predictor or open_predictor(self.job)
-        predictions = self.predictor(chunk.texts) if chunk.texts else []
-        data = encode_parquet(chunk, predictions, self.predictor.manifest, self.job.prefix)
+        predictor = self.predictor = self.predictor or pickle.loads(self.job.predictor)
+        predictions = predictor(chunk.texts) if chunk.texts else []
+        data = encode_parquet(chunk, predictions, predictor.manifest, self.job.prefix)
         path = self.job.chunk_path(file, number)
         beside = path.with_name(f"{path.name}.{os.uname().nodename}.{os.getpid()}")
         beside.write_bytes(data)

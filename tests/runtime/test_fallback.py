@@ -18,9 +18,6 @@ from ftx.cli import ftx
 from ftx.errors import OnnxFileError, OutputError
 from ftx.manifest import Probe
 from ftx.quantization import Quantization
-from ftx.runtime.ray import predict_with_ray
-from ftx.runtime.settings import PredictSettings
-from ftx.runtime.stream import Job
 from tests.runtime.conftest import save_words
 
 # Each word moves the logits by 2, so these have margins of 0, 0.96 and 0.
@@ -134,10 +131,6 @@ def test_the_commands(int8: Path, fp32: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["predicted_near_boundary"] for row in rows] == [True, False, True]
     assert [row["predicted_label"] for row in rows] == [one.label for one in Predictor(int8, fallback=fp32)(TEXTS)]
-    refused = CliRunner().invoke(ftx, [*both, "--input", str(source), "--output", "out", "--engine", "ray"])
-    assert (refused.exit_code, "--fallback does not go with --engine ray" in refused.stderr) == (2, True)
-    with pytest.raises(ValueError, match="takes no fallback"):
-        predict_with_ray(int8, Job(input=source, output=tmp_path / "o"), PredictSettings(fallback=fp32))
 
 
 def test_a_job_is_resumed_with_its_fallback_only(int8: Path, fp32: Path, tmp_path: Path) -> None:

@@ -17,10 +17,12 @@ from click.testing import CliRunner
 from ftx.cli import ftx as ftx_command
 from ftx.errors import DataError, FtxError, OnnxFileError, OutputError
 from ftx.output import staging_of
+from ftx.quantization import Quantization
 from ftx.runtime import Predictor, PredictSettings
 from ftx.runtime.ray import RayReport, predict_with_ray
 from ftx.runtime.ray.cluster import cluster
 from ftx.runtime.stream import Job
+from tests.runtime.conftest import save_words
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install 'ftx-toolkit[ray]'")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -186,6 +188,29 @@ class TestOnOneRay:
         long = sum(one.windows > 1 for one in expected)
         assert (cut.truncated, cut.windowed, whole.truncated, whole.windowed) == (long, 0, 0, long)
         assert 0 < long < 300
+
+    def test_texts_near_the_boundary_are_answered_by_the_fallback(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reduced = Quantization(kind="static", scheme="static int8")
+        save_words(tmp_path / "int8.onnx", quantization=reduced, parity={"margin_error": 0.5})
+        # It likes every word a little more, so that its answers can be told apart.
+        fp32 = save_words(tmp_path / "fp32.onnx", table=[[0, 0], [-1, 1.1], [1, -0.9]])
+        texts = ["good bad", "good", "bad good"] * 100
+        (tmp_path / "texts.txt").write_text("".join(f"{text}\n" for text in texts))
+        monkeypatch.chdir(tmp_path)  # workers run in another folder
+        files = ["--input", "texts.txt", "--output", "out", "--engine", "ray", "--threads", "1"]
+        command = ["predict", "--onnx", "int8.onnx", "--fallback", "fp32.onnx", *files]
+        result = CliRunner().invoke(ftx_command, command)
+        assert result.exit_code == 0, result.stderr
+        rows = read_rows(tmp_path / "out")
+        expected = Predictor("int8.onnx", fallback=fp32)(texts)
+        assert [row["predicted_label"] for row in rows] == [one.label for one in expected]
+        assert [row["predicted_score"] for row in rows] == pytest.approx([one.score for one in expected], abs=1e-6)
+        assert [row["predicted_near_boundary"] for row in rows] == [True, False, True] * 100
+        assert expected[0].score != pytest.approx(Predictor("int8.onnx")(texts[:1])[0].score, abs=1e-3)
+        wrong = CliRunner().invoke(ftx_command, [*command, "--overwrite", "--fallback", "int8.onnx"])
+        assert (wrong.exit_code, "expected fp32" in wrong.stderr) == (1, True)
 
     def test_pairs_of_texts(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
         folder = tmp_path / "model"

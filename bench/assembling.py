@@ -142,6 +142,7 @@ def summarise(
     products = products_of(kind.checkpoint or sources.checkpoint)
     gmac_per_sec = products.of(lengths) / seconds if products else None
     ceiling = getattr(measured.ceiling, f"{kind.precision}_gmac_per_sec", None)
+    files = [kind.path(sources), *([kind.fallback] if kind.fallback else [])]
     percentiles = {f"p{p}": float(np.percentile(latencies, p)) for p in PERCENTILES}
     return EngineFigures(
         name=kind.title,
@@ -156,7 +157,7 @@ def summarise(
         cold_start=measured.cold_starts.get(kind.title),
         peak_rss_bytes=timings.memory.peak_rss_bytes,
         rss_bytes=timings.memory.rss_bytes,
-        size_bytes=size_of(kind.path(sources)) if kind.has_file else None,
+        size_bytes=sum(map(size_of, files)) if kind.has_file else None,
         accuracy=parity.accuracy,
         accuracy_interval=None if parity.accuracy is None else share_interval(parity.accuracy, parity.texts),
         label_agreement=parity.label_agreement,

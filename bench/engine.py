@@ -34,12 +34,20 @@ class EngineSpec:
         path: The file or folder that it loads.
         threads: Threads that share one batch.
         load: Loads it in its own process; a module-level function, so that it can be pickled.
+        fallback: Another model's file, which answers the texts that the first one is unsure of.
     """
 
     name: str
     path: Path
     threads: int
     load: Callable[[EngineSpec], Infer]
+    fallback: Path | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """The options of `ftx predict` and `ftx serve` with which they run the same."""
+        fallback = ["--fallback", str(self.fallback)] if self.fallback else []
+        return ["--onnx", str(self.path), "--threads", str(self.threads), *fallback]
 
 
 @dataclass(frozen=True, kw_only=True)

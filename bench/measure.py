@@ -95,7 +95,8 @@ def bench(
         texts: Texts to time on, taken evenly from the data; agreement and accuracy are measured on all. Default: 512.
         rounds: Rounds in which the engines take turns; default: 6.
         engines: Names of engines, `all`, or `NAME=module:function`; default: `ftx`, `ftx-fp32`, for a student of
-            `ftx distill` its `teacher`, and `pytorch`, which is always there.
+            `ftx distill` its `teacher`, and `pytorch`, which is always there. `ftx-fallback`
+            is the file with the `model.onnx` beside it as its fallback.
         workloads: Some of `WORKLOADS`; latency and throughput are always measured. Default: these and cold starts.
         quick: For a first look: fewer texts, no more rounds than take some seconds, and cold starts only if they are
             among the workloads.

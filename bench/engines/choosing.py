@@ -30,7 +30,7 @@ __all__ = ["ALL", "DEFAULT", "PYTORCH", "TEACHER", "choose_engines", "prepare_en
 
 log = logging.getLogger(__name__)
 
-GIVEN, FP32, TEACHER, PYTORCH = "ftx", "ftx-fp32", "teacher", "pytorch"
+GIVEN, FP32, FALLBACK, TEACHER, PYTORCH = "ftx", "ftx-fp32", "ftx-fallback", "teacher", "pytorch"
 DEFAULT = (GIVEN, FP32, TEACHER, PYTORCH)
 ALL = "all"
 
@@ -101,7 +101,7 @@ def choose_engines(names: Sequence[str], onnx: Path, taught_by: Path | None = No
     Raises:
         FtxError: There is no such engine.
     """
-    known = [GIVEN, FP32, *PEERS, TEACHER]
+    known = [GIVEN, FP32, FALLBACK, *PEERS, TEACHER]
     wanted: dict[str, None] = {}
     for name in names or DEFAULT:
         wanted |= dict.fromkeys(known if name == ALL else [name])
@@ -127,12 +127,14 @@ def kinds_of(name: str, onnx: Path, taught_by: Path | None, known: Sequence[str]
     """
     if name == TEACHER and taught_by:
         return teacher.teacher_kinds(taught_by)
-    if name in (GIVEN, FP32):
-        path = onnx if name == GIVEN else onnx.with_name("model.onnx")
-        if name == FP32 and (path == onnx or not path.is_file()):
-            log.info(f"{FP32} is left out: there is no model.onnx beside {onnx}, or it is that file itself")
+    if name == GIVEN:
+        return [ftx.kind_of_file(onnx)]
+    if name in (FP32, FALLBACK):
+        fp32 = onnx.with_name("model.onnx")
+        if fp32 == onnx or not fp32.is_file():
+            log.info(f"{name} is left out: there is no model.onnx beside {onnx}, or it is that file itself")
             return []
-        return [ftx.kind_of_file(path)]
+        return [ftx.kind_of_file(fp32) if name == FP32 else ftx.with_fallback(ftx.kind_of_file(onnx), fp32)]
     if name in PEERS:
         return [PEERS[name]]
     if "=" in name and ":" in name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from ftx.bench.engine import EngineSpec, Infer
 from ftx.bench.engines.kind import EngineKind, Sources
 from ftx.runtime.model_file import describe
 
-__all__ = ["PROGRAM", "itself", "kind_of_file", "load"]
+__all__ = ["PROGRAM", "itself", "kind_of_file", "load", "with_fallback"]
 
 PROGRAM = """
 import sys
@@ -23,7 +24,7 @@ def load(spec: EngineSpec) -> Infer:
     """Open the file as `ftx predict` does."""
     from ftx.runtime import Predictor
 
-    predictor = Predictor(spec.path, intra_op_num_threads=spec.threads)
+    predictor = Predictor(spec.path, intra_op_num_threads=spec.threads, fallback=spec.fallback)
     return lambda texts, batch_size: predictor.logits(texts, batch_size=batch_size)
 
 
@@ -36,6 +37,11 @@ def kind_of_file(path: Path) -> EngineKind:
     return EngineKind(
         title=title, load=load, path=partial(itself, path), program=PROGRAM, precision="int8" if int8 else kind
     )
+
+
+def with_fallback(kind: EngineKind, fallback: Path) -> EngineKind:
+    """Give a file's engine a fallback, see `ftx predict --fallback`; it takes no part in cold starts."""
+    return replace(kind, title=f"{kind.title} with fallback", fallback=fallback, program="", precision="")
 
 
 def itself(path: Path, sources: Sources) -> Path:

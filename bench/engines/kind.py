@@ -45,6 +45,7 @@ class EngineKind:
         precision: What it multiplies in: `fp32`, `int8` or another, which has no measured ceiling.
         has_file: Whether the size of `path` is that of the model, which is not known of an engine of one's own.
         checkpoint: What it was made from, if that is not the checkpoint of the file to measure, but its teacher's.
+        fallback: Another model's file, which answers the texts that the first one is unsure of.
     """
 
     title: str
@@ -55,10 +56,13 @@ class EngineKind:
     precision: str = "fp32"
     has_file: bool = True
     checkpoint: Path | None = None
+    fallback: Path | None = None
 
     def spec(self, sources: Sources) -> EngineSpec:
         """Give what to run."""
-        return EngineSpec(name=self.title, path=self.path(sources), threads=sources.threads, load=self.load)
+        return EngineSpec(
+            name=self.title, path=self.path(sources), threads=sources.threads, load=self.load, fallback=self.fallback
+        )
 
 
 def plain_graph(sources: Sources) -> Path:

@@ -78,7 +78,7 @@ def run_job(spec: EngineSpec, source: Path) -> float:
     """Run a job, count what it wrote, and give its seconds."""
     target = source.with_suffix(".out.csv")
     target.unlink(missing_ok=True)
-    command = ["-m", "ftx", "predict", "--onnx", str(spec.path), "--threads", str(spec.threads)]
+    command = ["-m", "ftx", "predict", *spec.options]
     run = run_python([*command, "--input", str(source), "--output", str(target)], source.parent)
     written, expected = (count_rows(path) for path in (target, source))
     if written != expected:

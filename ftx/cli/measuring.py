@@ -186,9 +186,10 @@ def verify(
     "engines",
     type=TEXT,
     multiple=True,
-    help="An engine: ftx, ftx-fp32, pytorch, torch-compile, torch-int8, pipeline, optimum, optimum-int8, openvino, "
-    "openvino-bf16, openvino-int8, ctranslate2, sentence-transformers, onnxruntime, teacher, all, or "
-    "NAME=module:function for your own; several times.  [default: ftx, ftx-fp32, a student's teacher, pytorch]",
+    help="An engine: ftx, ftx-fp32, ftx-fallback (with the model.onnx beside it), pytorch, torch-compile, torch-int8, "
+    "pipeline, optimum, optimum-int8, openvino, openvino-bf16, openvino-int8, ctranslate2, sentence-transformers, "
+    "onnxruntime, teacher, all, or NAME=module:function for your own; several times.  [default: ftx, ftx-fp32, a "
+    "student's teacher, pytorch]",
 )
 @click.option("--peers", is_flag=True, help="All engines, as --engine all.")
 @click.option(

@@ -36,6 +36,9 @@ def test_every_engine_runs_once(tiny_export: Path, tiny_run: Path, tmp_path: Pat
     for name, reason in report["left_out"].items():
         missing = "" if os.environ.get("FTX_REQUIRE_EXTRAS") else "|No module named"
         assert re.search(fits + missing, reason), (name, reason)
+    int8, both = ran["ftx int8"], ran["ftx int8 with fallback"]
+    assert both["size_bytes"] == int8["size_bytes"] + ran["ftx fp32 (model.onnx)"]["size_bytes"]
+    assert both["label_agreement"] >= int8["label_agreement"]
     for name in ("PyTorch, dynamic int8", "transformers pipeline", "Optimum ORTModel fp32", "onnxruntime fp32, bare"):
         assert ran[name]["label_agreement"] > 0.9, name
     for name in ("OpenVINO fp32", "OpenVINO int8 (NNCF)", "CTranslate2 int8"):

@@ -6,18 +6,24 @@ import csv
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from html import unescape
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ftx.bench import BenchReport
 from ftx.bench.engines.choosing import PEERS, choose_engines
+from ftx.bench.engines.kind import Sources
 from ftx.bench.pages.figures import INK
 from ftx.bench.table import COLUMNS, MIB
 from ftx.errors import FtxError
+from ftx.runtime import Predictor
+from ftx.text import Text
+from tests.conftest import review_rows
 from tests.schemas import FOLDER
 
 # Where each figure of CSV stands in JSON, for those that are not called the same.
@@ -172,11 +178,29 @@ def test_a_profile_shares_the_time_among_operators_and_layers(tiny_report: Bench
 def test_engines_by_name(tiny_export: Path) -> None:
     onnx = tiny_export / "model_quantized.onnx"
     assert [kind.title for kind in choose_engines([], onnx)] == ["ftx int8", "ftx fp32 (model.onnx)", "PyTorch eager"]
-    assert len(choose_engines(["all"], onnx)) == 2 + len(PEERS)
+    assert len(choose_engines(["all"], onnx)) == 3 + len(PEERS)
     assert [kind.title for kind in choose_engines(["pytorch", "ftx", "ftx"], onnx)] == ["ftx int8", "PyTorch eager"]
-    with pytest.raises(FtxError, match="'warp' is not known, expected one of ftx, ftx-fp32, pytorch, torch-compile"):
+    with pytest.raises(FtxError, match="'warp' is not known, expected one of ftx, ftx-fp32, ftx-fallback, pytorch"):
         choose_engines(["warp"], onnx)
     with pytest.raises(FtxError, match="Two engines are named 'PyTorch eager'"):
         choose_engines(["PyTorch eager=a:b"], onnx)
     with pytest.raises(FtxError, match="Engine teacher goes with a student of ftx distill"):
         choose_engines(["teacher"], onnx)
+
+
+def test_a_fallback_is_measured_with_its_file(
+    tiny_export: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    onnx = tiny_export / "model_quantized.onnx"
+    plain, both, _ = choose_engines(["ftx", "ftx-fallback"], onnx)
+    assert both.title == "ftx int8 with fallback"
+    sources = Sources(onnx=onnx, checkpoint=tiny_export, work=tmp_path, threads=1, calibration=[])
+    spec = both.spec(sources)
+    assert spec.options == [*plain.spec(sources).options, "--fallback", str(onnx.with_name("model.onnx"))]
+    texts: list[Text] = [text for text, _ in review_rows()] + ["movie", "film plot", "the", ""]
+    predictor = Predictor(onnx, fallback=onnx.with_name("model.onnx"), intra_op_num_threads=1)
+    np.testing.assert_array_equal(both.load(spec)(texts, 32), predictor.logits(texts, batch_size=32))
+    alone = shutil.copy(onnx, tmp_path)
+    with caplog.at_level("INFO"):
+        assert [kind.title for kind in choose_engines(["ftx", "ftx-fallback"], Path(alone))][1:] == ["PyTorch eager"]
+    assert "ftx-fallback is left out: there is no model.onnx beside" in caplog.text

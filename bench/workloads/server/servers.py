@@ -49,7 +49,7 @@ class ServerKind:
 
 def ftx_command(spec: EngineSpec, folder: Path, port: int) -> list[str]:
     """Start `ftx serve` as it stands."""
-    options = ["--onnx", str(spec.path), "--threads", str(spec.threads), "--port", str(port)]
+    options = [*spec.options, "--port", str(port)]
     return [sys.executable, "-m", "ftx", "serve", *options]
 
 

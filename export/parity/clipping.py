@@ -92,18 +92,20 @@ def count_clipped(path: Path, texts_by_kind: dict[str, list[Text]]) -> Clipping:
     with TemporaryDirectory() as folder:
         watched = Path(folder) / path.name
         onnx.save(model, str(watched))
-        session = open_session(watched)
-    input_names = [node.name for node in session.get_inputs()]
-    found = {}
+        # Between batches this loop counts: threads that spin meanwhile took as much CPU time as the graph.
+        session = open_session(watched, spinning=False)
+    every = [text for texts in texts_by_kind.values() for text in texts]
+    batches = Batches(every, path, [node.name for node in session.get_inputs()])
+    lengths, start, found = batches.lengths, 0, {}
     for kind, texts in texts_by_kind.items():
-        batches = Batches(texts, path, input_names)
         clipped, values = (np.zeros(len(names), dtype=np.int64) for _ in range(2))
-        for rows in plan(batches.lengths, BATCH_SIZE, MAX_TOKENS, same_length=True):
-            (batch,) = batches.of(len(rows), rows)
+        for rows in plan(lengths[start : start + len(texts)], BATCH_SIZE, MAX_TOKENS, same_length=True):
+            (batch,) = batches.of(len(rows), [start + row for row in rows])
             activations = session.run(names, batch)
             clipped += [outside(one, *ranges[name]) for name, one in zip(names, activations, strict=True)]
             values += [one.size for one in activations]
         found[kind] = clipped, values
+        start += len(texts)
     return Clipping(
         total={kind: float(clipped.sum() / values.sum()) for kind, (clipped, values) in found.items()},
         activations={

@@ -22,6 +22,7 @@ from ftx.finetune.recipe_values import (
     Metric,
     Name,
     Numbers,
+    Part,
     Points,
     PrecisionName,
     ProblemType,
@@ -49,11 +50,13 @@ PATHS = ("model", "dataset", "validation_file")
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
-    """The `[distill]` section of a recipe: a model of fewer layers learns to answer as the recipe's model does.
+    """The `[distill]` section of a recipe: a smaller model learns to answer as the recipe's model does.
 
     Attributes:
         layers: How many of the teacher's encoder layers the student starts from; 0: those in `keep`.
         keep: Which ones, counted from 0; empty: several choices are tried on the training text.
+        ffn_share: Share of each layer's feed-forward neurons that the student has: the most important ones.
+        heads: How many of each layer's attention heads it has, likewise; 0: all.
         temperature: What both models' logits are divided by before they are compared.
         hard_weight: Share of the labels in the loss; the rest is the teacher's.
         candidate_steps: Optimiser steps to try each choice of layers for; 0: take the evenly spread ones untried.
@@ -70,6 +73,8 @@ class Distillation:
 
     layers: Count = 0
     keep: Numbers = ()
+    ffn_share: Part = 1.0
+    heads: Count = 0
     temperature: Temperature = 2.0
     hard_weight: Share = 0.1
     candidate_steps: Count = 40
@@ -94,6 +99,11 @@ class Distillation:
                 "from: omit it, or name some in distill.unlabelled or distill.trim_vocab"
             )
         object.__setattr__(self, "layers", len(self.keep) or self.layers)
+
+    @property
+    def narrower(self) -> bool:
+        """Whether the student's layers are narrower than the teacher's."""
+        return self.ffn_share < 1 or self.heads > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +150,7 @@ class Recipe:
         logging_steps: Steps between two lines of history.jsonl.
         precision: Number format of training.
         seed: For the split, the weights of a new head, the order of the rows, and dropout.
-        distill: How to distil the model into one of fewer layers; None: it is fine-tuned.
+        distill: How to distil the model into a smaller one; None: it is fine-tuned.
 
     Raises:
         RecipeError: A value is out of its range, or does not go with the others.

@@ -13,7 +13,7 @@ from ftx.tables.cells import LONGEST_LABEL
 
 __all__ = [
     "BEST_METRICS", "Count", "Decay", "Delimiter", "Epochs", "Flag", "FlagOrPath", "FromOne", "HeldOut", "LabelNames",
-    "Metric", "Name", "Numbers", "Points", "PrecisionName", "ProblemType", "Rate", "Schedule", "Seed", "Share",
+    "Metric", "Name", "Numbers", "Part", "Points", "PrecisionName", "ProblemType", "Rate", "Schedule", "Seed", "Share",
     "Smoothing", "String", "Temperature", "check_values", "shown",
 ]  # fmt: skip
 
@@ -26,6 +26,7 @@ Rate = Annotated[float, Meta(gt=0, le=1e30, description="a number above 0, up to
 Epochs = Annotated[float, Meta(gt=0, le=1e6, description="a number above 0, up to 1e+06")]
 Decay = Annotated[float, Meta(ge=0, le=1000, description="a number from 0 to 1000")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+Part = Annotated[float, Meta(gt=0, le=1, description="a number above 0, up to 1")]
 Smoothing = Annotated[float, Meta(ge=0, lt=1, description="a number from 0 to below 1")]
 HeldOut = Annotated[float, Meta(gt=0, lt=1, description="a number between 0 and 1")]
 Temperature = Annotated[float, Meta(ge=0.1, le=100, description="a number from 0.1 to 100")]

@@ -26,6 +26,8 @@ def distill(
     *,
     layers: int | None = None,
     keep: Sequence[int] | None = None,
+    ffn_share: float | None = None,
+    heads: int | None = None,
     unlabelled: str | Path | None = None,
     unlabelled_column: str | None = None,
     trim_vocab: bool | str | Path | None = None,
@@ -55,7 +57,7 @@ def distill(
     precision: str | None = None,
     seed: int | None = None,
 ) -> DistillationReport:
-    """Distil a classifier into one of fewer layers, and compare both on held-out text, as `ftx distill` does.
+    """Distil a classifier into one of fewer or narrower layers, and compare both on held-out text, like `ftx distill`.
 
     Example:
         >>> report = ftx.distill("runs/reviews", layers=1, candidate_steps=2, max_steps=4, output="runs/student")
@@ -67,6 +69,9 @@ def distill(
             the run's recipe.
         layers: How many of the teacher's encoder layers the student has.
         keep: Or which ones, counted from 0; default: the best of several choices, tried on the training text.
+        ffn_share: Share of each layer's feed-forward neurons that the student has, the most important ones on training
+            text; default: all. With it, or with `heads`, the student may have as many layers as the teacher.
+        heads: How many of each layer's attention heads it has, likewise; default: all.
         unlabelled: More text to learn from: a table, a folder of tables, a file with a text on each line, or a hub data
             set, `NAME[:CONFIG][:SPLIT]`; default of the split: unsupervised, else train.
         unlabelled_column: The column of its texts, and of those of `trim_vocab`; default: `text`, else the only one.
@@ -76,7 +81,7 @@ def distill(
         temperature: What both models' logits are divided by before they are compared; default: 2.
         hard_weight: Share of the labels in the loss; the rest is the teacher's; default: 0.1.
         candidate_steps: Steps to try each choice of layers for; 0: take the evenly spread ones; default: 40.
-        output: The student's run folder; default: `runs/TEACHER-N-layers`.
+        output: The student's run folder; default: `runs/TEACHER-N-layers`, or `runs/TEACHER-N-layers-narrow`.
         overwrite: Whether an existing run may be replaced.
         resume: Whether to resume an unfinished run.
         dataset: Labelled text: `starter`, a table, a folder of tables, or a hub id.
@@ -130,6 +135,8 @@ def distill(
     section: dict[str, Any] = {
         "layers": layers,
         "keep": keep if keep is None else tuple(keep),
+        "ffn_share": ffn_share,
+        "heads": heads,
         "temperature": temperature,
         "hard_weight": hard_weight,
         "candidate_steps": candidate_steps,
@@ -141,7 +148,8 @@ def distill(
     settings = finetune.Distillation(**{name: value for name, value in section.items() if value is not None})
     overrides = {name: value for name, value in values.items() if value is not None}
     recipe = replace(teacher_recipe(str(teacher), overrides), distill=settings)
-    named = Path("runs") / f"{Path(teacher).name.partition('@')[0]}-{settings.layers}-layers"
+    narrow = "-narrow" if settings.narrower else ""
+    named = Path("runs") / f"{Path(teacher).name.partition('@')[0]}-{settings.layers}-layers{narrow}"
     return finetune.distill(recipe, output or named, overwrite=overwrite, resume=resume)
 
 

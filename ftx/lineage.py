@@ -8,7 +8,7 @@ from pathlib import Path
 from ftx import typed
 from ftx.errors import ModelError
 
-__all__ = ["DISTILLATION_FILE", "FromTeacher", "read_teacher"]
+__all__ = ["DISTILLATION_FILE", "FromTeacher", "read_teacher", "width_of"]
 
 DISTILLATION_FILE = "distillation.json"
 
@@ -21,6 +21,8 @@ class FromTeacher:
         teacher: The teacher's checkpoint.
         layers: How many layers the student has.
         teacher_layers: How many the teacher has.
+        ffn_share: Share of each layer's feed-forward neurons that the student has.
+        heads: How many attention heads each of its layers has; 0: as many as the teacher's.
         texts: Held-out texts.
         measure: accuracy, for multi-label f1_macro, for regression pearson.
         value: The student's.
@@ -50,6 +52,20 @@ class FromTeacher:
     calibration_error: float | None
     teacher_calibration_error: float | None
     class_f1_losses_points: dict[str, float]
+    ffn_share: float = 1.0
+    heads: int = 0
+
+    @property
+    def width(self) -> str:
+        """What the student's layers are, if they are narrower; see `width_of`."""
+        return width_of(self.ffn_share, self.heads)
+
+
+def width_of(ffn_share: float, heads: int) -> str:
+    """Say how wide a student's layers are, to go on after their number; empty: as wide as its teacher's."""
+    neurons = f"{ffn_share:.3g} of the feed-forward neurons" if ffn_share < 1 else ""
+    found = " and ".join(filter(None, [f"{heads} attention heads" if heads else "", neurons]))
+    return f", each with {found}" if found else ""
 
 
 def read_teacher(checkpoint: Path) -> FromTeacher | None:
@@ -87,6 +103,8 @@ def read_teacher(checkpoint: Path) -> FromTeacher | None:
             agreement=typed.number(found.get("agreement"), "agreement", least=0, most=1),
             calibration_error=ours,
             teacher_calibration_error=teachers,
+            ffn_share=typed.number(found.get("ffn_share", 1.0), "ffn_share", least=0, most=1),
+            heads=typed.whole(found.get("heads", 0), "heads"),
             class_f1_losses_points={name: typed.number(one, f"the F1 lost of {name}") for name, one in losses.items()},
         )
     except (OSError, ValueError) as error:

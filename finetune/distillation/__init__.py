@@ -1,1 +1,1 @@
-"""Distil a classifier into one of fewer layers: its layers, its loss, its teacher's logits, and the verdict on it."""
+"""Distil a classifier into one of fewer or narrower layers: its making, its loss, its teacher's logits, its verdict."""

@@ -49,7 +49,7 @@ class Trial:
     Attributes:
         recipe: The values of the run.
         distill: Its `[distill]` section.
-        teacher: The teacher.
+        teacher: What students are made of: the teacher, or a narrower copy of it.
         texts: The texts to learn from. Held-out text is for the verdict alone.
         rows: The same, tokenised, with the teacher's logits in `labels`.
         teacher_logits: The teacher's logits. *Shape:* `(len(texts), num_labels)`.

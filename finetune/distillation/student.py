@@ -27,8 +27,12 @@ def count_layers(teacher: Pretrained, distill: Distillation) -> int:
         raise ModelError(
             f"{type(teacher.model).__name__} has {count} layers to choose from, expected two or more: distil another"
         )
-    if distill.layers >= count:
-        raise RecipeError(f"layers is {distill.layers}, expected 1 to {count - 1}: the teacher has {count}")
+    most = count if distill.narrower else count - 1
+    if distill.layers > most:
+        raise RecipeError(
+            f"layers is {distill.layers}, expected 1 to {most}: the teacher has {count}, and a student of as many is "
+            "smaller only with --ffn-share or --heads"
+        )
     if distill.keep and distill.keep[-1] >= count:
         raise RecipeError(f"keep has layer {distill.keep[-1]}, expected 0 to {count - 1}: they are counted from 0")
     return count
@@ -53,4 +57,6 @@ def make_student(teacher: Pretrained, keep: tuple[int, ...]) -> Pretrained:
         if number not in keep:
             del layers[number]
     model.config.num_hidden_layers = len(keep)
+    if pruned := getattr(model.config, "pruned_heads", None):
+        model.config.pruned_heads = {place: pruned[number] for place, number in enumerate(keep) if number in pruned}
     return replace(teacher, model=model)

@@ -17,6 +17,7 @@ from ftx.errors import DataError
 from ftx.finetune.data.labelled_text import LabelledText
 from ftx.finetune.data.sentence_split import sentence_key
 from ftx.finetune.distillation.choosing import Candidate, Trial, try_layers
+from ftx.finetune.distillation.narrowing import narrow
 from ftx.finetune.distillation.objective import distilling_loss, taught_rows
 from ftx.finetune.distillation.student import count_layers, layer_choices, make_student
 from ftx.finetune.distillation.vocabulary import Trimmed, compare_vocabularies, trim_vocabulary
@@ -108,6 +109,10 @@ def prepare(
     labels = taught_rows(targets, len(unlabelled), logits[: len(taught)], data.head)
     rows = rows.add_column("labels", labels.tolist())
     loss = distilling_loss(recipe, distill, targets, data.head)
+    source = teacher
+    if distill.narrower:
+        truth = distilling_loss(recipe, replace(distill, hard_weight=1.0), targets, data.head)
+        source = narrow(teacher, rows.select(range(len(targets))), truth, distill, recipe.seed)
     keep, candidates = distill.keep, []
     if not keep:
         choices = layer_choices(distill.layers, teacher_layers)
@@ -116,7 +121,7 @@ def prepare(
             trial = Trial(
                 recipe=recipe,
                 distill=distill,
-                teacher=teacher,
+                teacher=source,
                 texts=taught,
                 rows=rows,
                 teacher_logits=logits[: len(taught)],
@@ -128,7 +133,7 @@ def prepare(
             keep = min(candidates, key=lambda one: one.loss).keep
     say(f"The student starts from layers {', '.join(map(str, keep))} of {teacher_layers}")
     chosen = replace(distill, keep=keep)
-    student, trimmed = make_student(teacher, keep), None
+    student, trimmed = make_student(source, keep), None
     if distill.trim_vocab:
         student = trim_vocabulary(student, [*taught, *spared])
         trimmed = compare_vocabularies(student.tokenizer, teacher.tokenizer, [text for text, _ in data.held_out])

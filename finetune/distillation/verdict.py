@@ -18,7 +18,7 @@ from ftx.finetune.distillation.vocabulary import Trimmed
 from ftx.finetune.model.head import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Head
 from ftx.finetune.scoring.measures import measured
 from ftx.finetune.scoring.scores import MultiLabelScores, SingleLabelScores, compute_scores
-from ftx.lineage import DISTILLATION_FILE
+from ftx.lineage import DISTILLATION_FILE, width_of
 from ftx.paired import paired_interval, texts_to_decide
 
 __all__ = ["ENOUGH_TEXTS", "DistillationReport", "judge", "loss_interval", "read_report"]
@@ -41,6 +41,8 @@ class DistillationReport:
         problem_type: The kind of head.
         layers: The teacher's layers that the student started from, counted from 0.
         teacher_layers: How many layers the teacher has.
+        ffn_share: Share of each layer's feed-forward neurons that the student has.
+        heads: How many attention heads each of its layers has; 0: as many as the teacher's.
         candidates: The choices of layers that were tried on the training text.
         temperature: What both models' logits were divided by.
         hard_weight: Share of the labels in the loss.
@@ -74,6 +76,8 @@ class DistillationReport:
     problem_type: str
     layers: tuple[int, ...]
     teacher_layers: int
+    ffn_share: float = 1.0
+    heads: int = 0
     candidates: list[Candidate]
     temperature: float
     hard_weight: float
@@ -108,7 +112,8 @@ class DistillationReport:
         low, high = self.loss_interval_points
         name = self.measure
         lines = [
-            f"student    {len(self.layers)} of {self.teacher_layers} layers: {', '.join(map(str, self.layers))}",
+            f"student    {len(self.layers)} of {self.teacher_layers} layers: {', '.join(map(str, self.layers))}"
+            f"{width_of(self.ffn_share, self.heads)}",
             f"teacher    {self.teacher}",
             f"{name:<10} {self.metrics[name]:.4f}, the teacher's {self.teacher_metrics[name]:.4f}, on {self.texts} "
             "held-out texts",
@@ -188,6 +193,8 @@ def judge(
         teacher=recipe.model,
         problem_type=head.problem_type,
         layers=distill.keep,
+        ffn_share=distill.ffn_share,
+        heads=distill.heads,
         teacher_layers=lesson.teacher_layers,
         candidates=lesson.candidates,
         temperature=distill.temperature,

@@ -59,6 +59,12 @@ NO_MORE_TEXT = Path("-")
     help="Or which ones, by commas, counted from 0.  [default: the best of several choices]",
 )
 @click.option(
+    "--ffn-share",
+    type=Finite(0, 1, min_open=True),
+    help="Share of each layer's feed-forward neurons to keep, the most important ones on training text.  [default: 1]",
+)
+@click.option("--heads", type=COUNT, help="Attention heads of each layer to keep, likewise; 0: all.  [default: 0]")
+@click.option(
     "--unlabelled",
     type=FILES,
     help="More text to learn from: a table, a folder of tables, a text on each line, or a hub data set.",
@@ -93,7 +99,7 @@ NO_MORE_TEXT = Path("-")
 )
 @output(
     help="The student's run folder; with --search a folder for theirs.  [default: runs/TEACHER-N-layers, "
-    "runs/TEACHER-students]"
+    "for a narrower one runs/TEACHER-N-layers-narrow; runs/TEACHER-students]"
 )
 @overwrite(help="Replace an existing run.")
 @resume(help="Resume an unfinished run from its newest checkpoint; with --search that is always done.")
@@ -132,7 +138,7 @@ def distill(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Distil a classifier into one of fewer layers, and compare both on held-out text.
+    """Distil a classifier into one of fewer or narrower layers, and compare both on held-out text.
 
     TEACHER is a run folder of ftx train; or, with --dataset, a checkpoint folder of any maker or a hub id, either with
     @REVISION. The student is a run folder, too: export it, time it and serve it as any other. Exit status 1 if it loses
@@ -142,6 +148,9 @@ def distill(
     if search:
         if keep is not None:
             raise click.UsageError("--search chooses the layers of each depth: omit --keep")
+        for name in ("ffn_share", "heads"):
+            if values.pop(name) is not None:
+                raise click.UsageError(f"--search tries depths, not widths: omit --{name.replace('_', '-')}")
         find(teacher, layers or (), output, trimmed, overwrite=overwrite, as_json=as_json, values=values)
         return
     if layers is None and keep is None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ftx.bench.measure import evenly
 from ftx.bench.noise import Calibration
 from ftx.runtime import Predictor
 from ftx.text import Text
@@ -48,6 +47,8 @@ def time_files(files: Mapping[str, Path], texts: Sequence[Text], rounds: int) ->
     Returns:
         The times by name, and how noisy the machine was, see `Calibration.spread`.
     """
+    from ftx.bench.measure import evenly  # needs packages of the export, and this module is imported with `ftx`
+
     calibration = Calibration()
     many, singles = ([texts[place] for place in evenly(len(texts), most)] for most in (TURN_TEXTS, TURN_SINGLES))
 

@@ -64,7 +64,7 @@ def narrow(teacher: Pretrained, rows: Any, loss: Loss, distill: Distillation, se
 
     Raises:
         ModelError: Its layers can't be narrowed.
-        RecipeError: It has no more heads than are to be kept.
+        RecipeError: It has fewer heads than are to be kept.
     """
     layers = [parts_of(layer, teacher.model) for layer in encoder_layers(teacher.model)]
     heads = distill.heads or layers[0].heads

@@ -26,13 +26,14 @@ from ftx.cli.parameters import (
     AT_LEAST_ONE,
     BATCH,
     COUNT,
+    COUNTS,
     DATA_SET,
     FILES,
     NAMES,
-    NUMBERS,
     PRECISION,
     SEED,
     SHARE,
+    SHARES,
     TEXT,
     Finite,
 )
@@ -45,25 +46,26 @@ NO_MORE_TEXT = Path("-")
 @click.command(epilog="Example: ftx distill runs/starter --layers 3")
 @click.argument("teacher", type=DATA_SET)
 @click.option(
-    "--layers", type=NUMBERS, help="How many of the teacher's layers the student has; with --search several, by commas."
+    "--layers", type=COUNTS, help="How many of the teacher's layers the student has; with --search several, by commas."
 )
 @click.option(
     "--search",
     is_flag=True,
-    help="Try several depths, export each student, time them beside the teacher, and name the fastest that is accurate "
-    "enough.  [depths: those of --layers; else all, or five where there are many]",
+    help="Try several depths and widths, export each student, time them beside the teacher, and name the fastest that "
+    "is accurate enough.  [default: fewer layers, five depths at most, and half the heads with 0.375 of the neurons]",
 )
 @click.option(
     "--keep",
-    type=NUMBERS,
+    type=COUNTS,
     help="Or which ones, by commas, counted from 0.  [default: the best of several choices]",
 )
 @click.option(
     "--ffn-share",
-    type=Finite(0, 1, min_open=True),
-    help="Share of each layer's feed-forward neurons to keep, the most important ones on training text.  [default: 1]",
+    type=SHARES,
+    help="Share of each layer's feed-forward neurons to keep, the most important ones on training text; with --search "
+    "several, by commas.  [default: 1]",
 )
-@click.option("--heads", type=COUNT, help="Attention heads of each layer to keep, likewise; 0: all.  [default: 0]")
+@click.option("--heads", type=COUNTS, help="Attention heads of each layer to keep, likewise; 0: all.  [default: 0]")
 @click.option(
     "--unlabelled",
     type=FILES,
@@ -131,6 +133,8 @@ def distill(
     layers: tuple[int, ...] | None,
     search: bool,
     keep: tuple[int, ...] | None,
+    ffn_share: tuple[float, ...] | None,
+    heads: tuple[int, ...] | None,
     output: Path | None,
     overwrite: bool,
     resume: bool,
@@ -147,16 +151,15 @@ def distill(
     trimmed = True if trim_vocab == NO_MORE_TEXT else trim_vocab
     if search:
         if keep is not None:
-            raise click.UsageError("--search chooses the layers of each depth: omit --keep")
-        for name in ("ffn_share", "heads"):
-            if values.pop(name) is not None:
-                raise click.UsageError(f"--search tries depths, not widths: omit --{name.replace('_', '-')}")
-        find(teacher, layers or (), output, trimmed, overwrite=overwrite, as_json=as_json, values=values)
+            raise click.UsageError("--search chooses the layers of each student: omit --keep")
+        shapes = {"layers": layers or (), "ffn_share": ffn_share or (), "heads": heads or ()}
+        find(teacher, output, trimmed, overwrite=overwrite, as_json=as_json, values={**shapes, **values})
         return
     if layers is None and keep is None:
         raise click.UsageError("give --layers, how many the student has, or --keep, which ones")
-    if layers is not None and len(layers) != 1:
-        raise click.UsageError("--layers: several depths go with --search")
+    for option, several in (("--layers", layers), ("--ffn-share", ffn_share), ("--heads", heads)):
+        if several is not None and len(several) != 1:
+            raise click.UsageError(f"{option}: several go with --search")
     with working():  # libraries print; stdout is for the result
         import ftx
         from ftx import finetune
@@ -165,6 +168,8 @@ def distill(
             teacher,
             layers=layers[0] if layers else None,
             keep=keep,
+            ffn_share=ffn_share[0] if ffn_share else None,
+            heads=heads[0] if heads else None,
             trim_vocab=trimmed,
             output=output,
             overwrite=overwrite,
@@ -186,7 +191,6 @@ def distill(
 
 def find(
     teacher: str,
-    layers: tuple[int, ...],
     output: Path | None,
     trimmed: Path | bool | None,
     *,
@@ -200,7 +204,6 @@ def find(
 
         found = ftx.search_students(
             teacher,
-            layers=layers,
             output=output,
             overwrite=overwrite,
             trim_vocab=trimmed,

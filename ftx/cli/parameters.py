@@ -14,9 +14,9 @@ from click.shell_completion import CompletionItem
 from ftx.machine import MAX_THREADS
 
 __all__ = [
-    "ABOVE_ZERO", "ANY_TEXT", "AT_LEAST_ONE", "BATCH", "BEST_METRIC", "CHARACTER", "CLASS_WEIGHTS", "COUNT",
-    "DATA_SET", "DEVICE", "FILES", "HEAD", "NAMES", "NUMBERS", "PATH", "PRECISION", "PROBLEM_TYPE", "PROVIDER",
-    "QUANTIZE", "SCHEDULE", "SEED", "SHARE", "TARGET", "TEXT", "THREADS", "Choice", "Finite",
+    "ABOVE_ZERO", "ANY_TEXT", "AT_LEAST_ONE", "BATCH", "BEST_METRIC", "CHARACTER", "CLASS_WEIGHTS", "COUNT", "COUNTS",
+    "DATA_SET", "DEVICE", "FILES", "HEAD", "NAMES", "PATH", "PRECISION", "PROBLEM_TYPE", "PROVIDER",
+    "QUANTIZE", "SCHEDULE", "SEED", "SHARE", "SHARES", "TARGET", "TEXT", "THREADS", "Choice", "Finite",
 ]  # fmt: skip
 
 MOST = 2**31 - 1  # the largest int32: onnxruntime, PyTorch and Arrow count with it
@@ -73,13 +73,17 @@ class Names(Text):
 
 
 class Numbers(Names):
-    """Integers from 0, separated by commas, as a tuple."""
+    """Numbers of a kind, separated by commas, as a tuple."""
 
     name = "numbers"
 
+    def __init__(self, of: click.IntRange | Finite) -> None:
+        super().__init__()
+        self.of = of
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Split a string."""
-        return tuple(COUNT.convert(name, param, ctx) for name in super().convert(value, param, ctx))
+        return tuple(self.of.convert(name, param, ctx) for name in super().convert(value, param, ctx))
 
 
 class AnyPath(click.Path):
@@ -149,13 +153,14 @@ TEXT = Text()
 ANY_TEXT = Text(empty=True)
 CHARACTER = Character()
 NAMES = Names()
-NUMBERS = Numbers()
 COUNT = click.IntRange(0, MOST)
 AT_LEAST_ONE = click.IntRange(1, MOST)
 BATCH = click.IntRange(1, 2**16)
 THREADS = click.IntRange(1, MAX_THREADS)
 SEED = click.IntRange(0, 2**32 - 1)
 SHARE = Finite(0, 1)
+COUNTS = Numbers(COUNT)
+SHARES = Numbers(Finite(0, 1, min_open=True))
 ABOVE_ZERO = Finite(0, min_open=True)
 
 # The names are those of the library, which is too heavy to import for --help: a test compares them.

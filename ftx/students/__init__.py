@@ -1,4 +1,4 @@
-"""Students of several depths beside their teacher: which is the fastest that is accurate enough."""
+"""Students of several sizes beside their teacher: which is the fastest that is accurate enough."""
 
 from ftx.students.figures import StudentFigures, StudentSearch, TeacherFigures
 from ftx.students.search import search_students

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ftx.bench.statistics import Interval
+from ftx.lineage import width_of
 
 __all__ = ["StudentFigures", "StudentSearch", "TeacherFigures"]
 
@@ -40,6 +41,8 @@ class StudentFigures:
     Attributes:
         run: Its run folder.
         layers: The teacher's layers that it started from, counted from 0.
+        ffn_share: Share of each layer's feed-forward neurons that it has.
+        heads: Attention heads of each layer; 0: as many as the teacher's.
         value: PyTorch's, in the teacher's measure.
         loss_points: What it lost on the held-out text, in points.
         loss_interval_points: The 95 % interval of that, see `DistillationReport`.
@@ -57,6 +60,8 @@ class StudentFigures:
 
     run: str
     layers: tuple[int, ...]
+    ffn_share: float
+    heads: int
     value: float
     loss_points: float
     loss_interval_points: tuple[float, float]
@@ -85,7 +90,7 @@ class StudentSearch:
         threads: Threads of each file.
         rounds: In which the files took turns.
         teacher_file: The teacher's.
-        students: By depth, the deepest first.
+        students: By size, the largest first.
         chosen: The run of the fastest student whose loss passes, and whose int8 does; without one, of the fastest whose
             loss is near; None: there is neither.
         noise: The spread of a fixed calculation between the turns, as a share.
@@ -118,16 +123,17 @@ class StudentSearch:
                 low, high = one.speedup_interval
                 lost_low, lost_high = one.loss_interval_points
                 sure = "passes" if one.verdict == "passes" else "is near: more held-out text would decide"
-                depth = f"{len(one.layers)} of {self.teacher_file.layers}"
+                width = width_of(one.ffn_share, one.heads)
+                size = f"{len(one.layers)} of {self.teacher_file.layers} layers{width and f'{width},'}"
                 return (
-                    f"{depth} layers answer {one.speedup:.2f} times as many texts "
+                    f"{size} answer {one.speedup:.2f} times as many texts "
                     f"a second as the teacher ({low:.2f} to {high:.2f}) and lose {one.loss_points:+.2f} points of "
                     f"{self.measure} on {self.texts} texts (95 % interval {lost_low:+.2f} to {lost_high:+.2f}; allowed "
                     f"{self.max_loss_points:g}): {sure}"
                 )
         return (
             f"no student loses at most {self.max_loss_points:g} points of {self.measure}: allow more with --max-loss, "
-            "try more layers, or teach with more text (--unlabelled)"
+            "try larger students, or teach with more text (--unlabelled)"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -137,13 +143,13 @@ class StudentSearch:
     def rows(self) -> list[list[str]]:
         """Give a table: headings, the teacher, the students."""
         headings = [
-            "layers", self.measure, "loss, points (95 %)", "verdict", "int8 agreement", "texts/s", "× teacher (95 %)",
-            "p50 ms", "MiB", "front",
+            "layers", "heads", "FFN share", self.measure, "loss, points (95 %)", "verdict", "int8 agreement", "texts/s",
+            "× teacher (95 %)", "p50 ms", "MiB", "front",
         ]  # fmt: skip
         theirs = self.teacher_file
         teacher = [
-            f"{theirs.layers}, the teacher", f"{theirs.value:.4f}", "", "", "", f"{theirs.texts_per_sec:,.0f}", "1",
-            f"{theirs.latency_ms:.2f}", f"{theirs.size_bytes / MIB:.1f}", "",
+            f"{theirs.layers}, the teacher", "all", "1", f"{theirs.value:.4f}", "", "", "",
+            f"{theirs.texts_per_sec:,.0f}", "1", f"{theirs.latency_ms:.2f}", f"{theirs.size_bytes / MIB:.1f}", "",
         ]  # fmt: skip
         return [headings, teacher, *(self.row(one) for one in self.students)]
 
@@ -152,6 +158,8 @@ class StudentSearch:
         agreement = "fp32" if one.label_agreement is None else f"{one.label_agreement:.4f}"
         return [
             f"{len(one.layers)}: {', '.join(map(str, one.layers))}",
+            str(one.heads or "all"),
+            f"{one.ffn_share:.3g}",
             f"{one.value:.4f}",
             "{:+.2f} ({:+.2f} to {:+.2f})".format(one.loss_points, *one.loss_interval_points),
             one.verdict,

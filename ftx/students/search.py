@@ -1,4 +1,4 @@
-"""Distil a teacher into several depths, export each student, and time all files in turn."""
+"""Distil a teacher into students of several sizes, export each, and time all files in turn."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ftx.run_folder import find_checkpoint
 from ftx.students.exporting import Exported, exported
 from ftx.students.figures import StudentFigures, StudentSearch, TeacherFigures
 from ftx.students.files import PAGE_FILE, REPORT_FILE, check_free, write_files
+from ftx.students.shapes import find_shapes, read_config
 from ftx.students.timing import Times, time_files
 
-__all__ = ["default_depths", "search_students"]
+__all__ = ["search_students"]
 
 log = logging.getLogger(__name__)
 
-MOST_DEPTHS = 5
 ROUNDS = 12
 
 
@@ -34,6 +34,8 @@ def search_students(
     teacher: str | Path,
     *,
     layers: Sequence[int] = (),
+    ffn_share: Sequence[float] = (),
+    heads: Sequence[int] = (),
     output: str | Path | None = None,
     overwrite: bool = False,
     unlabelled: str | Path | None = None,
@@ -62,7 +64,7 @@ def search_students(
     precision: str | None = None,
     seed: int | None = None,
 ) -> StudentSearch:
-    """Distil a run into students of several depths, and find the fastest that is accurate enough.
+    """Distil a run into students of several depths and widths, and find the fastest that is accurate enough.
 
     Each student is exported with the first int8 form that passes, which does not depend on the machine's speed. All
     files are timed in turn, and the report is written into `output` as `students.json` and `students.html`. A search
@@ -75,7 +77,10 @@ def search_students(
 
     Args:
         teacher: A run folder.
-        layers: Depths to try; default: all that are less than the teacher's, or five of them where there are more.
+        layers: Depths to try; default: with `ffn_share` or `heads` the teacher's; else all that are less, or five of
+            them where there are more, and beside them the teacher's own with half the heads and 0.375 of the neurons.
+        ffn_share: Shares of each layer's feed-forward neurons to try, with each depth; default: all neurons.
+        heads: Numbers of each layer's attention heads to try, with each of these; 0: all; default: all.
         output: A folder for the students' runs; default: `runs/TEACHER-students`.
         overwrite: Whether to start over: existing runs in it are replaced.
         unlabelled: As for `ftx.distill`; so are all that follow.
@@ -105,7 +110,7 @@ def search_students(
         seed: Likewise.
 
     Raises:
-        RecipeError: The teacher is no run, or does not have so many layers.
+        RecipeError: The teacher is no run, does not have so many layers or heads, or can't be narrowed.
         OutputError: A file in `output` is not ftx's; or see `ftx.distill` and `ftx.export`.
         DataError, ModelError: See `ftx.distill` and `ftx.export`.
     """
@@ -115,24 +120,20 @@ def search_students(
     teacher_run = checkpoint.absolute().parent
     if not (teacher_run / "recipe.toml").is_file():
         raise RecipeError(
-            f"{teacher} is no run of ftx train, which a search needs: distil one depth at a time, with --layers and "
+            f"{teacher} is no run of ftx train, which a search needs: distil one student at a time, with --layers and "
             "--dataset"
         )
     folder = Path(output) if output else Path("runs") / f"{teacher_run.name}-students"
-    depth = layers_of(checkpoint)
-    depths = sorted(set(layers), reverse=True) if layers else default_depths(depth)
-    if not depths or not all(0 < one < depth for one in depths):
-        raise RecipeError(
-            f"layers {', '.join(map(str, depths))}: expected depths from 1 to {depth - 1}, as {teacher} has {depth}"
-        )
+    shapes = find_shapes(str(teacher), read_config(checkpoint), layers, ffn_share, heads)
     check_free(folder)
     reports = {}
-    for count in depths:
-        run = folder / f"{count}-layers"
+    for shape in shapes:
+        run = folder / shape.folder
         finished = (run / "distillation.json").is_file() and not overwrite
-        log.info(f"{run} is finished" if finished else f"Distilling into {count} of {depth} layers")
+        log.info(f"{run} is finished" if finished else f"Distilling into {run}")
         reports[run] = distill(
-            teacher_run, layers=count, output=run, overwrite=overwrite, resume=not overwrite,
+            teacher_run, layers=shape.layers, ffn_share=shape.ffn_share, heads=shape.heads, output=run,
+            overwrite=overwrite, resume=not overwrite,
             unlabelled=unlabelled, unlabelled_column=unlabelled_column, trim_vocab=trim_vocab,
             max_loss=max_loss, temperature=temperature, hard_weight=hard_weight,
             candidate_steps=candidate_steps, dataset=dataset, text_column=text_column,
@@ -151,7 +152,7 @@ def search_students(
     first = next(iter(reports.values()))
     reference = TeacherFigures(
         file=str(theirs.file),
-        layers=depth,
+        layers=first.teacher_layers,
         value=first.teacher_metrics[first.measure],
         texts_per_sec=float(np.median(times[str(teacher_run)].texts_per_sec)),
         latency_ms=float(np.median(times[str(teacher_run)].latency_ms)),
@@ -184,26 +185,6 @@ def search_students(
     return report
 
 
-def default_depths(layers: int) -> list[int]:
-    """Give depths to try for a teacher of so many layers, the deepest first."""
-    if layers - 1 <= MOST_DEPTHS:
-        return list(range(layers - 1, 0, -1))
-    return [round(layers * part / (MOST_DEPTHS + 1)) for part in range(MOST_DEPTHS, 0, -1)]
-
-
-def layers_of(checkpoint: Path) -> int:
-    """Give how many layers a checkpoint has.
-
-    Raises:
-        RecipeError: Its config.json does not say.
-    """
-    try:
-        config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-        return int(config.get("num_hidden_layers", config.get("n_layers")))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise RecipeError(f"{checkpoint}/config.json does not say how many layers the teacher has: {error}") from error
-
-
 def figures_of(
     report: Any, made: Exported, its: Times, teachers: Times, points: list[tuple[float, float]], noise: float
 ) -> StudentFigures:
@@ -213,6 +194,8 @@ def figures_of(
     return StudentFigures(
         run=report.run,
         layers=tuple(report.layers),
+        ffn_share=report.ffn_share,
+        heads=report.heads,
         value=value,
         loss_points=report.loss_points,
         loss_interval_points=report.loss_interval_points,

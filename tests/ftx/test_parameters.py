@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from ftx.cli import ftx
-from ftx.cli.parameters import AnyPath, Character, Finite, Names, Text
+from ftx.cli.parameters import AnyPath, Character, Finite, Names, Numbers, Text
 from ftx.machine import MAX_THREADS
 
 HANG_SEC = 600
@@ -39,6 +39,8 @@ def bad_values(kind: Any, special: list[str]) -> list[str]:
         return TEXTS
     if isinstance(kind, AnyPath) or getattr(kind, "regular", False):
         return [*TEXTS, *special]
+    if isinstance(kind, Numbers):
+        return [*NUMBERS, "1,,1", ",", "1,a"]
     if isinstance(kind, Names):
         return [*TEXTS, "a,,b", ",", "a,a"]
     assert isinstance(kind, Text), kind

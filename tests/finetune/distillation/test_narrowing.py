@@ -149,6 +149,3 @@ def test_a_narrow_student_is_a_run(teacher_run: Path, tmp_path: Path) -> None:
 def test_as_many_layers_are_for_narrower_ones_only(teacher_run: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="smaller only with --ffn-share or --heads"):
         ftx.distill(teacher_run, layers=4, output=tmp_path / "run", **SHORT)
-    result = CliRunner().invoke(command_line, ["distill", str(teacher_run), "--search", "--heads", "2"])
-    assert result.exit_code == 2
-    assert "--search tries depths, not widths: omit --heads" in result.output

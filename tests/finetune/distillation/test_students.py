@@ -20,7 +20,8 @@ from ftx.finetune import load_recipe
 from ftx.output.record import is_intact, read_record
 from ftx.students import StudentFigures, StudentSearch
 from ftx.students.files import check_free, write_files
-from ftx.students.search import choose, default_depths
+from ftx.students.search import choose
+from ftx.students.shapes import Shape, default_depths, find_shapes, label_of
 from tests.schemas import FOLDER
 
 SHORT: dict[str, Any] = {
@@ -33,7 +34,8 @@ OPTIONS = ["--candidate-steps", 0, "--epochs", 2, "--batch-size", 12, "--learnin
 
 @pytest.fixture(scope="module")
 def search(teacher_run: Path, tmp_path_factory: pytest.TempPathFactory) -> StudentSearch:
-    return ftx.search_students(teacher_run, layers=[1, 3], output=tmp_path_factory.mktemp("students") / "out", **SHORT)
+    folder = tmp_path_factory.mktemp("students") / "out"
+    return ftx.search_students(teacher_run, layers=[1, 3], ffn_share=[1, 0.5], output=folder, **SHORT)
 
 
 def invoke(*words: str | Path) -> Any:
@@ -44,9 +46,13 @@ def test_each_student_is_distilled_exported_and_timed_beside_the_teacher(
     search: StudentSearch, teacher_run: Path
 ) -> None:
     folder = Path(search.folder)
-    assert [len(one.layers) for one in search.students] == [3, 1]
+    assert [(len(one.layers), one.ffn_share, one.heads) for one in search.students] == [
+        (3, 1, 0), (3, 0.5, 0), (1, 1, 0), (1, 0.5, 0),
+    ]  # fmt: skip
+    sizes = {}
     for one in search.students:
-        run = folder / f"{len(one.layers)}-layers"
+        run = folder / f"{len(one.layers)}-layers{'' if one.ffn_share == 1 else '-ffn-0.5'}"
+        sizes[run.name] = json.loads((run / "checkpoint/config.json").read_text())["intermediate_size"]
         assert one.run == str(run)
         told = json.loads((run / "distillation.json").read_text())
         assert (one.value, one.loss_points, one.verdict) == (
@@ -62,6 +68,7 @@ def test_each_student_is_distilled_exported_and_timed_beside_the_teacher(
         assert ftx.verify(one.file).passed
         low, high = one.speedup_interval
         assert 0 < low <= one.speedup <= high
+    assert sizes["1-layers-ffn-0.5"] == sizes["3-layers-ffn-0.5"] == sizes["3-layers"] // 2
     assert search.teacher == str(teacher_run)
     assert search.teacher_file.value == ftx.evaluate(run=teacher_run).metrics["accuracy"]
     assert not (teacher_run / "onnx").exists(), "the teacher's run stays as it was"
@@ -119,7 +126,8 @@ def test_a_search_that_was_interrupted_goes_on_where_it_was(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".1-layers.partial", "3-layers"]
     found = ftx.search_students(teacher_run, **values)
     assert done.stat().st_mtime_ns == before
-    for ours, theirs in zip(found.students, search.students, strict=True):
+    wide = [one for one in search.students if one.ffn_share == 1]
+    for ours, theirs in zip(found.students, wide, strict=True):
         weights = [Path(one.run, "checkpoint/model.safetensors").read_bytes() for one in (ours, theirs)]
         assert weights[0] == weights[1]
 
@@ -182,13 +190,69 @@ def test_the_fastest_that_passes_is_chosen(search: StudentSearch) -> None:
     nothing = replace(search, students=[bad], chosen=None)
     assert nothing.failed and nothing.to_dict()["failed"] and nothing.verdict.startswith("no student loses at most 5")
     assert "is near" in replace(search, students=[near], chosen="near").verdict
+    narrow = replace(near, heads=2, ffn_share=0.5)
+    said = replace(search, students=[narrow], chosen="near").verdict
+    assert "layers, each with 2 attention heads and 0.5 of the feed-forward neurons, answer " in said
+
+
+CONFIG = {"model_type": "bert", "num_hidden_layers": 6, "num_attention_heads": 12}
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "folders"),
+    [
+        (CONFIG, {}, ["6-layers-ffn-0.375-heads-6", "5-layers", "4-layers", "3-layers", "2-layers", "1-layers"]),
+        (CONFIG, {"layers": [2, 3, 2]}, ["3-layers", "2-layers"]),
+        (CONFIG, {"ffn_share": [0.5, 1]}, ["6-layers-ffn-0.5"]),
+        (CONFIG, {"heads": [6, 0, 12]}, ["6-layers-heads-6"]),
+        (
+            CONFIG,
+            {"layers": [6, 3], "ffn_share": [1, 0.5], "heads": [0, 6]},
+            [
+                "6-layers-heads-6", "6-layers-ffn-0.5", "6-layers-ffn-0.5-heads-6",
+                "3-layers", "3-layers-heads-6", "3-layers-ffn-0.5", "3-layers-ffn-0.5-heads-6",
+            ],
+        ),
+        ({**CONFIG, "model_type": "mpnet", "num_hidden_layers": 3}, {}, ["2-layers", "1-layers"]),
+        ({**CONFIG, "pruned_heads": {"0": [1]}, "num_hidden_layers": 2}, {}, ["1-layers"]),
+        ({"model_type": "distilbert", "n_layers": 2, "n_heads": 4}, {}, ["2-layers-ffn-0.375-heads-2", "1-layers"]),
+    ],
+)  # fmt: skip
+def test_sizes(config: dict[str, Any], given: dict[str, Any], folders: list[str]) -> None:
+    found = find_shapes("it", config, given.get("layers", ()), given.get("ffn_share", ()), given.get("heads", ()))
+    assert [shape.folder for shape in found] == folders
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "message"),
+    [
+        (CONFIG, {"layers": [6, 0]}, "layers 0, 6: expected depths from 1 to 5, as it has 6"),
+        (CONFIG, {"layers": [7], "heads": [1]}, "layers 7: expected depths from 1 to 6, as it has 6"),
+        (CONFIG, {"heads": [13]}, "heads 13: expected at most 12, as many as it has, or 0 for all"),
+        (CONFIG, {"ffn_share": [0.5, 0]}, "ffn_share 0.5, 0: expected shares above 0 and at most 1"),
+        (CONFIG, {"ffn_share": [1]}, "it is of that size itself"),
+        ({**CONFIG, "model_type": "mpnet"}, {"heads": [1]}, "it is of type mpnet, whose layers can't be narrowed"),
+        ({**CONFIG, "num_hidden_layers": 1}, {"layers": [1]}, "expected depths from 1 to 0, as it has 1"),
+        ({}, {}, "config.json of it does not say how many layers it has, as num_hidden_layers or n_layers"),
+        ({"n_layers": 2}, {}, "does not say how many attention heads it has"),
+    ],
+)
+def test_sizes_that_can_not_be(config: dict[str, Any], given: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        find_shapes("it", config, given.get("layers", ()), given.get("ffn_share", ()), given.get("heads", ()))
+
+
+def test_names_of_sizes() -> None:
+    assert label_of(3, 1.0, 0) == "3 layers"
+    assert label_of(6, 0.375, 6) == "6 layers, 6 heads, 0.375 FFN"
+    assert Shape(layers=1, ffn_share=0.25).folder == "1-layers-ffn-0.25"
 
 
 def test_depths(teacher_run: Path, tmp_path: Path) -> None:
     assert default_depths(2) == [1]
     assert default_depths(6) == [5, 4, 3, 2, 1]
     assert default_depths(12) == [10, 8, 6, 4, 2]
-    with pytest.raises(RecipeError, match=r"layers 4, 0: expected depths from 1 to 3, as .* has 4"):
+    with pytest.raises(RecipeError, match=r"layers 0, 4: expected depths from 1 to 3, as .* has 4"):
         ftx.search_students(teacher_run, layers=[0, 4], output=tmp_path / "out")
     shutil.copytree(teacher_run / "checkpoint", tmp_path / "theirs")
     with pytest.raises(RecipeError, match="theirs is no run of ftx train, which a search needs"):
@@ -199,7 +263,9 @@ def test_depths(teacher_run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--layers", "1,2"], "several depths go with --search"),
+        (["--layers", "1,2"], "--layers: several go with --search"),
+        (["--layers", "1", "--heads", "1,2"], "--heads: several go with --search"),
+        (["--layers", "1", "--ffn-share", "0.5,0.25"], "--ffn-share: several go with --search"),
         (["--search", "--keep", "0"], "omit --keep"),
     ],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,8 +34,8 @@ class Bf16Trial:
 
     Attributes:
         step_sec: Seconds of the shortest fp32 step.
-        speedup: fp32's time over bf16's, forward and backward, in the step where the ratio is smallest: bf16 must be
-            faster in every step, so that a busy machine does not choose another format in the next run.
+        speedup: fp32's time over bf16's, forward and backward: the median of the steps, as a busy machine makes single
+            ones several times too slow.
         loss_change: Largest relative change of a batch's loss.
         gradient_cosine: Smallest cosine similarity of the two gradients of a batch, over all weights.
     """
@@ -66,7 +67,7 @@ def try_bf16(model: Any, batches: list[Any]) -> Bf16Trial:
     model.train(training)
     return Bf16Trial(
         step_sec=min(seconds),
-        speedup=min(speedups[1:] or speedups),
+        speedup=statistics.median(speedups[1:] or speedups),
         loss_change=max(changes),
         gradient_cosine=min(cosines),
     )

@@ -80,7 +80,7 @@ def choose_precision(
 
 def judge(tried: Bf16Trial) -> Precision:
     """Choose between fp32 and bf16 by a trial on the CPU."""
-    speed = f"at least {tried.speedup:.2f} times as fast as fp32 here"
+    speed = f"about {tried.speedup:.2f} times as fast as fp32 here"
     if tried.step_sec < MIN_STEP_SEC:
         return Precision("fp32", "no CUDA GPU is there, and the steps are too short to compare with bf16")
     if tried.speedup < MIN_SPEEDUP:

@@ -89,6 +89,29 @@ def test_a_trial_leaves_weights_and_random_state_unchanged(tiny_model: Callable[
     assert tried.speedup > 0
 
 
+def test_one_slow_step_does_not_choose_the_format(
+    tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    pairs = [
+        (0.9, 9.0),
+        (0.3, 0.2),
+        (0.3, 1.5),
+        (0.3, 0.2),
+        (0.3, 0.2),
+    ]  # seconds in fp32 and in bf16; the first warms up
+    ticks = [tick for pair in pairs for seconds in pair for tick in (0.0, seconds)]
+    monkeypatch.setattr(bf16_trial.time, "perf_counter", iter(ticks).__next__)
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_model("single_label_classification"))
+    ids = torch.randint(5, 40, (8, 12), generator=torch.Generator().manual_seed(1))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.arange(8) % 2}
+    tried = try_bf16(model, [batch] * 5)
+    assert tried.speedup == pytest.approx(1.5)
+    assert precision.judge(tried)[0] == "bf16"
+
+
 @pytest.mark.parametrize("jump_sec", [0.0, 3600.0, -3600.0])
 def test_a_trial_passes_whatever_the_clock_says(
     tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, jump_sec: float

@@ -65,7 +65,9 @@ NO_MORE_TEXT = Path("-")
     help="Share of each layer's feed-forward neurons to keep, the most important ones on training text; with --search "
     "several, by commas.  [default: 1]",
 )
-@click.option("--heads", type=COUNTS, help="Attention heads of each layer to keep, likewise; 0: all.  [default: 0]")
+@click.option(
+    "--heads", type=COUNTS, help="How many of each layer's attention heads to keep, likewise.  [default: all]"
+)
 @click.option(
     "--unlabelled",
     type=FILES,

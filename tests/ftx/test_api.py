@@ -109,6 +109,7 @@ def examples(
 EXAMPLES = ["Predictor", "predict_file", "evaluate", "verify", "train", "distill", "search_students", "export", "bench"]
 
 
+@pytest.mark.slow
 def test_the_examples_work_and_print_nothing(
     examples: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

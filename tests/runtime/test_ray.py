@@ -240,6 +240,7 @@ class TestOnOneRay:
         assert result.exit_code == 2
         assert "stride 99, expected from 0 to" in result.stderr
 
+    @pytest.mark.slow
     def test_a_killed_worker_loses_and_doubles_no_row(self, graph: Callable[[str], Path], tmp_path: Path) -> None:
         path, texts = graph("single_label_classification"), texts_of(40_000)
         source = write_shards(tmp_path / "in", texts, shards=4, row_group_size=1000)

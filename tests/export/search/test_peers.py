@@ -128,6 +128,7 @@ def test_openvino_answers_in_fp32_and_int8(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_openvino_prints_nothing_and_reports_to_nobody(tiny_export: Path, batches: list[Batch], tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="the extra peers is not installed")
     pytest.importorskip("nncf", reason="the extra peers is not installed")

@@ -44,7 +44,7 @@ class Shape:
 def label_of(layers: int, ffn_share: float, heads: int) -> str:
     """Name a size in a few words."""
     parts = [f"{heads} heads" if heads else "", f"{ffn_share:.3g} FFN" if ffn_share < 1 else ""]
-    return ", ".join(filter(None, [f"{layers} layers", *parts]))
+    return ", ".join(filter(None, [f"{layers} layer{'' if layers == 1 else 's'}", *parts]))
 
 
 def find_shapes(

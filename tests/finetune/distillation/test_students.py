@@ -244,6 +244,7 @@ def test_sizes_that_can_not_be(config: dict[str, Any], given: dict[str, Any], me
 
 def test_names_of_sizes() -> None:
     assert label_of(3, 1.0, 0) == "3 layers"
+    assert label_of(1, 1.0, 2) == "1 layer, 2 heads"
     assert label_of(6, 0.375, 6) == "6 layers, 6 heads, 0.375 FFN"
     assert Shape(layers=1, ffn_share=0.25).folder == "1-layers-ffn-0.25"
 

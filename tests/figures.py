@@ -1,6 +1,7 @@
-"""Bring a report of `make bench` into the documentation: `.venv/bin/python -m tests.figures BENCH.json`.
+"""Bring a report of `ftx bench` into the documentation: `.venv/bin/python -m tests.figures BENCH.json [student]`.
 
-It is kept in docs/measured/starter.json without its raw samples; README's table and docs/benchmark.md are made of that.
+It is kept in docs/measured/ without its raw samples. README's table and docs/benchmark.md are made of the starter's,
+docs/benchmark_student.md of that of a student.
 """
 
 from __future__ import annotations
@@ -16,8 +17,15 @@ import msgspec
 from ftx.bench import BenchReport
 
 HOUSE = Path(__file__).parents[1]
-REPORT = HOUSE / "docs/measured/starter.json"
-README, PAGE = HOUSE / "README.md", HOUSE / "docs/benchmark.md"
+README = HOUSE / "README.md"
+STARTER, STUDENT = "starter", "student"
+PAGES = {STARTER: HOUSE / "docs/benchmark.md", STUDENT: HOUSE / "docs/benchmark_student.md"}
+INTRODUCTIONS = {
+    STARTER: "# Benchmark of the starter model\n\nMade by `make bench`.",
+    STUDENT: "# Benchmark of a student of the starter model\n\nMade by `make train export distill` and `ftx bench "
+    "--onnx runs/starter-3-layers/onnx --against runs/starter-3-layers --engine ftx --engine teacher --engine pytorch "
+    "--workload latency --rounds 16`.",
+}
 TABLE = re.compile(r"^\| engine \|.*?\n(?=\n)", re.DOTALL | re.MULTILINE)
 MIB = 2**20
 # README shows the best of each toolkit that is commonly used for this, and what the others are compared with.
@@ -27,9 +35,14 @@ SHOWN = (
 )  # fmt: skip
 
 
-def read() -> BenchReport:
-    """Read the report that the documentation shows."""
-    values = json.loads(REPORT.read_text(encoding="utf-8"))
+def kept(name: str) -> Path:
+    """Name the file of a report that the documentation shows."""
+    return HOUSE / f"docs/measured/{name}.json"
+
+
+def read(name: str) -> BenchReport:
+    """Read a report that the documentation shows."""
+    values = json.loads(kept(name).read_text(encoding="utf-8"))
     del values["format_version"]
     return msgspec.convert(values, BenchReport)
 
@@ -60,16 +73,16 @@ def readme(report: BenchReport) -> str:
     return found
 
 
-def page(report: BenchReport) -> str:
-    """Give the page of the whole report."""
-    said = report.to_markdown().removeprefix("# Latency report\n\n")
+def page(name: str) -> str:
+    """Give the page of a whole report."""
+    said = read(name).to_markdown().removeprefix("# Latency report\n\n")
     return (
-        "# Benchmark of the starter model\n\nMade by `make bench`. [All figures as JSON](measured/starter.json), and "
+        f"{INTRODUCTIONS[name]} [All figures as JSON](measured/{name}.json), and "
         f"[what each means](reference/files.md#benchjson).\n\n{said}"
     )
 
 
-def keep(path: Path) -> None:
+def keep(path: Path, name: str) -> None:
     """Take over a report, and write what is made from it."""
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     for engine in values["engines"]:
@@ -77,11 +90,11 @@ def keep(path: Path) -> None:
         if engine["cold_start"]:
             engine["cold_start"]["samples_sec"] = []
     values["held_out"] = Path(values["held_out"]).name
-    REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    README.write_text(readme(read()), encoding="utf-8")
-    PAGE.write_text(page(read()), encoding="utf-8")
+    kept(name).parent.mkdir(exist_ok=True)
+    kept(name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    README.write_text(readme(read(STARTER)), encoding="utf-8")
+    PAGES[name].write_text(page(name), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    keep(Path(sys.argv[1]))
+    keep(Path(sys.argv[1]), *(sys.argv[2:] or [STARTER]))

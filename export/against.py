@@ -13,6 +13,7 @@ from ftx.errors import ParityError
 from ftx.export.data import read_data, read_stress
 from ftx.export.parity.certainty import Certainty, certainty_of
 from ftx.export.parity.gate import ENOUGH_TEXTS, FP32_ATOL, NOT_ENOUGH, Gate
+from ftx.export.parity.margins import larger, margin_error
 from ftx.export.parity.measure import Proof, measure
 from ftx.export.parity.reduced import measure_kinds
 from ftx.export.parity.reference import Reference
@@ -158,18 +159,23 @@ def load_original(
     return Original(checkpoint=folder, reference=reference, expected=expected, given=given)
 
 
-def compare_with(path: Path, manifest: Manifest, original: Original) -> tuple[Comparison, NDArray[np.float32]]:
+def compare_with(
+    path: Path, manifest: Manifest, original: Original
+) -> tuple[Comparison, NDArray[np.float32], float | None]:
     """Compare an ONNX file with its checkpoint, and judge it as its manifest says.
 
     Returns:
-        The comparison, and the file's logits in batches. *Shape:* `(len(original.expected), num_labels)`.
+        The comparison; the file's logits in batches, of shape `(len(original.expected), num_labels)`; and how much
+        margins change, see `NearBoundary`.
     """
     proof, logits = measure(path, original.expected)
     limits = gate_written(manifest)
     kinds: tuple[KindAgreement, ...] = ()
+    error = margin_error(logits, original.expected.logits, manifest)
     if original.given is not None:
         other = stress_set(original.reference, original.expected.split()[1], original.given)
-        kinds = measure_kinds(path, other, limits)
+        kinds, others = measure_kinds(path, other, limits)
+        error = larger(error, others)
     if manifest.quantization.is_reduced:
         found = Comparison(
             path=str(path),
@@ -181,7 +187,7 @@ def compare_with(path: Path, manifest: Manifest, original: Original) -> tuple[Co
             certainty=certainty_of(proof.worst, limits),
             stress=kinds,
         )
-        return found, logits
+        return found, logits, error
     found = Comparison(
         path=str(path),
         checkpoint=str(original.checkpoint),
@@ -192,7 +198,7 @@ def compare_with(path: Path, manifest: Manifest, original: Original) -> tuple[Co
         else "fails",
         stress=kinds,
     )
-    return found, logits
+    return found, logits, error
 
 
 def gate_written(manifest: Manifest) -> Gate:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from ftx.errors import OnnxFileError
 from ftx.export.against import Comparison, compare, compare_with, gate_written, load_original
 from ftx.export.graph.precision import precision_of
-from ftx.export.parity.margins import margin_error, near_boundary
+from ftx.export.parity.margins import near_boundary
 from ftx.export.parity.reference import Reference
 from ftx.export.parity.saturation import portability
 from ftx.export.quiet import quiet
@@ -88,10 +88,9 @@ def reseal(
         kinds = stress or quantization.is_reduced
         original = load_original(path, manifest, checkpoint, data=data, columns=columns, stress=kinds)
         save_siblings(original.reference, Path(work))
-        comparison, logits = compare_with(bare, manifest, original)
+        comparison, logits, error = compare_with(bare, manifest, original)
         expected = original.expected.logits
-        error = margin_error(logits, expected, manifest) if quantization.is_reduced else None
-        near = near_boundary(logits, expected, manifest, error)
+        near = near_boundary(logits, expected, manifest, error if quantization.is_reduced else None)
         sealed = replace(
             describe_fp32(original.reference, original.checkpoint),
             quantization=quantization,

@@ -13,7 +13,7 @@ from ftx.export.parity.intervals import Interval, agreement_interval
 from ftx.manifest import Manifest
 from ftx.runtime.heads import margins, probabilities
 
-__all__ = ["Cascade", "NearBoundary", "margin_error", "near_boundary"]
+__all__ = ["Cascade", "NearBoundary", "larger", "margin_error", "near_boundary"]
 
 QUANTILE = 0.99
 
@@ -48,7 +48,8 @@ class NearBoundary:
     """Which texts a smaller file may predict otherwise than PyTorch.
 
     Attributes:
-        margin_error: How much margins change: the 99 % quantile over the texts with the smallest ones.
+        margin_error: How much margins change: the 99 % quantile over the texts with the smallest ones, of the held-out
+            texts that the file was chosen on or of the other kinds of text made from the rest, whichever is larger.
         share: Share of the texts whose margin is smaller, so that their prediction may differ.
         flips: How many predictions differ on the other texts.
         quantile: The quantile that `margin_error` is.
@@ -86,6 +87,13 @@ def margin_error(
         others[rows, best] = -np.inf
         errors = np.abs(margin - (expected[rows, best] - others.max(axis=1)))
     return float(np.quantile(errors[nearest(margin)], QUANTILE))
+
+
+def larger(error: float | None, other: float | None) -> float | None:
+    """Give the larger of two margin errors; one that is unknown, or not a number, does not count."""
+    if error is None or other is None:
+        return error if other is None else other
+    return float(np.fmax(error, other))
 
 
 def near_boundary(

@@ -21,9 +21,12 @@ from ftx.export import ChoiceError, compare, export, exporting
 from ftx.export.graph import convert
 from ftx.export.graph.convert import export_graph
 from ftx.export.parity import stress
-from ftx.export.parity.reduced import Reduced
+from ftx.export.parity.gate import Gate
+from ftx.export.parity.margins import margin_error
+from ftx.export.parity.reduced import Reduced, measure_kinds
 from ftx.export.parity.reference import Reference
-from ftx.export.parity.stress import KindAgreement
+from ftx.export.parity.reference_set import ReferenceSet
+from ftx.export.parity.stress import KindAgreement, stress_set
 from ftx.export.quantization.fitted import Fitted
 from ftx.export.quantization.scheme import SCHEMES, Scheme
 from ftx.export.search import making, ranking, timing
@@ -85,6 +88,23 @@ def test_parity_json_says_what_was_measured(tiny_export: Path, tiny_run: Path) -
     assert report["search"]["chosen"] == report["int8"]["quantization"]["name"]
     assert report["environment"]["versions"]["onnxruntime"]
     assert report["size_bytes"]["model_quantized.onnx"] == (tiny_export / "model_quantized.onnx").stat().st_size
+
+
+def test_other_kinds_of_text_count_in_what_is_near_the_boundary(tiny_run: Path, tiny_export: Path) -> None:
+    reference = Reference(tiny_run / "checkpoint")
+    held_out = read_held_out(tiny_run / "eval.jsonl")
+    predictor = Predictor(tiny_export / "model_quantized.onnx")
+    every = ReferenceSet(
+        held_out=held_out, logits=reference.logits(held_out.texts), manifest=predictor.manifest
+    )  # fmt: skip
+    choosing, reporting = every.split()
+    held = margin_error(
+        predictor.logits(choosing.held_out.texts, batch_size=32), choosing.logits, predictor.manifest
+    )  # fmt: skip
+    _, other = measure_kinds(predictor.path, stress_set(reference, reporting), Gate())
+    assert held and other
+    assert predictor.manifest.margin_error == pytest.approx(max(held, other), rel=1e-3)
+    assert other > held, "this model changes more on other kinds of text"
 
 
 def test_the_card_carries_the_figures(tiny_export: Path) -> None:

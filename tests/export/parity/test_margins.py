@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from ftx.export.parity.gate import same_predictions
-from ftx.export.parity.margins import margin_error, near_boundary
+from ftx.export.parity.margins import larger, margin_error, near_boundary
 from ftx.manifest import Manifest
 from ftx.runtime.heads import decode, margins, probabilities
 
@@ -69,6 +71,14 @@ def test_the_margin_is_to_the_next_label_or_to_the_nearest_threshold() -> None:
     [first, _] = decode(["a", "b"], np.log(rows), manifest("single_label_classification", 3))
     assert first.to_dict()["margin"] == pytest.approx(0.2)
     assert "near_boundary" not in first.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [(0.1, 0.2, 0.2), (0.2, 0.1, 0.2), (0.1, None, 0.1), (None, 0.1, 0.1), (None, None, None), (0.1, math.nan, 0.1)],
+)
+def test_the_larger_error_counts(one: float | None, other: float | None, expected: float | None) -> None:
+    assert larger(one, other) == expected
 
 
 def test_values_have_no_margin() -> None:

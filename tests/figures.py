@@ -22,9 +22,10 @@ STARTER, STUDENT = "starter", "student"
 PAGES = {STARTER: HOUSE / "docs/benchmark.md", STUDENT: HOUSE / "docs/benchmark_student.md"}
 INTRODUCTIONS = {
     STARTER: "# Benchmark of the starter model\n\nMade by `make bench`.",
-    STUDENT: "# Benchmark of a student of the starter model\n\nMade by `make train export distill` and `ftx bench "
-    "--onnx runs/starter-3-layers/onnx --against runs/starter-3-layers --engine ftx --engine teacher --engine pytorch "
-    "--workload latency --rounds 16`.",
+    STUDENT: "# Benchmark of a student of the starter model\n\nMade by `ftx train --seed 1 --output runs/one`, "
+    "`ftx distill runs/one --layers 3 --seed 1 --output runs/small`, `ftx export` of both, and `ftx bench "
+    "--onnx runs/small/onnx --against runs/small --engine ftx --engine teacher --engine pytorch --workload latency "
+    "--rounds 16`.",
 }
 TABLE = re.compile(r"^\| engine \|.*?\n(?=\n)", re.DOTALL | re.MULTILINE)
 MIB = 2**20

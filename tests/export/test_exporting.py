@@ -94,13 +94,10 @@ def test_other_kinds_of_text_count_in_what_is_near_the_boundary(tiny_run: Path, 
     reference = Reference(tiny_run / "checkpoint")
     held_out = read_held_out(tiny_run / "eval.jsonl")
     predictor = Predictor(tiny_export / "model_quantized.onnx")
-    every = ReferenceSet(
-        held_out=held_out, logits=reference.logits(held_out.texts), manifest=predictor.manifest
-    )  # fmt: skip
+    every = ReferenceSet(held_out=held_out, logits=reference.logits(held_out.texts), manifest=predictor.manifest)
     choosing, reporting = every.split()
-    held = margin_error(
-        predictor.logits(choosing.held_out.texts, batch_size=32), choosing.logits, predictor.manifest
-    )  # fmt: skip
+    logits = predictor.logits(choosing.held_out.texts, batch_size=32)
+    held = margin_error(logits, choosing.logits, predictor.manifest)
     _, other = measure_kinds(predictor.path, stress_set(reference, reporting), Gate())
     assert held and other
     assert predictor.manifest.margin_error == pytest.approx(max(held, other), rel=1e-3)

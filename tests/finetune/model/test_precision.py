@@ -95,13 +95,8 @@ def test_one_slow_step_does_not_choose_the_format(
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    pairs = [
-        (0.9, 9.0),
-        (0.3, 0.2),
-        (0.3, 1.5),
-        (0.3, 0.2),
-        (0.3, 0.2),
-    ]  # seconds in fp32 and in bf16; the first warms up
+    # Seconds in fp32 and in bf16; the first pair warms up.
+    pairs = [(0.9, 9.0), (0.3, 0.2), (0.3, 1.5), (0.3, 0.2), (0.3, 0.2)]
     ticks = [tick for pair in pairs for seconds in pair for tick in (0.0, seconds)]
     monkeypatch.setattr(bf16_trial.time, "perf_counter", iter(ticks).__next__)
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model("single_label_classification"))

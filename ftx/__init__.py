@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ftx.api import evaluate, serve, train, verify
+    from ftx.api import evaluate, serve, verify
     from ftx.bench.measure import bench
     from ftx.distilling import distill
     from ftx.errors import FtxError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ftx.runtime import Prediction, Predictor
     from ftx.runtime.stream import predict_file
     from ftx.students import search_students
+    from ftx.training import train
 
 __all__ = [
     "FtxError",
@@ -41,10 +42,11 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 MODULES = {
     "FtxError": "ftx.errors",
     "distill": "ftx.distilling",
-    **dict.fromkeys(("evaluate", "serve", "train", "verify"), "ftx.api"),
+    **dict.fromkeys(("evaluate", "serve", "verify"), "ftx.api"),
     **dict.fromkeys(("Prediction", "Predictor"), "ftx.runtime"),
     "predict_file": "ftx.runtime.stream",
     "search_students": "ftx.students",
+    "train": "ftx.training",
 }
 # Packages that can be called; see `ftx.rooms`.
 ROOMS = ("bench", "export")

@@ -138,9 +138,9 @@ def train(
         answer(finetune.recipe_path(show).read_text(encoding="utf-8"), nl=False)
         return
     with working():
-        from ftx import api
+        import ftx
 
-        report = api.train(recipe=recipe, output=output, overwrite=overwrite, resume=resume, **values)
+        report = ftx.train(recipe=recipe, output=output, overwrite=overwrite, resume=resume, **values)
     if not finetune.is_first_process():
         return
     if as_json:
